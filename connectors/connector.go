@@ -1,0 +1,172 @@
+// Package connectors is what a connector implements and what the sidecar calls:
+// the interface, the registry and the typed errors. It speaks no API itself.
+//
+// A connector is a value in the registry. Open gives a Source (one server with
+// one credential), Source.Table a Table (one foreign table on it). Tables are
+// kept and shared by many queries at once, so all methods are safe for
+// concurrent use, and none keeps state of one query.
+package connectors
+
+import (
+	"context"
+
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
+	"github.com/hallwaydb/hallway/sidecar/rows"
+)
+
+// Connector speaks one API, or one style of API.
+type Connector interface {
+	// Name is the value of the server option "connector".
+	Name() string
+	// Options the connector takes, by where they stand; for validation, hints
+	// and the generated docs.
+	Options() []OptionSpec
+	// Open validates a server's options and a credential's, and prepares to
+	// call the API without calling it. env.Client is to be used for all HTTP.
+	// An option that is wrong is an *Error of class InvalidOption.
+	Open(ctx context.Context, env Env, server ServerSpec) (Source, error)
+}
+
+// Source is a server with a credential.
+type Source interface {
+	// Table binds a foreign table: it checks the table's and the columns'
+	// options and types and says what cannot work. It calls no API.
+	Table(ctx context.Context, spec TableSpec) (Table, error)
+	// Import lists the objects of the API as tables, asking the API's metadata
+	// where there is one. An unknown req.RemoteSchema is an *Error of class
+	// InvalidSchema that lists those there are.
+	Import(ctx context.Context, req ImportRequest) ([]ImportedTable, error)
+	// Close releases what Open took. No query runs when it is called.
+	Close() error
+}
+
+// Table is a foreign table bound to an object of the API.
+type Table interface {
+	// Describe tells the table's key and abilities. It calls no API.
+	Describe() Description
+	// Plan says what of the request the API will do. It calls no API, and for
+	// equal requests it answers the same. Values of parameters may be unknown;
+	// a verdict given then is for the best case, as Scan plans again.
+	Plan(req pushdown.Request) pushdown.Plan
+	// Scan reads rows page by page into out, until the object's end, out's
+	// end (rows.ErrStop, which Scan returns as it is), ctx's, or an error. All
+	// parameters of q are known. It pushes what Plan(q.Request) says with the
+	// values known, never more; an ordering only if q.Ordering is set, a limit
+	// only if q.Limit is not 0.
+	Scan(ctx context.Context, q Query, out *rows.Builder) (ScanResult, error)
+	// Request describes, for EXPLAIN, the first request that Scan would send,
+	// without secrets. It calls no API.
+	Request(q Query) string
+}
+
+// Modifier is a Table that can be written.
+type Modifier interface {
+	// Modify writes the batch's rows in order and fills batch.Results, one for
+	// each row, and batch.Returning for each row applied. It returns an error
+	// only when it cannot say what happened to rows without a result. A write
+	// is never sent twice unless the API proves that the first had no effect.
+	Modify(ctx context.Context, batch *Batch) error
+	// Requests describes, for a dry run, what Modify would send.
+	Requests(batch *Batch) ([]string, error)
+}
+
+// Query is a scan with every value known.
+type Query struct {
+	pushdown.Request
+	// Ordering that PostgreSQL relies upon; nil: none.
+	Ordering pushdown.Ordering
+	// Limit in rows; 0: none. The bridge sets it only when Plan, with all
+	// values known, is exact for every conjunct and the ordering.
+	Limit uint64
+	// Sample is the number of rows wanted for statistics; 0: not a sample.
+	Sample uint64
+	// Stats is where the connector counts; never nil.
+	Stats *Stats
+}
+
+// ScanResult is known at the end of a scan.
+type ScanResult struct {
+	// TotalRows in the object, if the API said; 0: unknown.
+	TotalRows float64
+	Warnings  []string
+}
+
+// Description is what Table.Describe answers; indexes are column positions.
+type Description struct {
+	Key                              []int
+	Insertable, Updatable, Deletable bool
+	// ReadOnlyReason says why one of them is false; empty if all are true.
+	ReadOnlyReason string
+	// ReadOnlyColumns may not be written: ids, computed fields.
+	ReadOnlyColumns []int
+	Lookups         []Lookup
+	// Rows in the object, if known without asking; 0: unknown.
+	Rows float64
+}
+
+// Lookup is a set of columns for which an equality on all costs the API one
+// cheap call.
+type Lookup struct {
+	Columns []int
+	Unique  bool
+}
+
+// ServerSpec is a foreign server with a credential.
+type ServerSpec struct {
+	Name string
+	// Options of the server; Credential's are those of the user mapping, with
+	// references to secrets already resolved. Credential is secret.
+	Options    map[string]string
+	Credential map[string]string
+	// User is the role's name, for logs.
+	User string
+}
+
+// TableSpec is a foreign table's definition.
+type TableSpec struct {
+	Schema, Name string
+	Options      map[string]string
+	Columns      []ColumnSpec
+}
+
+// ColumnSpec is a column of a foreign table.
+type ColumnSpec struct {
+	Name      string
+	Type      pushdown.Type
+	NotNull   bool
+	Generated bool
+	Options   map[string]string
+}
+
+// Field is the API's name of the column: its option "field", else its name.
+func (c ColumnSpec) Field() string {
+	if f := c.Options["field"]; f != "" {
+		return f
+	}
+	return c.Name
+}
+
+// ImportRequest is IMPORT FOREIGN SCHEMA. At most one of LimitTo and Except is
+// not nil.
+type ImportRequest struct {
+	RemoteSchema    string
+	LimitTo, Except []string
+	Options         map[string]string
+}
+
+// ImportedTable is a table that IMPORT FOREIGN SCHEMA may create. Columns keep
+// a stable order.
+type ImportedTable struct {
+	Name    string
+	Columns []ImportedColumn
+	Options map[string]string
+	Comment string
+}
+
+// ImportedColumn has Type as SQL writes it: "numeric(12,2)", "text[]".
+type ImportedColumn struct {
+	Name, Type string
+	NotNull    bool
+	Options    map[string]string
+	Comment    string
+}

@@ -1,0 +1,25 @@
+package connectors
+
+import (
+	"io/fs"
+	"log/slog"
+	"time"
+)
+
+// Env is what the sidecar gives a connector: its settings, never its state.
+type Env struct {
+	// Log is for the operator; nothing secret may go there.
+	Log *slog.Logger
+	// Manifests holds the files that the server option "manifest" may name.
+	Manifests fs.FS
+	// AllowHosts are the hosts (host, host:port, *.domain) that a base URL may
+	// name and a redirect or page link may lead to; see transport.
+	AllowHosts []string
+	// MaxResponseBytes bounds one response of an API after decompression.
+	MaxResponseBytes int64
+	// UserAgent for all requests.
+	UserAgent string
+	// Observe is called after every HTTP attempt, for metrics; may be nil.
+	// Status 0 means that no answer came.
+	Observe func(api, method string, status int, took time.Duration)
+}

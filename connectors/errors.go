@@ -1,0 +1,96 @@
+package connectors
+
+import (
+	"fmt"
+	"time"
+)
+
+// Class is a kind of failure; it decides the SQLSTATE and whether a retry can
+// help.
+type Class uint8
+
+// The classes. The comment gives the SQLSTATE that the bridge sends.
+const (
+	// Internal: a defect here, not in the API. XX000.
+	Internal Class = iota
+	// InvalidOption: an option is unknown, missing or wrong. HV00D; HV024 for
+	// a value.
+	InvalidOption
+	// InvalidSchema: no such remote schema or object. HV00Q.
+	InvalidSchema
+	// InvalidColumn: a column has no field in the API, or a type that cannot
+	// hold it. HV005.
+	InvalidColumn
+	// InvalidValue: the API sent a value that the column's type cannot hold.
+	// HV004... see SQLState.
+	InvalidValue
+	// NotSupported by this object or API. 0A000.
+	NotSupported
+	// CheckViolation: a value that the API does not accept. 23514.
+	CheckViolation
+	// NotNullViolation: a required value is missing. 23502.
+	NotNullViolation
+	// UniqueViolation: 23505.
+	UniqueViolation
+	// ForeignKeyViolation: a reference to something that is not there. 23503.
+	ForeignKeyViolation
+	// TooLong: a string past the API's limit. 22001.
+	TooLong
+	// Unauthenticated: the API does not know the credential. 28000.
+	Unauthenticated
+	// PermissionDenied: it knows it and says no. 42501.
+	PermissionDenied
+	// NotFound: the object or row is not in the API. HV00R for a scan; a write
+	// has Outcome NotFound instead.
+	NotFoundError
+	// Conflict: the row has changed or is in use. 55000.
+	Conflict
+	// Locked by the API for now. 55P03.
+	Locked
+	// RateLimited: the API's limit, past the query's deadline. 53400.
+	RateLimited
+	// LimitExceeded: a bound of our own: response size, pages, calls. 54000.
+	LimitExceeded
+	// Unavailable: no connection, 5xx, cut short; nothing was written. 08006.
+	Unavailable
+	// UnknownOutcome: a write was sent and no answer came. 08007.
+	UnknownOutcome
+	// Protocol: the answer is not what the API's contract says: HTML, wrong
+	// JSON, a cursor that does not move. HV000.
+	Protocol
+	// DeadlineExceeded: the query's time is over. 57014.
+	DeadlineExceeded
+)
+
+// Error is a failure that a person at psql can act on. All of its text is free
+// of secrets and goes to the user; Err is for the log alone.
+type Error struct {
+	Class Class
+	// API is the name shown in brackets, "HubSpot"; empty: no brackets.
+	API string
+	// Message says what, in the API's own words where it has any; Detail
+	// where and why; Hint what to do.
+	Message, Detail, Hint string
+	// Column of the foreign table; empty: unknown.
+	Column string
+	// HTTPStatus of the API's answer; 0: none.
+	HTTPStatus int
+	// RetryAfter is when the same call could work; 0: unknown.
+	RetryAfter time.Duration
+	// Err is the cause; may be nil.
+	Err error
+}
+
+func (e *Error) Error() string {
+	msg := e.Message
+	if e.API != "" {
+		msg = "[" + e.API + "]: " + msg
+	}
+	if e.Err != nil {
+		return fmt.Sprintf("%s: %v", msg, e.Err)
+	}
+	return msg
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }

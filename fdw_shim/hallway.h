@@ -1,0 +1,284 @@
+/*-------------------------------------------------------------------------
+ *
+ * hallway.h
+ *		What the files of the shim share.
+ *
+ * Each section is the interface of one file. Nothing here knows an API.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HALLWAY_H
+#define HALLWAY_H
+
+#include "postgres.h"
+
+#include "access/attnum.h"
+#include "foreign/fdwapi.h"
+#include "foreign/foreign.h"
+#include "nodes/execnodes.h"
+#include "nodes/pathnodes.h"
+#include "utils/relcache.h"
+
+#include "hallway/v1/error.pb-c.h"
+#include "hallway/v1/expr.pb-c.h"
+#include "hallway/v1/hallway.pb-c.h"
+
+#define HALLWAY_PROTOCOL_MAJOR 1
+#define HALLWAY_PROTOCOL_MINOR 0
+
+/* ---- channel.c: gRPC over HTTP/2 on one non-blocking socket ------------ */
+
+/*
+ * A channel is the backend's connection to one sidecar address; it is made at
+ * first use, kept until the backend ends, and made anew when it broke. All
+ * waits are on the latch with CHECK_FOR_INTERRUPTS.
+ */
+typedef struct HallwayChannel HallwayChannel;
+
+/* A stream is one Scan. It ends with its memory context, or on abort. */
+typedef struct HallwayStream HallwayStream;
+
+/* Connected and shaken hands; 08001 with a hint if that fails. */
+extern HallwayChannel *hallway_channel(const char *address);
+
+/* Grows by one whenever the channel was made anew: handles are gone then. */
+extern uint64 hallway_channel_generation(const HallwayChannel *channel);
+
+/*
+ * One unary call: the answer, in the current memory context. If the call
+ * fails, *error is the Error (in the current memory context too) and the
+ * result is NULL; broken connections are such an Error (08006; 08007 if
+ * is_write and the request may have arrived) after one reconnect where nothing
+ * had been received. Cancel and timeouts leave by ereport.
+ */
+extern ProtobufCMessage *hallway_call(HallwayChannel *channel, const char *method,
+									  const ProtobufCMessage *request,
+									  const ProtobufCMessageDescriptor *answer,
+									  bool is_write, Hallway__V1__Error **error);
+
+/* Sends without waiting, never throws: for transaction callbacks. */
+extern void hallway_send(HallwayChannel *channel, const char *method,
+						 const ProtobufCMessage *request);
+
+/* Opens Scan; lives in the current memory context, whose reset cancels it. */
+extern HallwayStream *hallway_stream_open(HallwayChannel *channel,
+										  const ProtobufCMessage *request);
+
+typedef enum HallwayStreamStatus
+{
+	HALLWAY_STREAM_MESSAGE,		/* a message is there */
+	HALLWAY_STREAM_END,			/* ended well; no more */
+	HALLWAY_STREAM_WAIT,		/* nothing there yet (only if !wait) */
+	HALLWAY_STREAM_ERROR		/* hallway_stream_error() says why */
+} HallwayStreamStatus;
+
+/*
+ * The next message's bytes, valid until the next call on this stream. If wait
+ * is false, reads what the socket has and does not block. At most two messages
+ * are buffered for a stream; flow control holds back the rest.
+ */
+extern HallwayStreamStatus hallway_stream_next(HallwayStream *stream, bool wait,
+											   const uint8 **data, size_t *len);
+extern Hallway__V1__Error *hallway_stream_error(HallwayStream *stream);
+extern void hallway_stream_close(HallwayStream *stream);	/* NULL is fine */
+extern pgsocket hallway_stream_socket(HallwayStream *stream);
+
+/* Cancels streams opened in this subtransaction (or all: Invalid). */
+extern void hallway_channel_at_abort(SubTransactionId subid);
+
+/* ---- error.c: Error of the sidecar -> ereport -------------------------- */
+
+/* rel may be NULL; gives TABLE and, by error->column_name, COLUMN. */
+extern void hallway_throw(const Hallway__V1__Error *error, Relation rel) pg_attribute_noreturn();
+extern void hallway_warn(const char *text);
+
+/* ---- rows.c: batches of binary tuples <-> slots ------------------------ */
+
+typedef struct HallwayRowReader HallwayRowReader;
+
+/*
+ * Reads tuples whose columns are attnums (a list of int, in the order they
+ * travel); attributes not among them read NULL. Lives in the current context.
+ */
+extern HallwayRowReader *hallway_reader_create(TupleDesc desc, List *attnums);
+
+/* Starts a batch; data must stay until the last row of it has been read. */
+extern void hallway_reader_batch(HallwayRowReader *reader, const uint8 *data,
+								 size_t len, uint32 rows);
+
+/*
+ * The next row into slot (a virtual one, of desc): false at the batch's end.
+ * By-reference values may point into memory of the reader that lasts until the
+ * next row. Anything malformed is an ERROR 08P01.
+ */
+extern bool hallway_reader_next(HallwayRowReader *reader, TupleTableSlot *slot);
+
+typedef struct HallwayRowWriter HallwayRowWriter;
+
+extern HallwayRowWriter *hallway_writer_create(TupleDesc desc, List *attnums);
+extern void hallway_writer_reset(HallwayRowWriter *writer);
+extern void hallway_writer_begin(HallwayRowWriter *writer, int ncolumns);
+/* One value of a type; for parameters, keys and columns alike. */
+extern void hallway_writer_value(HallwayRowWriter *writer, Oid type, Datum value, bool isnull);
+extern void hallway_writer_data(HallwayRowWriter *writer, const uint8 **data, size_t *len);
+/* The same encoding for one value alone: a Value message. */
+extern void hallway_encode_value(Oid type, Datum value, bool isnull, Hallway__V1__Value *out);
+
+/* Fills a Type message for a type with typmod, domains taken off. */
+extern void hallway_describe_type(Oid type, int32 typmod, Hallway__V1__Type *out);
+
+/* ---- relation.c: foreign tables as the sidecar sees them --------------- */
+
+/*
+ * A relation on a channel as one user sees it: definition, handle, and what
+ * Describe answered. Kept by (relation, user) and dropped by catalog
+ * invalidation of the server, mapping, table or type.
+ */
+typedef struct HallwayRelation
+{
+	Oid			relid;			/* InvalidOid: a server alone */
+	Oid			serverid;
+	Oid			userid;
+	HallwayChannel *channel;
+	int			ncolumns;
+	AttrNumber *attnums;		/* column index -> attribute number */
+	int		   *columns;		/* attribute number - 1 -> column index, or -1 */
+	const Hallway__V1__DescribeResponse *description;
+} HallwayRelation;
+
+/*
+ * Looks up, connects and describes. Valid until the next call that may process
+ * invalidations: copy what must last longer.
+ */
+extern HallwayRelation *hallway_relation(Oid relid, Oid userid);
+extern HallwayRelation *hallway_relation_server(Oid serverid, Oid userid);
+
+/*
+ * A unary call about a relation: fills *ref (the relation field within
+ * request), sends the definition if the sidecar may not have it, and again if
+ * it answers unknown_handle. Errors as in hallway_call.
+ */
+extern ProtobufCMessage *hallway_relation_call(HallwayRelation *relation, const char *method,
+											   ProtobufCMessage *request,
+											   Hallway__V1__RelationRef **ref,
+											   const ProtobufCMessageDescriptor *answer,
+											   bool is_write, Hallway__V1__Error **error);
+/* Before a stream: fills *ref, with the definition if it may be needed. */
+extern Hallway__V1__RelationRef *hallway_relation_ref(HallwayRelation *relation, bool definition);
+
+/* The user as whom a scan or modification runs: checkAsUser or GetUserId(). */
+extern Oid	hallway_scan_user(ForeignScanState *node);
+extern Oid	hallway_modify_user(ResultRelInfo *rinfo, EState *estate);
+
+/* ---- quals.c: PostgreSQL expressions -> neutral ones -------------------- */
+
+typedef struct HallwayQualContext
+{
+	PlannerInfo *root;
+	RelOptInfo *baserel;
+	HallwayRelation *relation;
+	List	   *params;			/* Exprs, in order of Parameter.index */
+} HallwayQualContext;
+
+/* The neutral form, or NULL if it cannot be shipped; adds to cxt->params. */
+extern Hallway__V1__Expr *hallway_ship_expr(HallwayQualContext *cxt, Expr *expr);
+extern Hallway__V1__SortKey *hallway_ship_sortkey(HallwayQualContext *cxt, PathKey *pathkey);
+
+/* ---- plan.c ------------------------------------------------------------- */
+
+/*
+ * What a ForeignScan carries to execution. hallway_scan_plan() unpacks it from
+ * fdw_private, where it stands as copyable nodes. Nothing here depends on a
+ * credential. ForeignScan.fdw_exprs are the parameters, then (if limit) LIMIT's
+ * count and OFFSET's; fdw_recheck_quals are the conjuncts called exact.
+ */
+typedef struct HallwayScanPlan
+{
+	bytea	   *plan;			/* PlanResponse.plan */
+	List	   *attnums;		/* of int: columns fetched, in order */
+	List	   *exact;			/* of int: for each of fdw_recheck_quals, its
+								 * conjunct's index in the plan */
+	int			nparams;		/* leading entries of fdw_exprs */
+	int			ordering;		/* ScanRequest.ordering */
+	bool		has_limit;		/* fdw_exprs ends with count and offset */
+	List	   *explain;		/* for explain.c: verdicts and reasons */
+} HallwayScanPlan;
+
+extern void hallway_scan_plan(const ForeignScan *scan, HallwayScanPlan *out);
+
+extern void hallwayGetForeignRelSize(PlannerInfo *root, RelOptInfo *baserel, Oid relid);
+extern void hallwayGetForeignPaths(PlannerInfo *root, RelOptInfo *baserel, Oid relid);
+extern ForeignScan *hallwayGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid relid,
+										  ForeignPath *path, List *tlist,
+										  List *scan_clauses, Plan *outer_plan);
+
+/* ---- scan.c ------------------------------------------------------------- */
+
+extern void hallwayBeginForeignScan(ForeignScanState *node, int eflags);
+extern TupleTableSlot *hallwayIterateForeignScan(ForeignScanState *node);
+extern bool hallwayRecheckForeignScan(ForeignScanState *node, TupleTableSlot *slot);
+extern void hallwayReScanForeignScan(ForeignScanState *node);
+extern void hallwayEndForeignScan(ForeignScanState *node);
+extern bool hallwayIsForeignPathAsyncCapable(ForeignPath *path);
+extern void hallwayForeignAsyncRequest(AsyncRequest *areq);
+extern void hallwayForeignAsyncConfigureWait(AsyncRequest *areq);
+extern void hallwayForeignAsyncNotify(AsyncRequest *areq);
+
+/* For explain.c: evaluates parameters that are known without running. */
+extern Hallway__V1__ScanHeader *hallway_scan_explain(ForeignScanState *node);
+extern const Hallway__V1__ScanStats *hallway_scan_stats(ForeignScanState *node);
+
+/* ---- analyze.c ---------------------------------------------------------- */
+
+extern bool hallwayAnalyzeForeignTable(Relation relation, AcquireSampleRowsFunc *func,
+									   BlockNumber *totalpages);
+
+/* ---- modify.c ----------------------------------------------------------- */
+
+extern int	hallwayIsForeignRelUpdatable(Relation rel);
+extern void hallwayAddForeignUpdateTargets(PlannerInfo *root, Index rtindex,
+										   RangeTblEntry *target_rte, Relation target_relation);
+extern List *hallwayPlanForeignModify(PlannerInfo *root, ModifyTable *plan,
+									  Index resultRelation, int subplan_index);
+extern void hallwayBeginForeignModify(ModifyTableState *mtstate, ResultRelInfo *rinfo,
+									  List *fdw_private, int subplan_index, int eflags);
+extern TupleTableSlot *hallwayExecForeignInsert(EState *estate, ResultRelInfo *rinfo,
+												TupleTableSlot *slot, TupleTableSlot *planSlot);
+extern TupleTableSlot *hallwayExecForeignUpdate(EState *estate, ResultRelInfo *rinfo,
+												TupleTableSlot *slot, TupleTableSlot *planSlot);
+extern TupleTableSlot *hallwayExecForeignDelete(EState *estate, ResultRelInfo *rinfo,
+												TupleTableSlot *slot, TupleTableSlot *planSlot);
+extern void hallwayEndForeignModify(EState *estate, ResultRelInfo *rinfo);
+extern void hallwayBeginForeignInsert(ModifyTableState *mtstate, ResultRelInfo *rinfo);
+extern void hallwayEndForeignInsert(EState *estate, ResultRelInfo *rinfo);
+
+/* ---- xact.c ------------------------------------------------------------- */
+
+/* Before an API write: assigns xids, counts, remembers the channel. */
+extern void hallway_xact_begin_write(HallwayChannel *channel, Hallway__V1__Transaction *out);
+extern void hallway_xact_applied(uint64 rows);
+extern void hallway_xact_init(void);
+
+/* ---- explain.c, import.c ------------------------------------------------ */
+
+extern void hallwayExplainForeignScan(ForeignScanState *node, struct ExplainState *es);
+extern void hallwayExplainForeignModify(ModifyTableState *mtstate, ResultRelInfo *rinfo,
+										List *fdw_private, int subplan_index,
+										struct ExplainState *es);
+extern List *hallwayImportForeignSchema(ImportForeignSchemaStmt *stmt, Oid serverOid);
+extern void hallway_import_init(void);
+
+/* ---- options.c ---------------------------------------------------------- */
+
+/* The sidecar's address of a server: its option, else hallway.address. */
+extern const char *hallway_server_address(ForeignServer *server);
+/* The option's value, or NULL. */
+extern const char *hallway_option(List *options, const char *name);
+
+/* ---- hallway.c: GUCs ---------------------------------------------------- */
+
+extern char *hallway_address;	/* "unix:/run/hallway/hallway.sock" */
+extern int	hallway_connect_timeout;	/* milliseconds */
+extern int	hallway_max_wait;	/* milliseconds without an answer */
+
+#endif							/* HALLWAY_H */

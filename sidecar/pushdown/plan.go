@@ -1,0 +1,55 @@
+package pushdown
+
+// Verdict says what a connector does with one conjunct.
+type Verdict uint8
+
+const (
+	// Local: not pushed; PostgreSQL checks it.
+	Local Verdict = iota
+	// Superset: pushed, but the API may return more; PostgreSQL checks again.
+	Superset
+	// Exact: the API's set equals SQL's set; nobody checks again. Say it only
+	// where that holds for NULL, case, accents, collation, precision, time
+	// zones and for an API that ignores what it does not know.
+	Exact
+)
+
+// Conjunct is a verdict with a few words for EXPLAIN that say why it is not
+// Exact; empty for Exact.
+type Conjunct struct {
+	Verdict Verdict
+	Reason  string
+}
+
+// Request is what a query would like the API to do.
+type Request struct {
+	// Conjuncts are ANDed.
+	Conjuncts []Expr
+	// Orderings that would help, the most wanted first.
+	Orderings []Ordering
+	// Columns that will be read, by position.
+	Columns []int
+	// LimitPossible: a LIMIT may go down if all else is exact.
+	LimitPossible bool
+	// LimitRows is the LIMIT when known; 0: unknown.
+	LimitRows uint64
+}
+
+// Plan is a connector's answer to a Request.
+type Plan struct {
+	// Conjuncts has one entry for each of the request's, in order.
+	Conjuncts []Conjunct
+	// ExactOrderings are indexes into Request.Orderings.
+	ExactOrderings []int
+	// LimitExact: the API stops at a LIMIT when every conjunct is exact.
+	LimitExact bool
+	// Rows is the number expected after the pushed conjuncts.
+	Rows float64
+	// Width of one row in bytes; 0: let PostgreSQL guess.
+	Width float64
+	// Costs in PostgreSQL's planner units (1.0 = one sequential page read).
+	StartupCost, TotalCost float64
+	// ValueDependent: for other values of known parameters the verdicts could
+	// be others.
+	ValueDependent bool
+}
