@@ -22,7 +22,7 @@ const (
 	// hold it. HV005.
 	InvalidColumn
 	// InvalidValue: the API sent a value that the column's type cannot hold.
-	// HV004... see SQLState.
+	// HV004.
 	InvalidValue
 	// NotSupported by this object or API. 0A000.
 	NotSupported
@@ -40,7 +40,7 @@ const (
 	Unauthenticated
 	// PermissionDenied: it knows it and says no. 42501.
 	PermissionDenied
-	// NotFound: the object or row is not in the API. HV00R for a scan; a write
+	// NotFoundError: the object is not in the API. HV00R for a scan; a row to write
 	// has Outcome NotFound instead.
 	NotFoundError
 	// Conflict: the row has changed or is in use. 55000.
