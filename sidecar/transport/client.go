@@ -1,0 +1,494 @@
+// One call from beginning to end: URL, limits, attempts, retries, redirects.
+
+package transport
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/hallwaydb/hallway/connectors"
+)
+
+// maxRedirects on the API's own host.
+const maxRedirects = 5
+
+func newClient(env connectors.Env, cfg Config) (*Client, error) {
+	base, err := parseBase(cfg.API, cfg.BaseURL, env.AllowHosts)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.MaxWait <= 0 {
+		cfg.MaxWait = DefaultMaxWait
+	}
+	if cfg.Tries <= 0 {
+		cfg.Tries = DefaultTries
+	}
+	if env.MaxResponseBytes <= 0 {
+		env.MaxResponseBytes = DefaultMaxResponseBytes
+	}
+	if env.Log == nil {
+		env.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{
+		cfg: cfg, env: env, base: base, sleep: sleep,
+		limit: newLimiter(cfg.Limits, cfg.RateHeaders),
+		http: &http.Client{
+			Transport:     newTransport(),
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+	var names []string
+	if q, ok := cfg.Auth.(QueryAuth); ok {
+		names = append(names, q.Name)
+	}
+	c.red = newRedactor(names...)
+	if c.auth, err = newAuth(c, cfg.Auth); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func methodOf(req *Request) string {
+	if req.Method == "" {
+		return http.MethodGet
+	}
+	return req.Method
+}
+
+// absolute parses a URL that may be relative to the base URL's path.
+func (c *Client) absolute(ref string) (*url.URL, error) {
+	u, err := url.Parse(ref)
+	if err != nil {
+		return nil, c.hideURL(err)
+	}
+	if u.Scheme != "" || u.Host != "" {
+		if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
+			return nil, errors.New("expected a path, or http:// or https:// and a host")
+		}
+		u.Fragment = ""
+		return u, nil
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if segment == "." || segment == ".." {
+			return nil, errors.New(`a path must not hold the segments "." and ".."`)
+		}
+	}
+	out := *c.base
+	raw := strings.TrimSuffix(c.base.EscapedPath(), "/")
+	if p := u.EscapedPath(); p != "" {
+		raw += "/" + strings.TrimPrefix(p, "/")
+	}
+	if out.Path, err = url.PathUnescape(raw); err != nil {
+		return nil, fmt.Errorf("unescaping the path: %w", err)
+	}
+	out.RawPath = raw
+	out.RawQuery = u.RawQuery
+	return &out, nil
+}
+
+// resolve gives the URL of a request, which is on the API's own host.
+func (c *Client) resolve(req *Request) (*url.URL, error) {
+	u, err := c.absolute(req.Path)
+	if err != nil {
+		return nil, &connectors.Error{Class: connectors.Protocol, API: c.cfg.API,
+			Message: fmt.Sprintf("cannot call %q: %v", c.red.text(req.Path), err)}
+	}
+	if err := c.sameHost(u, "a link"); err != nil {
+		return nil, err
+	}
+	if len(req.Query) > 0 {
+		q := req.Query.Encode()
+		if u.RawQuery != "" {
+			q = u.RawQuery + "&" + q
+		}
+		u.RawQuery = q
+	}
+	return u, nil
+}
+
+// sameHost refuses a URL that would carry the credential elsewhere.
+func (c *Client) sameHost(u *url.URL, what string) error {
+	if u.Scheme == c.base.Scheme && canonicalHost(u.Hostname()) == canonicalHost(c.base.Hostname()) && portOf(u) == portOf(c.base) {
+		return nil
+	}
+	from, to := c.base.Scheme+"://"+c.base.Host, u.Scheme+"://"+u.Host
+	return &connectors.Error{Class: connectors.Protocol, API: c.cfg.API,
+		Message: fmt.Sprintf("%s leads from %s to %s, which is not followed", what, from, to),
+		Hint:    fmt.Sprintf("If the API has moved there, set the server's base URL to %s and allow that host.", to)}
+}
+
+func (c *Client) do(ctx context.Context, req *Request) (*Response, error) {
+	u, err := c.resolve(req)
+	if err != nil {
+		return nil, err
+	}
+	if req.Stats == nil {
+		with := *req
+		with.Stats = &connectors.Stats{}
+		req = &with
+	}
+	giveUp := time.Now().Add(c.cfg.MaxWait)
+	if d, ok := ctx.Deadline(); ok && d.Before(giveUp) {
+		giveUp = d
+	}
+	wait := backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, RandomizationFactor: 0.5,
+		Multiplier: 2, MaxInterval: 5 * time.Second}
+	wait.Reset()
+
+	renewed, redirects := false, 0
+	for try := 1; ; {
+		if err := c.waitForLimit(ctx, req, giveUp); err != nil {
+			return nil, err
+		}
+		resp, token, err := c.attempt(ctx, req, u)
+		if err != nil {
+			var ae *attemptError
+			if !errors.As(err, &ae) {
+				return nil, err
+			}
+			d := wait.NextBackOff()
+			if !ae.again || try >= c.cfg.Tries || time.Now().Add(d).After(giveUp) {
+				return nil, ae.err
+			}
+			if err := c.again(ctx, req, try, d, ae.err); err != nil {
+				return nil, err
+			}
+			try++
+			continue
+		}
+		now := time.Now()
+		c.limit.learn(req.Class, resp.Header, now)
+		after, told := retryAfter(resp.Header, now)
+		switch resp.Status {
+		case http.StatusUnauthorized:
+			// The refused call did nothing, so a write may be sent again.
+			if token != "" && !renewed && c.auth.invalidate(token) {
+				renewed = true
+				_ = resp.Close()
+				continue
+			}
+		case http.StatusTooManyRequests:
+			_ = resp.Close()
+			d := after
+			if told {
+				c.limit.pause(req.Class, now.Add(d))
+			} else {
+				d = max(wait.NextBackOff(), time.Second)
+			}
+			limited := c.rateLimited(d, resp.Request+" was answered 429.")
+			limited.HTTPStatus = resp.Status
+			if try >= c.cfg.Tries || now.Add(d).After(giveUp) {
+				return nil, limited
+			}
+			req.Stats.LimitWaitMicros.Add(uint64(d.Microseconds()))
+			if err := c.again(ctx, req, try, d, limited); err != nil {
+				return nil, err
+			}
+			try++
+			continue
+		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			d := max(wait.NextBackOff(), after)
+			if !req.Write && try < c.cfg.Tries && now.Add(d).Before(giveUp) {
+				_ = resp.Close()
+				if err := c.again(ctx, req, try, d, resp.StatusError("")); err != nil {
+					return nil, err
+				}
+				try++
+				continue
+			}
+		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+			http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+			next, err := c.redirect(req, u, resp)
+			_ = resp.Close()
+			if err != nil {
+				return nil, err
+			}
+			if redirects++; redirects > maxRedirects {
+				return nil, &connectors.Error{Class: connectors.Protocol, API: c.cfg.API, HTTPStatus: resp.Status,
+					Message: fmt.Sprintf("more than %d redirects", maxRedirects), Detail: resp.Request}
+			}
+			u = next
+			continue
+		}
+		return resp, nil
+	}
+}
+
+// again logs and waits before the next try.
+func (c *Client) again(ctx context.Context, req *Request, try int, d time.Duration, why error) error {
+	req.Stats.Retries.Add(1)
+	c.env.Log.WarnContext(ctx, "calling the API again", "api", c.cfg.API, "request", c.Describe(req),
+		"try", try, "wait", d.Round(time.Millisecond).String(), "error", c.red.text(why.Error()))
+	if err := c.sleep(ctx, d); err != nil {
+		return c.contextError(ctx, err)
+	}
+	return nil
+}
+
+// waitForLimit waits for the token buckets, unless that takes too long.
+func (c *Client) waitForLimit(ctx context.Context, req *Request, giveUp time.Time) error {
+	for {
+		now := time.Now()
+		d, giveBack := c.limit.reserve(req.Class, now)
+		if d <= 0 {
+			return nil
+		}
+		if now.Add(d).After(giveUp) {
+			giveBack()
+			return c.rateLimited(d, "The wait would be longer than this query may take.")
+		}
+		req.Stats.LimitWaitMicros.Add(uint64(d.Microseconds()))
+		if err := c.sleep(ctx, d); err != nil {
+			giveBack()
+			return c.contextError(ctx, err)
+		}
+		// A pause may have come up meanwhile; the tokens taken stay taken.
+		if !c.limit.pausedNow(req.Class, time.Now()) {
+			return nil
+		}
+		giveBack()
+	}
+}
+
+func (c *Client) rateLimited(d time.Duration, detail string) *connectors.Error {
+	return &connectors.Error{Class: connectors.RateLimited, API: c.cfg.API,
+		Message: "the API's rate limit is reached", Detail: detail, RetryAfter: d}
+}
+
+// redirect gives the URL to go on with.
+func (c *Client) redirect(req *Request, from *url.URL, resp *Response) (*url.URL, error) {
+	loc, err := url.Parse(resp.Header.Get("Location"))
+	if err != nil || resp.Header.Get("Location") == "" {
+		return nil, &connectors.Error{Class: connectors.Protocol, API: c.cfg.API, HTTPStatus: resp.Status,
+			Message: fmt.Sprintf("status %d without a valid Location", resp.Status), Detail: resp.Request}
+	}
+	next := from.ResolveReference(loc)
+	next.Fragment = ""
+	if err := c.sameHost(next, "a redirect"); err != nil {
+		err.(*connectors.Error).HTTPStatus = resp.Status
+		return nil, err
+	}
+	keeps := resp.Status == http.StatusTemporaryRedirect || resp.Status == http.StatusPermanentRedirect
+	if m := methodOf(req); !keeps && m != http.MethodGet && m != http.MethodHead {
+		return nil, &connectors.Error{Class: connectors.Protocol, API: c.cfg.API, HTTPStatus: resp.Status,
+			Message: fmt.Sprintf("a %s was redirected with status %d, which would make it a GET", m, resp.Status),
+			Detail:  resp.Request, Hint: "Correct the server's base URL."}
+	}
+	return next, nil
+}
+
+// attemptError is a failed attempt; again tells whether another is harmless.
+type attemptError struct {
+	err   error
+	again bool
+}
+
+func (e *attemptError) Error() string { return e.err.Error() }
+
+// attempt sends the request once. token is what it was authenticated with.
+func (c *Client) attempt(ctx context.Context, req *Request, u *url.URL) (_ *Response, token string, _ error) {
+	// cancel ends the attempt with the body's Close, or here.
+	actx, cancel := context.WithCancelCause(ctx)
+	var sent atomic.Bool
+	trace := &httptrace.ClientTrace{
+		// net/http takes another connection only after proof that nothing went
+		// out on the first, or for a request that carries an idempotency key.
+		GetConn: func(string) {
+			if req.Header.Get("Idempotency-Key") == "" && req.Header.Get("X-Idempotency-Key") == "" {
+				sent.Store(false)
+			}
+		},
+		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
+	}
+	var payload *bytes.Reader
+	hr, err := http.NewRequestWithContext(httptrace.WithClientTrace(actx, trace), methodOf(req), u.String(), nil)
+	if err != nil {
+		cancel(nil)
+		return nil, "", fmt.Errorf("making the request: %w", c.hideURL(err))
+	}
+	if req.Body != nil {
+		payload = bytes.NewReader(req.Body)
+		withBody, err := http.NewRequestWithContext(hr.Context(), hr.Method, u.String(), payload)
+		if err != nil {
+			cancel(nil)
+			return nil, "", fmt.Errorf("making the request: %w", c.hideURL(err))
+		}
+		hr = withBody
+	}
+	c.setHeaders(hr, req.Header)
+	if token, err = c.auth.apply(ctx, hr); err != nil {
+		cancel(nil)
+		if ctx.Err() != nil {
+			err = c.contextError(ctx, err)
+		}
+		return nil, "", err
+	}
+	silence := time.AfterFunc(c.cfg.Timeout, func() { cancel(errStalled) })
+	start := time.Now()
+	req.Stats.Calls.Add(1)
+	r, err := c.http.Do(hr)
+	silence.Stop()
+	took := time.Since(start)
+	req.Stats.APIMicros.Add(uint64(took.Microseconds()))
+	if err != nil {
+		c.observe(hr.Method, 0, start)
+		if context.Cause(actx) == errStalled && ctx.Err() == nil { //nolint:errorlint // a sentinel of this package, never wrapped
+			err = errStalled
+		}
+		err = c.sendError(ctx, err, req, sent.Load())
+		cancel(nil)
+		return nil, "", err
+	}
+	c.observe(hr.Method, r.StatusCode, start)
+	c.env.Log.DebugContext(ctx, "called the API", "api", c.cfg.API, "request", c.Describe(req),
+		"status", r.StatusCode, "took", took.Round(time.Microsecond).String())
+	return &Response{
+		Status: r.StatusCode, Header: r.Header, Body: newBody(ctx, c, req, r.Body, cancel),
+		Request: hr.Method + " " + c.red.url(u), write: req.Write, c: c, url: u,
+	}, token, nil
+}
+
+func (c *Client) setHeaders(hr *http.Request, own http.Header) {
+	for _, h := range []http.Header{c.cfg.Header, own} {
+		for k, v := range h {
+			hr.Header[http.CanonicalHeaderKey(k)] = v
+		}
+	}
+	if hr.Header.Get("User-Agent") == "" {
+		ua := c.env.UserAgent
+		if ua == "" {
+			ua = "hallway"
+		}
+		hr.Header.Set("User-Agent", ua)
+	}
+}
+
+func (c *Client) observe(method string, status int, start time.Time) {
+	if c.env.Observe != nil {
+		c.env.Observe(c.cfg.API, method, status, time.Since(start))
+	}
+}
+
+// contextError is what becomes of a call whose query has ended.
+func (c *Client) contextError(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return &connectors.Error{Class: connectors.DeadlineExceeded, API: c.cfg.API,
+			Message: "the query's time was over before the API had answered", Err: context.DeadlineExceeded}
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("calling %s: %w", c.cfg.API, ctx.Err())
+	}
+	return err
+}
+
+// sendError types the error of an attempt that brought no answer. sent tells
+// whether the API could have received it.
+func (c *Client) sendError(ctx context.Context, err error, req *Request, sent bool) error {
+	cause := c.hideURL(err)
+	if req.Write && sent {
+		if ctx.Err() != nil {
+			cause = ctx.Err()
+		}
+		return &attemptError{err: &connectors.Error{Class: connectors.UnknownOutcome, API: c.cfg.API,
+			Message: "the write was sent and no answer came: whether the API has done it is not known",
+			Detail:  c.Describe(req) + ": " + c.red.text(reason(cause)) + ".", Err: cause}}
+	}
+	if ctx.Err() != nil {
+		return c.contextError(ctx, err)
+	}
+	e := &connectors.Error{Class: connectors.Unavailable, API: c.cfg.API, Err: cause}
+	again := true
+	var addr *errAddress
+	var unknownCA x509.UnknownAuthorityError
+	var wrongName x509.HostnameError
+	var badCert *tls.CertificateVerificationError
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &addr):
+		e.Class, again = connectors.InvalidOption, false
+		e.Message = fmt.Sprintf("host %q leads to an address that is not allowed", c.base.Host)
+		e.Detail = addr.Error() + "."
+	case errors.As(err, &unknownCA), errors.As(err, &wrongName), errors.As(err, &badCert):
+		again = false
+		e.Message = fmt.Sprintf("the certificate of %s cannot be trusted", c.base.Host)
+		e.Detail = c.red.text(cause.Error()) + "."
+	case errors.Is(err, errStalled):
+		again = false
+		e.Message = fmt.Sprintf("no answer within %s", c.cfg.Timeout)
+		e.Detail = c.Describe(req) + "."
+	case errors.As(err, &dns):
+		e.Message = fmt.Sprintf("could not find host %q", c.base.Hostname())
+		e.Detail = reason(dns) + "."
+	default:
+		e.Message = "could not reach " + c.base.Host + ": " + c.red.text(reason(cause))
+	}
+	return &attemptError{err: e, again: again}
+}
+
+// readError types the error of a body that broke off.
+func (c *Client) readError(ctx context.Context, err error, req *Request, stalled bool) error {
+	if ctx.Err() != nil && !req.Write {
+		return c.contextError(ctx, err)
+	}
+	cause := c.hideURL(err)
+	if ctx.Err() != nil {
+		cause = ctx.Err()
+	}
+	e := &connectors.Error{Class: connectors.Unavailable, API: c.cfg.API,
+		Message: "the answer was cut short: " + c.red.text(reason(cause)), Detail: c.Describe(req) + ".", Err: cause}
+	if stalled && ctx.Err() == nil {
+		e.Message = fmt.Sprintf("the answer stopped coming for %s", c.cfg.Timeout)
+	}
+	if req.Write {
+		e.Class = connectors.UnknownOutcome
+	}
+	return e
+}
+
+// reason says in a few words why a connection failed.
+func reason(err error) string {
+	var dns *net.DNSError
+	var errno syscall.Errno
+	switch {
+	case errors.As(err, &dns):
+		return dns.Err
+	case errors.As(err, &errno):
+		return errno.Error()
+	case errors.Is(err, errStalled):
+		return "no answer in time"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "the query's time was over"
+	case errors.Is(err, context.Canceled):
+		return "the query was cancelled"
+	case strings.Contains(err.Error(), "EOF"):
+		return "the connection was closed"
+	}
+	return err.Error()
+}
+
+// hideURL takes the URL, which may hold secrets, out of net/http's errors.
+func (c *Client) hideURL(err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		return ue.Err
+	}
+	return err
+}

@@ -1,0 +1,155 @@
+// Token buckets by endpoint class, and pauses that the API asked for. A wait
+// that cannot end before the deadline is refused at once.
+
+package transport
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// limiter holds one client's buckets.
+type limiter struct {
+	buckets map[string]*rate.Limiter
+	headers RateHeaders
+
+	mu     sync.Mutex
+	paused map[string]time.Time // by class, until when
+}
+
+func newLimiter(limits map[string]Limit, headers RateHeaders) *limiter {
+	l := &limiter{buckets: make(map[string]*rate.Limiter, len(limits)), headers: headers, paused: map[string]time.Time{}}
+	for class, lim := range limits {
+		if lim.PerSecond > 0 {
+			l.buckets[class] = rate.NewLimiter(rate.Limit(lim.PerSecond), max(lim.Burst, 1))
+		}
+	}
+	return l
+}
+
+// reserve takes a token of each bucket that applies and says how long to wait
+// before using them; giveBack returns them when the wait is not worth it.
+func (l *limiter) reserve(class string, now time.Time) (wait time.Duration, giveBack func()) {
+	var taken []*rate.Reservation
+	classes := []string{""}
+	if class != "" {
+		classes = append(classes, class)
+	}
+	for _, c := range classes {
+		if b := l.buckets[c]; b != nil {
+			r := b.ReserveN(now, 1)
+			taken = append(taken, r)
+			wait = max(wait, r.DelayFrom(now))
+		}
+	}
+	l.mu.Lock()
+	for _, c := range classes {
+		if until, ok := l.paused[c]; ok {
+			if d := until.Sub(now); d > 0 {
+				wait = max(wait, d)
+			} else {
+				delete(l.paused, c)
+			}
+		}
+	}
+	l.mu.Unlock()
+	return wait, func() {
+		for _, r := range taken {
+			r.CancelAt(now)
+		}
+	}
+}
+
+// pause lets no call of the class start before until.
+func (l *limiter) pause(class string, until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if until.After(l.paused[class]) {
+		l.paused[class] = until
+	}
+}
+
+// pausedNow reports whether a pause of the class, or of all, is running.
+func (l *limiter) pausedNow(class string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.paused[class].After(now) || l.paused[""].After(now)
+}
+
+// learn reads the API's rate headers from an answer.
+func (l *limiter) learn(class string, h http.Header, now time.Time) {
+	if l.headers.Remaining == "" {
+		return
+	}
+	left := strings.TrimSpace(h.Get(l.headers.Remaining))
+	if n, err := strconv.ParseFloat(left, 64); err != nil || n >= 1 {
+		return
+	}
+	wait := time.Second
+	if v := h.Get(l.headers.IntervalMillis); l.headers.IntervalMillis != "" && v != "" {
+		if ms, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64); err == nil && ms > 0 {
+			wait = time.Duration(min(ms, int64(24*time.Hour/time.Millisecond))) * time.Millisecond
+		}
+	}
+	if v := h.Get(l.headers.Reset); l.headers.Reset != "" && v != "" {
+		if d, ok := parseWhen(v, now); ok {
+			wait = d
+		}
+	}
+	if wait > 0 {
+		l.pause(class, now.Add(wait))
+	}
+}
+
+// retryAfter reads a 429's or 503's Retry-After; ok is false if there is none.
+func retryAfter(h http.Header, now time.Time) (time.Duration, bool) {
+	v := h.Get("Retry-After")
+	if v == "" {
+		return 0, false
+	}
+	return parseWhen(v, now)
+}
+
+// parseWhen reads a moment as APIs write it: seconds from now, seconds or
+// milliseconds since 1970, or an HTTP date. What has passed is 0; nothing is
+// further away than 24 hours.
+func parseWhen(v string, now time.Time) (time.Duration, bool) {
+	v = strings.TrimSpace(v)
+	var d time.Duration
+	if f, err := strconv.ParseFloat(v, 64); err == nil && f >= 0 {
+		switch {
+		case f > 1e11: // milliseconds since 1970
+			d = time.UnixMilli(int64(min(f, 1e15))).Sub(now)
+		case f > 1e9: // seconds since 1970
+			d = time.Unix(int64(f), 0).Sub(now)
+		default:
+			d = time.Duration(min(f, 86400) * float64(time.Second))
+		}
+	} else if t, err := http.ParseTime(v); err == nil {
+		d = t.Sub(now)
+	} else {
+		return 0, false
+	}
+	return min(max(d, 0), 24*time.Hour), true
+}
+
+// sleep waits, or returns ctx's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
