@@ -1,10 +1,17 @@
 // Package rows turns values into tuples of PostgreSQL's binary format, once,
 // and tuples and parameters back into values. It calls nothing and knows no
 // API.
+//
+// This file is the Builder and its fast paths; encode.go has the conversions.
 package rows
 
 import (
 	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+	"unsafe"
 
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 )
@@ -13,19 +20,428 @@ import (
 // backend has gone, or a limit is reached. A connector returns it as it is.
 var ErrStop = errors.New("rows: the reader wants no more")
 
-// Sink takes a batch of whole tuples, which it may keep: the builder does not
-// touch them again. It blocks while the reader is behind. Its error, ErrStop
-// among them, is what EndRow returns.
+// Sink takes a batch of n whole tuples. It may keep the bytes unless
+// Options.Reuse is set: then they are overwritten after it returns. It blocks
+// while the reader is behind. Its error, ErrStop among them, is what EndRow
+// and Flush return from then on.
 type Sink func(tuples []byte, n int) error
 
+// Options of a Builder; zero fields take the defaults.
+type Options struct {
+	// First and Next are the sizes in bytes near which the first and every
+	// later batch is handed over; default 32 KiB and 256 KiB. A batch exceeds
+	// its size only when a single row does.
+	First, Next int
+	// MaxRow bounds one tuple in bytes; default 256 MiB. A longer one is a
+	// *ConversionError.
+	MaxRow int
+	// Reuse says that the Sink does not keep the bytes after it returns.
+	Reuse bool
+}
+
+// Default sizes in bytes; see Options.
+const (
+	DefaultFirst  = 32 << 10
+	DefaultNext   = 256 << 10
+	DefaultMaxRow = 256 << 20
+)
+
 // Builder builds tuples of a fixed list of columns and hands them to a Sink in
-// batches: the first of about Options.First bytes, later ones of about
-// Options.Next. For each row call one value method for each column in order,
-// then EndRow. A value that does not fit its column's type makes EndRow return
-// a *ConversionError. Not safe for concurrent use.
+// batches. For each row call one value method for each column in order, then
+// EndRow; call Flush before waiting for more rows and at the end.
+//
+// Every value method takes any value that the column's type can hold without
+// loss: Int64 may fill a numeric or text column, Text a timestamp one. A value
+// that does not fit makes EndRow return a *ConversionError; the row is then
+// left out and the Builder can go on. The methods keep no reference to what
+// they are given. Not safe for concurrent use.
 type Builder struct {
-	types []pushdown.Type
-	sink  Sink
-	buf   []byte
-	n     int
+	cols []column // one a column, then a sentinel of kind 0
+	sink Sink
+	opts Options
+
+	buf  []byte
+	row  int   // where the current row begins in buf
+	col  int   // column that the next value is for
+	n    int   // whole rows in buf
+	want int   // size of the current batch
+	err  error // first failure in the current row
+	dead error // what the sink returned
+}
+
+// NewBuilder makes a Builder for columns of the given types, which may be none
+// (tuples without columns, for count(*)) and at most 1600.
+func NewBuilder(types []pushdown.Type, sink Sink, opts Options) *Builder {
+	if opts.First <= 0 {
+		opts.First = DefaultFirst
+	}
+	if opts.Next <= 0 {
+		opts.Next = DefaultNext
+	}
+	if opts.MaxRow <= 0 {
+		opts.MaxRow = DefaultMaxRow
+	}
+	b := &Builder{sink: sink, opts: opts, cols: make([]column, len(types)+1), want: opts.First}
+	for i := range types {
+		b.cols[i] = newColumn(types[i])
+	}
+	b.buf = make([]byte, 0, b.want+slack)
+	b.start()
+	return b
+}
+
+// Room past a batch's size, so that the next row's header and small rows do
+// not make the buffer grow.
+const slack = 2 << 10
+
+// Columns is the number of columns of a row.
+func (b *Builder) Columns() int { return len(b.cols) - 1 }
+
+// Type of column i.
+func (b *Builder) Type(i int) pushdown.Type { return b.cols[i].t }
+
+// Column is the position of the column that the next value is for.
+func (b *Builder) Column() int { return b.col }
+
+func (b *Builder) start() {
+	b.row, b.col = len(b.buf), 0
+	n := len(b.cols) - 1
+	b.buf = append(b.buf, byte(n>>8), byte(n))
+}
+
+// EndRow ends the current row. When the batch is full it goes to the Sink. The
+// error is a *ConversionError (of the first value that did not fit), the
+// Sink's error, or says that the number of values was wrong.
+func (b *Builder) EndRow() error {
+	size := len(b.buf) - b.row
+	if b.err != nil || b.dead != nil || b.col != len(b.cols)-1 || size > b.opts.MaxRow {
+		return b.badRow(size)
+	}
+	b.n++
+	// The next row is expected to be as long as this one.
+	if len(b.buf)+size > b.want {
+		if err := b.flush(); err != nil {
+			return err
+		}
+	}
+	b.start()
+	return nil
+}
+
+func (b *Builder) badRow(size int) error {
+	err := b.dead
+	switch {
+	case err != nil:
+	case b.err != nil:
+		err = b.err
+	case b.col != len(b.cols)-1:
+		err = fmt.Errorf("rows: a row ended after %d of %d values", b.col, len(b.cols)-1)
+	default:
+		err = &ConversionError{Column: -1, SQLState: stateTooBig,
+			Reason: fmt.Sprintf("a row of %d bytes is longer than the limit of %d", size, b.opts.MaxRow)}
+	}
+	b.Discard()
+	return err
+}
+
+// Discard forgets the values given since the last EndRow.
+func (b *Builder) Discard() {
+	b.buf = b.buf[:b.row]
+	b.err = nil
+	b.start()
+}
+
+// Flush hands all whole rows to the Sink, which is not called if there are
+// none. Values of a row not yet ended are kept.
+func (b *Builder) Flush() error {
+	if b.dead != nil {
+		return b.dead
+	}
+	if b.n == 0 {
+		return nil
+	}
+	part := append([]byte(nil), b.buf[b.row:]...)
+	b.buf = b.buf[:b.row]
+	if err := b.flush(); err != nil {
+		b.buf = append(b.buf[:0], part...)
+		b.row = 0
+		return err
+	}
+	b.buf = append(b.buf, part...)
+	b.row = 0
+	return nil
+}
+
+// flush hands over buf, which holds whole rows only.
+func (b *Builder) flush() error {
+	full, n := b.buf, b.n
+	b.n, b.want = 0, b.opts.Next
+	b.dead = b.sink(full, n)
+	if b.opts.Reuse && cap(full) >= b.want+slack && cap(full) <= 4*(b.want+slack) {
+		b.buf = full[:0]
+	} else {
+		b.buf = make([]byte, 0, b.want+slack)
+	}
+	if b.dead != nil {
+		b.start()
+	}
+	return b.dead
+}
+
+// Null gives SQL's NULL.
+func (b *Builder) Null() {
+	if b.col == len(b.cols)-1 {
+		b.tooMany()
+		return
+	}
+	b.buf = append(b.buf, 0xff, 0xff, 0xff, 0xff)
+	b.col++
+}
+
+// Bool gives a boolean; text and JSON columns take it as true or false.
+func (b *Builder) Bool(v bool) {
+	c := &b.cols[b.col]
+	if c.kind != pushdown.Bool {
+		b.slowBool(c, v)
+		return
+	}
+	var x byte
+	if v {
+		x = 1
+	}
+	b.buf = append(b.buf, 0, 0, 0, 1, x)
+	b.col++
+}
+
+// Int64 gives an integer. Columns of floats take it if they hold it exactly,
+// boolean ones if it is 0 or 1; dates and times do not.
+func (b *Builder) Int64(v int64) {
+	c := &b.cols[b.col]
+	switch {
+	case c.kind == pushdown.Int8:
+		b.buf = append(b.buf, 0, 0, 0, 8,
+			byte(v>>56), byte(v>>48), byte(v>>40), byte(v>>32), byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+	case c.kind == pushdown.Int4 && int64(int32(v)) == v:
+		b.buf = append(b.buf, 0, 0, 0, 4, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+	case c.kind == pushdown.Int2 && int64(int16(v)) == v:
+		b.buf = append(b.buf, 0, 0, 0, 2, byte(v>>8), byte(v))
+	default:
+		b.slowInt64(c, v)
+		return
+	}
+	b.col++
+}
+
+// Float64 gives a float. Integer columns take it if it is integral; float4
+// rounds to the nearest, as a cast does.
+func (b *Builder) Float64(v float64) {
+	c := &b.cols[b.col]
+	if c.kind != pushdown.Float8 {
+		b.slowFloat64(c, v)
+		return
+	}
+	u := math.Float64bits(v)
+	b.buf = append(b.buf, 0, 0, 0, 8,
+		byte(u>>56), byte(u>>48), byte(u>>40), byte(u>>32), byte(u>>24), byte(u>>16), byte(u>>8), byte(u))
+	b.col++
+}
+
+// Text gives text, which is parsed into the column's type: see the package's
+// conversions. It must be UTF-8 without NUL.
+func (b *Builder) Text(s []byte) {
+	c := &b.cols[b.col]
+	if c.kind != pushdown.Text || !validText(s) {
+		b.slowText(c, s)
+		return
+	}
+	n := len(s)
+	b.buf = append(b.buf, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	b.buf = append(b.buf, s...)
+	b.col++
+}
+
+// String is Text for a string.
+func (b *Builder) String(s string) { b.Text(unsafe.Slice(unsafe.StringData(s), len(s))) }
+
+// Number gives a number as JSON or SQL writes it, without going through a
+// float: 12345678901234567890.10 fills a numeric column as it is, 1e3 an
+// integer one.
+func (b *Builder) Number(s []byte) {
+	c := &b.cols[b.col]
+	b.finish(c, s, asNumber)
+}
+
+// Bytes gives raw bytes, for bytea columns, uuid ones (16 bytes), and text
+// ones if they are UTF-8.
+func (b *Builder) Bytes(v []byte) {
+	c := &b.cols[b.col]
+	b.finish(c, v, asBytes)
+}
+
+// JSON gives a JSON value of any kind as the API wrote it: json and jsonb
+// columns take it as it is, text ones a string's content and anything else's
+// JSON text, array columns an array's elements; null is NULL (use Text to put
+// a JSON null into a json column).
+func (b *Builder) JSON(raw []byte) {
+	c := &b.cols[b.col]
+	if isJSONNull(raw) {
+		b.Null()
+		return
+	}
+	b.finish(c, raw, asJSON)
+}
+
+// Time gives a point in time. timestamptz takes the instant, timestamp its
+// date and clock in UTC, date its date if the clock (in t's own zone) stands
+// at midnight. Fractions are rounded to microseconds.
+func (b *Builder) Time(t time.Time) {
+	c := &b.cols[b.col]
+	if c.kind == 0 {
+		b.tooMany()
+		return
+	}
+	mark := b.begin()
+	dst, p := c.appendTime(b.buf, t)
+	if p = b.end(c, mark, dst, p); p != nil {
+		b.fail(c, p, t.Format(time.RFC3339Nano))
+	}
+}
+
+// Micros gives microseconds since 2000-01-01 00:00 (UTC for timestamptz) to a
+// timestamp or timestamptz column, or days since 2000-01-01 to a date column,
+// or microseconds since midnight to a time column: the cheapest way to fill
+// them. math.MinInt64 and math.MaxInt64 are -infinity and infinity.
+func (b *Builder) Micros(v int64) {
+	c := &b.cols[b.col]
+	if (c.kind == pushdown.Timestamp || c.kind == pushdown.TimestampTZ) && v >= minTimestamp && v < endTimestamp {
+		b.buf = append(b.buf, 0, 0, 0, 8,
+			byte(v>>56), byte(v>>48), byte(v>>40), byte(v>>32), byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+		b.col++
+		return
+	}
+	b.Value(pushdown.Value{V: v})
+}
+
+// Value gives a value of the column's own type, in the form that
+// pushdown.Value describes for its kind.
+func (b *Builder) Value(v pushdown.Value) {
+	c := &b.cols[b.col]
+	if v.V == nil {
+		b.Null()
+		return
+	}
+	if c.kind == 0 {
+		b.tooMany()
+		return
+	}
+	mark := b.begin()
+	dst, p := c.appendValue(b.buf, v)
+	if p = b.end(c, mark, dst, p); p != nil {
+		b.fail(c, p, shorten([]byte(fmt.Sprint(v.V))))
+	}
+}
+
+func (b *Builder) slowBool(c *column, v bool) {
+	if c.kind == 0 {
+		b.tooMany()
+		return
+	}
+	mark := b.begin()
+	dst, p := c.appendBool(b.buf, v)
+	if p = b.end(c, mark, dst, p); p != nil {
+		b.fail(c, p, strconv.FormatBool(v))
+	}
+}
+
+func (b *Builder) slowInt64(c *column, v int64) {
+	if c.kind == 0 {
+		b.tooMany()
+		return
+	}
+	mark := b.begin()
+	dst, p := c.appendInt(b.buf, v)
+	if p = b.end(c, mark, dst, p); p != nil {
+		b.fail(c, p, strconv.FormatInt(v, 10))
+	}
+}
+
+func (b *Builder) slowFloat64(c *column, v float64) {
+	if c.kind == 0 {
+		b.tooMany()
+		return
+	}
+	mark := b.begin()
+	dst, p := c.appendFloat(b.buf, v)
+	if p = b.end(c, mark, dst, p); p != nil {
+		b.fail(c, p, strconv.FormatFloat(v, 'g', -1, 64))
+	}
+}
+
+func (b *Builder) slowText(c *column, s []byte) { b.finish(c, s, asText) }
+
+// What the bytes given to finish are.
+type form uint8
+
+const (
+	asText form = iota
+	asNumber
+	asBytes
+	asJSON
+)
+
+func (b *Builder) finish(c *column, s []byte, f form) {
+	if c.kind == 0 {
+		b.tooMany()
+		return
+	}
+	mark := b.begin()
+	var dst []byte
+	var p *problem
+	switch f {
+	case asText:
+		dst, p = c.appendText(b.buf, s)
+	case asNumber:
+		dst, p = c.appendNumber(b.buf, s)
+	case asBytes:
+		dst, p = c.appendBytes(b.buf, s)
+	case asJSON:
+		dst, p = c.appendJSON(b.buf, s)
+	}
+	if p = b.end(c, mark, dst, p); p != nil {
+		b.fail(c, p, shorten(s))
+	}
+}
+
+// begin leaves room for a value's length; end fills it in.
+func (b *Builder) begin() int {
+	b.buf = append(b.buf, 0, 0, 0, 0)
+	return len(b.buf)
+}
+
+func (b *Builder) end(c *column, mark int, dst []byte, p *problem) *problem {
+	n := len(dst) - mark
+	if p == nil && n > maxValue {
+		p = problemf(stateTooBig, "%d bytes are longer than a value may be", n)
+	}
+	b.col++
+	if p != nil {
+		b.buf = dst[:mark]
+		return p
+	}
+	dst[mark-4], dst[mark-3], dst[mark-2], dst[mark-1] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
+	b.buf = dst
+	return nil
+}
+
+// fail notes the row's first failure; end has moved on to the next column.
+func (b *Builder) fail(c *column, p *problem, value string) {
+	if b.err == nil {
+		b.err = &ConversionError{Column: b.col - 1, Type: c.t, SQLState: p.state, Reason: p.text, Value: value}
+	}
+}
+
+func (b *Builder) tooMany() {
+	if b.err == nil {
+		b.err = fmt.Errorf("rows: a row has more than %d values", len(b.cols)-1)
+	}
 }
