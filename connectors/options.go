@@ -1,5 +1,14 @@
 package connectors
 
+// Options: what a connector says it takes, and the check that all connectors
+// share.
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
 // Where an option stands.
 type Where uint8
 
@@ -11,6 +20,23 @@ const (
 	OnColumn
 	OnImport
 )
+
+// String names the place for messages: "server", "user mapping", ...
+func (w Where) String() string {
+	switch w {
+	case OnServer:
+		return "server"
+	case OnUserMapping:
+		return "user mapping"
+	case OnTable:
+		return "table"
+	case OnColumn:
+		return "column"
+	case OnImport:
+		return "import"
+	}
+	return fmt.Sprintf("Where(%d)", uint8(w))
+}
 
 // OptionSpec describes one option, for validation and for the generated docs.
 type OptionSpec struct {
@@ -24,4 +50,110 @@ type OptionSpec struct {
 	Default string
 	// Help is one sentence that gives units and bounds.
 	Help string
+}
+
+// CommonOptions are those that every connector has or that Hallway itself
+// reads; a connector need not name them in Connector.Options.
+func CommonOptions() []OptionSpec {
+	return []OptionSpec{
+		{Name: "connector", Where: OnServer, Required: true, Help: "Which connector of the sidecar speaks to the API."},
+		{Name: "address", Where: OnServer, Help: "Socket of the sidecar; by default the setting hallway.address."},
+		{Name: "object", Where: OnTable, Help: "The object of the API that the table shows; by default the table's name."},
+		{Name: "field", Where: OnColumn, Help: "The object's field that the column shows; by default the column's name."},
+		{Name: "key", Where: OnColumn, Default: "false", Help: "Whether the column is part of what identifies a row."},
+	}
+}
+
+// CheckOptions checks the names of the options given in one place against
+// specs and CommonOptions, and that the required ones are there. The error is
+// an *Error of class InvalidOption whose hint names the nearest valid option
+// and lists all of them; values never appear in it. on says whose options they
+// are, as `table "contacts"`; empty: only the place is said.
+func CheckOptions(specs []OptionSpec, where Where, on string, given map[string]string) error {
+	if on == "" {
+		on = "a " + where.String()
+		if where == OnImport {
+			on = "an import"
+		}
+	}
+	var valid []string
+	known := make(map[string]bool)
+	for _, list := range [2][]OptionSpec{specs, CommonOptions()} {
+		for _, s := range list {
+			if s.Where == where && !known[s.Name] {
+				known[s.Name] = true
+				valid = append(valid, s.Name)
+			}
+		}
+	}
+	slices.Sort(valid)
+	names := make([]string, 0, len(given))
+	for n := range given {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		if known[n] {
+			continue
+		}
+		hint := ""
+		if near := Nearest(n, valid); near != "" {
+			hint = fmt.Sprintf("Perhaps you meant the option %q. ", near)
+		}
+		if len(valid) == 0 {
+			hint += fmt.Sprintf("There are no options for %s.", on)
+		} else {
+			hint += fmt.Sprintf("Valid options for %s: %s.", on, strings.Join(valid, ", "))
+		}
+		return &Error{Class: InvalidOption, Message: fmt.Sprintf("invalid option %q for %s", n, on), Hint: hint}
+	}
+	for _, s := range specs {
+		if _, ok := given[s.Name]; !ok && s.Where == where && s.Required {
+			return &Error{Class: InvalidOption,
+				Message: fmt.Sprintf("option %q is required for %s", s.Name, on), Hint: s.Help}
+		}
+	}
+	return nil
+}
+
+// Nearest returns the name among valid that is most like name, or "" if none
+// is near: at most one edit in four characters, and at least one allowed.
+func Nearest(name string, valid []string) string {
+	best, bestDist := "", len(name)/4+2
+	if len(name) < 3 {
+		bestDist = 2
+	}
+	for _, v := range valid {
+		if d := editDistance(strings.ToLower(name), strings.ToLower(v), bestDist); d < bestDist {
+			best, bestDist = v, d
+		}
+	}
+	return best
+}
+
+// editDistance counts insertions, deletions, replacements and swaps of
+// neighbours, in bytes; at least limit is returned as limit.
+func editDistance(a, b string, limit int) int {
+	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
+		return limit
+	}
+	before, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range prev {
+		prev[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		cur[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				cur[j] = min(cur[j], before[j-2]+1)
+			}
+		}
+		before, prev, cur = prev, cur, before
+	}
+	return min(prev[len(b)], limit)
 }
