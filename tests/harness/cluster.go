@@ -199,6 +199,32 @@ func (c *Cluster) CreateDatabase(ctx context.Context, name string) error {
 	return err
 }
 
+// BareDatabase makes an empty database of the test's own, dropped at its end.
+func (e *Env) BareDatabase(t testing.TB) *Database {
+	t.Helper()
+	d := &Database{Name: fmt.Sprintf("t%d", e.next()), Env: e}
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, e.Cluster.DSN("postgres", "postgres"))
+	if err != nil {
+		t.Fatalf("connecting: %v", err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	if _, err := conn.Exec(ctx, "CREATE DATABASE "+d.Name); err != nil {
+		t.Fatalf("creating a database: %v", err)
+	}
+	t.Cleanup(func() { d.drop() })
+	return d
+}
+
+func (d *Database) drop() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if conn, err := pgx.Connect(ctx, d.Env.Cluster.DSN("postgres", "postgres")); err == nil {
+		_, _ = conn.Exec(ctx, "DROP DATABASE "+d.Name+" WITH (FORCE)")
+		_ = conn.Close(ctx)
+	}
+}
+
 // Database makes a database of the test's own, dropped at its end, whose
 // sessions know the Env's sidecar as hallway.address.
 func (e *Env) Database(t testing.TB) *Database {
@@ -208,12 +234,7 @@ func (e *Env) Database(t testing.TB) *Database {
 	if err := e.Cluster.CreateDatabase(ctx, d.Name); err != nil {
 		t.Fatalf("creating a database: %v", err)
 	}
-	t.Cleanup(func() {
-		if conn, err := pgx.Connect(ctx, e.Cluster.DSN("postgres", "postgres")); err == nil {
-			_, _ = conn.Exec(ctx, "DROP DATABASE "+d.Name+" WITH (FORCE)")
-			_ = conn.Close(ctx)
-		}
-	})
+	t.Cleanup(func() { d.drop() })
 	if e.Sidecar != nil {
 		d.Connect(t).Exec("ALTER DATABASE %s SET hallway.address = '%s'", d.Name, e.Sidecar.Address())
 	}

@@ -1,0 +1,13 @@
+package fuzz
+
+import (
+	"testing"
+
+	"github.com/hallwaydb/hallway/tests/harness"
+)
+
+var env *harness.Env
+
+func TestMain(m *testing.M) {
+	harness.Main(m, harness.Settings{Locale: "en-US", Bare: true}, func(e *harness.Env) { env = e })
+}
