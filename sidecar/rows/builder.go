@@ -246,6 +246,26 @@ func (b *Builder) Float64(v float64) {
 	b.col++
 }
 
+// Decimal gives unscaled / 10^scale, with scale from 0 to 18: the cheapest way
+// to fill a numeric column.
+func (b *Builder) Decimal(unscaled int64, scale int) {
+	c := &b.cols[b.col]
+	if c.kind == pushdown.Numeric && c.t.Precision == 0 && uint(scale) <= 18 {
+		mark := b.begin()
+		dst := appendScaled(b.buf, unscaled, scale)
+		n := len(dst) - mark
+		dst[mark-2], dst[mark-1] = byte(n>>8), byte(n)
+		b.buf = dst
+		b.col++
+		return
+	}
+	if uint(scale) > 18 {
+		panic("rows: Decimal with scale " + strconv.Itoa(scale))
+	}
+	var a [40]byte
+	b.Number(appendScaledText(a[:0], unscaled, scale))
+}
+
 // Text gives text, which is parsed into the column's type: see the package's
 // conversions. It must be UTF-8 without NUL.
 func (b *Builder) Text(s []byte) {

@@ -96,7 +96,7 @@ func (c *column) appendInt(dst []byte, v int64) ([]byte, *problem) {
 		return binary.BigEndian.AppendUint32(dst, math.Float32bits(f)), nil
 	case pushdown.Numeric:
 		if c.t.Precision == 0 {
-			return appendNumericInt(dst, v), nil
+			return appendScaled(dst, v, 0), nil
 		}
 		var a [20]byte
 		d, _ := parseDecimal(strconv.AppendInt(a[:0], v, 10))

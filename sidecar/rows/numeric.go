@@ -199,28 +199,66 @@ func (c *column) appendNumeric(dst []byte, d *decimal) ([]byte, *problem) {
 	return dst, nil
 }
 
-// appendNumericInt encodes an integer for numeric without precision.
-func appendNumericInt(dst []byte, v int64) []byte {
+// appendScaled encodes unscaled / 10^scale for a numeric without precision,
+// 0 <= scale <= 18.
+func appendScaled(dst []byte, unscaled int64, scale int) []byte {
 	sign := uint16(numericPositive)
-	u := uint64(v)
-	if v < 0 {
+	u := uint64(unscaled)
+	if unscaled < 0 {
 		sign, u = numericNegative, -u
 	}
-	var groups [5]uint16
+	pow := [4]uint64{1, 1000, 100, 10}[scale&3] // fills the last group of decimals
+	var groups [6]uint16                        // least significant first
 	n := 0
+	if pow > 1 {
+		in := 10000 / pow
+		groups[0] = uint16(u % in * pow)
+		u /= in
+		n = 1
+	}
 	for ; u > 0; u /= 10000 {
 		groups[n] = uint16(u % 10000)
 		n++
 	}
-	weight := max(n-1, 0)
+	decimals := (scale + 3) / 4 // groups after the point
+	for n > 0 && groups[n-1] == 0 {
+		n--
+	}
 	low := 0
 	for low < n && groups[low] == 0 {
 		low++
 	}
-	dst = append(dst, 0, byte(n-low), byte(weight>>8), byte(weight), byte(sign>>8), byte(sign), 0, 0)
+	weight := n - 1 - decimals
+	if n == 0 {
+		weight, sign = 0, numericPositive
+	}
+	dst = append(dst, 0, byte(n-low), byte(weight>>8), byte(weight), byte(sign>>8), byte(sign), 0, byte(scale))
 	for i := n - 1; i >= low; i-- {
 		dst = append(dst, byte(groups[i]>>8), byte(groups[i]))
 	}
+	return dst
+}
+
+// appendScaledText writes unscaled / 10^scale in decimal.
+func appendScaledText(dst []byte, unscaled int64, scale int) []byte {
+	u := uint64(unscaled)
+	if unscaled < 0 {
+		dst, u = append(dst, '-'), -u
+	}
+	start := len(dst)
+	dst = appendUint(dst, u)
+	if scale == 0 {
+		return dst
+	}
+	for len(dst)-start <= scale {
+		dst = append(dst, 0)
+		copy(dst[start+1:], dst[start:])
+		dst[start] = '0'
+	}
+	dst = append(dst, 0)
+	point := len(dst) - 1 - scale
+	copy(dst[point+1:], dst[point:])
+	dst[point] = '.'
 	return dst
 }
 

@@ -1,0 +1,4 @@
+package synthetic
+
+// store is an object kept in memory.
+type store struct{}
