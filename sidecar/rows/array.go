@@ -4,6 +4,7 @@ package rows
 // JSON arrays.
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 
@@ -39,16 +40,19 @@ func (w *arrayWriter) null() {
 	w.dst = append(w.dst, 0xff, 0xff, 0xff, 0xff)
 }
 
-// element adds what encode appends.
-func (w *arrayWriter) element(encode func(dst []byte) ([]byte, *problem)) *problem {
-	mark := len(w.dst)
-	dst, p := encode(append(w.dst, 0, 0, 0, 0))
-	if p != nil {
-		return p
+// begin leaves room for an element's length, which end fills in after the
+// element was appended to w.dst: dst is w.dst with it.
+func (w *arrayWriter) begin() int {
+	w.dst = append(w.dst, 0, 0, 0, 0)
+	return len(w.dst)
+}
+
+func (w *arrayWriter) end(mark int, dst []byte, p *problem) *problem {
+	if p == nil {
+		binary.BigEndian.PutUint32(dst[mark-4:], uint32(len(dst)-mark))
+		w.dst = dst
 	}
-	binary.BigEndian.PutUint32(dst[mark:], uint32(len(dst)-mark-4))
-	w.dst = dst
-	return nil
+	return p
 }
 
 func (w *arrayWriter) finish() []byte {
@@ -85,7 +89,9 @@ func (c *column) appendArray(dst []byte, elems []pushdown.Value) ([]byte, *probl
 			w.null()
 			continue
 		}
-		if p := w.element(func(d []byte) ([]byte, *problem) { return c.elem.appendValue(d, e) }); p != nil {
+		mark := w.begin()
+		d, p := c.elem.appendValue(w.dst, e)
+		if p = w.end(mark, d, p); p != nil {
 			return dst, p
 		}
 	}
@@ -106,7 +112,9 @@ func (c *column) appendArrayLiteral(dst, s []byte) ([]byte, *problem) {
 		return dst, bad
 	}
 	w := newArrayWriter(c, dst, ndim)
-	l := literalReader{w: &w, s: s}
+	// A copy, so that the compiler sees that no text given to a Builder
+	// outlives the call: callers then may keep theirs on the stack.
+	l := literalReader{w: &w, s: bytes.Clone(s)}
 	if !l.list(0) || len(trimSpace(l.s)) > 0 {
 		if l.p != nil {
 			return dst, l.p
@@ -217,7 +225,9 @@ func (l *literalReader) item() bool {
 			return true
 		}
 	}
-	l.p = l.w.element(func(d []byte) ([]byte, *problem) { return l.w.c.elem.appendText(d, l.tmp) })
+	mark := l.w.begin()
+	d, p := l.w.c.elem.appendText(l.w.dst, l.tmp)
+	l.p = l.w.end(mark, d, p)
 	return l.p == nil
 }
 
@@ -329,7 +339,9 @@ func (r *jsonReader) list(dim int) *problem {
 		if item[0] == '[' && r.w.ndim > 1 {
 			return problemf(stateInvalidText, "its sub-arrays differ in depth")
 		}
-		if p := r.w.element(func(d []byte) ([]byte, *problem) { return r.w.c.elem.appendElement(d, item) }); p != nil {
+		mark := r.w.begin()
+		d, p := r.w.c.elem.appendElement(r.w.dst, item)
+		if p = r.w.end(mark, d, p); p != nil {
 			return p
 		}
 	}

@@ -339,7 +339,15 @@ func (b *Builder) Micros(v int64) {
 		b.col++
 		return
 	}
-	b.Value(pushdown.Value{V: v})
+	if c.kind == 0 {
+		b.tooMany()
+		return
+	}
+	mark := b.begin()
+	dst, p := c.appendMicros(b.buf, v)
+	if p = b.end(c, mark, dst, p); p != nil {
+		b.fail(c, p, strconv.FormatInt(v, 10))
+	}
 }
 
 // Value gives a value of the column's own type, in the form that

@@ -338,6 +338,28 @@ func (c *column) appendTime(dst []byte, t time.Time) ([]byte, *problem) {
 	return dst, wrongKind("a point in time")
 }
 
+// appendMicros encodes a date or time as pushdown.Value has it.
+func (c *column) appendMicros(dst []byte, x int64) ([]byte, *problem) {
+	switch c.kind {
+	case pushdown.Date:
+		if x == math.MinInt64 || x == math.MaxInt64 {
+			return appendInfiniteDate(dst, x > 0), nil
+		}
+		return appendDate(dst, x)
+	case pushdown.Time:
+		if x < 0 || x > microsPerDay {
+			return dst, problemf(stateDateRange, "it is out of range")
+		}
+		return binary.BigEndian.AppendUint64(dst, uint64(x)), nil
+	case pushdown.Timestamp, pushdown.TimestampTZ:
+		if x == math.MinInt64 || x == math.MaxInt64 {
+			return binary.BigEndian.AppendUint64(dst, uint64(x)), nil
+		}
+		return appendTimestamp(dst, x)
+	}
+	return dst, wrongKind("a date or time")
+}
+
 // appendValue encodes a value of the column's own kind.
 func (c *column) appendValue(dst []byte, v pushdown.Value) ([]byte, *problem) {
 	switch x := v.V.(type) {
@@ -345,21 +367,8 @@ func (c *column) appendValue(dst []byte, v pushdown.Value) ([]byte, *problem) {
 		return c.appendBool(dst, x)
 	case int64:
 		switch c.kind {
-		case pushdown.Date:
-			if x == math.MinInt64 || x == math.MaxInt64 {
-				return appendInfiniteDate(dst, x > 0), nil
-			}
-			return appendDate(dst, x)
-		case pushdown.Time:
-			if x < 0 || x > microsPerDay {
-				return dst, problemf(stateDateRange, "it is out of range")
-			}
-			return binary.BigEndian.AppendUint64(dst, uint64(x)), nil
-		case pushdown.Timestamp, pushdown.TimestampTZ:
-			if x == math.MinInt64 || x == math.MaxInt64 {
-				return binary.BigEndian.AppendUint64(dst, uint64(x)), nil
-			}
-			return appendTimestamp(dst, x)
+		case pushdown.Date, pushdown.Time, pushdown.Timestamp, pushdown.TimestampTZ:
+			return c.appendMicros(dst, x)
 		}
 		return c.appendInt(dst, x)
 	case float64:
