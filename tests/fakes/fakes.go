@@ -64,6 +64,9 @@ const (
 	Redirect Mode = "redirect"
 	// Errors at the second page: rows have already reached the backend.
 	ErrorSecond Mode = "500-second"
+	// WhoAmI answers every list with one record whose name is the credential
+	// of the caller.
+	WhoAmI Mode = "whoami"
 	// Bench pages are encoded once and served at once; the second segment is
 	// the number of rows: /bench/100000/contacts.
 	Bench Mode = "bench"
@@ -210,6 +213,10 @@ func (s *Server) misbehave(w http.ResponseWriter, r *http.Request, mode Mode) bo
 		return true
 	}
 	switch mode {
+	case WhoAmI:
+		writeJSON(w, 200, map[string]any{"results": []any{map[string]any{
+			"id": "c1", "email": "me@example.com", "name": strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")}}})
+		return true
 	case Hang:
 		s.sleep(r.Context(), time.Hour)
 		return true

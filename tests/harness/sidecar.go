@@ -21,8 +21,8 @@ type SidecarSettings struct {
 	Socket string
 	// Args and Environ are passed on.
 	Args, Environ []string
-	// Manifests is the directory of manifests; empty: the repository's
-	// examples.
+	// Manifests is the directory of manifests; empty: one with those of the
+	// repository's examples and of tests/fakes.
 	Manifests string
 	// AllowHosts; nil: 127.0.0.1 with every port.
 	AllowHosts []string
@@ -51,6 +51,13 @@ func (e *Env) StartSidecar(settings SidecarSettings) (*Sidecar, error) {
 		}
 		settings.Socket = filepath.Join(dir, "s")
 	}
+	if settings.Manifests == "" {
+		dir, err := e.manifests()
+		if err != nil {
+			return nil, fmt.Errorf("collecting manifests: %w", err)
+		}
+		settings.Manifests = dir
+	}
 	s := &Sidecar{Socket: settings.Socket, settings: settings, env: e}
 	if err := s.Start(); err != nil {
 		return nil, err
@@ -77,8 +84,8 @@ func (s *Sidecar) Start() error {
 		program = s.env.Hallway
 	}
 	dir := filepath.Dir(s.Socket)
-	p, err := s.env.Spawn("hallway serve", dir, filepath.Join(dir, "hallway.log"), s.settings.environ(s.env), syscall.SIGKILL,
-		append([]string{program}, s.settings.argv(s.env, s.Socket)...)...)
+	p, err := s.env.Spawn("hallway serve", dir, filepath.Join(dir, "hallway.log"), s.settings.Environ, syscall.SIGKILL,
+		append([]string{program}, s.settings.argv(s.Socket)...)...)
 	if err != nil {
 		return err
 	}
@@ -130,18 +137,54 @@ func CPU(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// environ and argv say the settings in the words of "hallway serve".
-func (s SidecarSettings) environ(*Env) []string { return s.Environ }
-
-func (s SidecarSettings) argv(e *Env, socket string) []string {
-	manifests := s.Manifests
-	if manifests == "" {
-		manifests = filepath.Join(e.Root, "examples")
-	}
+// argv says the settings in the words of "hallway serve".
+func (s SidecarSettings) argv(socket string) []string {
 	hosts := s.AllowHosts
 	if hosts == nil {
 		hosts = []string{"127.0.0.1"}
 	}
-	return append([]string{"serve", "--listen", "unix:" + socket, "--manifests", manifests,
-		"--allow-hosts", strings.Join(hosts, ",")}, s.Args...)
+	return append([]string{"serve", "--listen", "unix:" + socket, "--manifests", s.Manifests,
+		"--allow-hosts", strings.Join(hosts, ","), "--socket-group", "", "--secrets", "", "--drain", "2s"}, s.Args...)
+}
+
+// manifests is a directory with the manifests of the repository's examples and
+// of the tests.
+func (e *Env) manifests() (string, error) {
+	dir, err := e.Mkdir("manifests")
+	if err != nil {
+		return "", err
+	}
+	for _, pattern := range []string{"examples/*.yaml", "tests/fakes/manifests/*.yaml"} {
+		files, err := filepath.Glob(filepath.Join(e.Root, pattern))
+		if err != nil {
+			return "", err
+		}
+		for _, f := range files {
+			if err := copyFile(f, filepath.Join(dir, filepath.Base(f)), 0o644); err != nil {
+				return "", err
+			}
+		}
+	}
+	return dir, nil
+}
+
+// ResetPeak forgets a process's peak of memory, and PeakRSS reads it in bytes.
+func ResetPeak(pid int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+}
+
+// PeakRSS is the most memory a process had resident since it began or ResetPeak
+// was called, less the shared memory that it has mapped now.
+func PeakRSS(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	field := func(name string) int64 {
+		_, after, _ := strings.Cut(string(b), name+":")
+		var kb int64
+		_, _ = fmt.Sscan(after, &kb)
+		return kb << 10
+	}
+	return field("VmHWM") - field("RssShmem"), nil
 }

@@ -1,0 +1,368 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+
+	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
+	"github.com/hallwaydb/hallway/tests/fakes"
+	"github.com/hallwaydb/hallway/tests/harness"
+)
+
+// protocolViolation is what a backend says of a sidecar that breaks the
+// contract.
+const protocolViolation = "08P01"
+
+type stream = grpc.ServerStreamingServer[hallwayv1.ScanResponse]
+
+func socket(t *testing.T) string {
+	t.Helper()
+	dir, err := env.Mkdir("br")
+	require.NoError(t, err)
+	return filepath.Join(dir, "s")
+}
+
+// badTable makes foreign table "f" at a fake sidecar.
+func badTable(t *testing.T, sock string) *harness.Conn {
+	t.Helper()
+	c := env.Database(t).Connect(t)
+	server(c, "unix:"+sock)
+	c.Exec(`CREATE TYPE mood AS ENUM ('sad', 'ok');
+		CREATE FOREIGN TABLE f (i int4, t text, v varchar(3), n numeric, b bool, d date, tz timestamptz,
+			u uuid, j jsonb, by bytea, a int4[], e mood, f8 float8) SERVER s`)
+	return c
+}
+
+func bridge(t *testing.T, b *fakes.Bridge) *harness.Conn {
+	t.Helper()
+	sock := socket(t)
+	require.NoError(t, b.Listen(sock))
+	t.Cleanup(b.Close)
+	return badTable(t, sock)
+}
+
+// Rows that break the binary format are an error of that statement, never a
+// crash, and the connection serves the next statement.
+func TestBatch_MalformedIsAnErrorNeverACrash(t *testing.T) {
+	one := fakes.Int4(1)
+	long := func(n int) []byte { return []byte(strings.Repeat("x", n)) }
+	raw := func(s string) []byte { return []byte(s) }
+	for _, tc := range []struct {
+		name, columns string
+		rows          uint32
+		tuples        []byte
+		// states that are right; nil: protocolViolation.
+		states []string
+	}{
+		{"fewer rows than said", "i", 2, fakes.Tuple(one), nil},
+		{"more rows than said", "i", 1, append(fakes.Tuple(one), fakes.Tuple(one)...), nil},
+		{"rows said, no bytes", "i", 5, nil, nil},
+		{"no rows said, bytes", "i", 0, fakes.Tuple(one), nil},
+		{"four thousand million rows", "i", 0xffffffff, fakes.Tuple(one), nil},
+		{"too many columns", "i", 1, fakes.Tuple(one, one), nil},
+		{"too few columns", "i, t", 1, fakes.Tuple(one), nil},
+		{"negative column count", "i", 1, raw("\xff\xff"), nil},
+		{"half a column count", "i", 1, raw("\x00"), nil},
+		{"half a length", "i", 1, raw("\x00\x01\x00\x00"), nil},
+		{"negative length", "i", 1, raw("\x00\x01\xff\xff\xff\xfe"), nil},
+		{"length past the end", "i", 1, raw("\x00\x01\x00\x00\x00\x04\x00\x00"), nil},
+		{"length of two gigabytes", "t", 1, raw("\x00\x01\x7f\xff\xff\xffabc"), nil},
+		{"length that wraps", "t", 1, raw("\x00\x01\x80\x00\x00\x00abc"), nil},
+		{"int4 of three bytes", "i", 1, fakes.Tuple(long(3)), nil},
+		{"int4 of eight bytes", "i", 1, fakes.Tuple(long(8)), nil},
+		{"float8 of four bytes", "f8", 1, fakes.Tuple(one), nil},
+		{"bool of two bytes", "b", 1, fakes.Tuple(long(2)), nil},
+		{"date of one byte", "d", 1, fakes.Tuple(long(1)), nil},
+		{"date out of range", "d", 1, fakes.Tuple(raw("\x7f\xff\xff\xf0")), []string{protocolViolation, "22008"}},
+		{"timestamptz out of range", "tz", 1, fakes.Tuple(raw("\x7f\xff\xff\xff\xff\xff\xff\xf0")), []string{protocolViolation, "22008"}},
+		{"uuid of fifteen bytes", "u", 1, fakes.Tuple(long(15)), nil},
+		{"text that is not UTF-8", "t", 1, fakes.Tuple(raw("a\xff\xfeb")), []string{protocolViolation, "22021"}},
+		{"text that ends inside a character", "t", 1, fakes.Tuple(raw("a\xe2\x82")), []string{protocolViolation, "22021"}},
+		{"text with a zero byte", "t", 1, fakes.Tuple(raw("a\x00b")), []string{protocolViolation, "22021"}},
+		{"varchar past its length", "v", 1, fakes.Tuple(raw("abcd")), []string{protocolViolation, "22001"}},
+		{"numeric of nothing", "n", 1, fakes.Tuple(raw("")), nil},
+		{"numeric with digits past its end", "n", 1, fakes.Tuple(raw("\x7f\xff\x00\x00\x00\x00\x00\x00")), nil},
+		{"numeric with a digit of 10000", "n", 1, fakes.Tuple(raw("\x00\x01\x00\x00\x00\x00\x00\x00\x27\x10")), []string{protocolViolation, "22P03"}},
+		{"numeric with an unknown sign", "n", 1, fakes.Tuple(raw("\x00\x00\x00\x00\x12\x34\x00\x00")), []string{protocolViolation, "22P03"}},
+		{"jsonb of version 9", "j", 1, fakes.Tuple(raw("\x09{}")), []string{protocolViolation, "XX000"}},
+		{"jsonb that is not JSON", "j", 1, fakes.Tuple(raw("\x01{\"a\":")), []string{protocolViolation, "22P02"}},
+		{"enum with an unknown label", "e", 1, fakes.Tuple(raw("furious")), []string{protocolViolation, "22P02"}},
+		{"array with 100 dimensions", "a", 1, fakes.Tuple(raw("\x00\x00\x00\x64\x00\x00\x00\x00\x00\x00\x00\x17")), []string{protocolViolation, "54000", "22P03"}},
+		{"array of another element type", "a", 1, fakes.Tuple(raw("\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x19")), []string{protocolViolation, "42804"}},
+		{"array that is two thousand million long", "a", 1, fakes.Tuple(raw("\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x17\x7f\xff\xff\xff\x00\x00\x00\x01")), []string{protocolViolation, "54000", "22P03"}},
+		{"array of nothing", "a", 1, fakes.Tuple(raw("")), nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := bridge(t, &fakes.Bridge{OnScan: func(_ *hallwayv1.ScanRequest, s stream) error {
+				return fakes.SendAll(s, fakes.Header(), fakes.Batch(tc.rows, tc.tuples), fakes.Footer())
+			}})
+			_, err := c.Try("SELECT %s FROM f", tc.columns)
+			wantState(t, err, tc.states)
+			alive(t, c)
+		})
+	}
+}
+
+func wantState(t *testing.T, err error, states []string) {
+	t.Helper()
+	if len(states) == 0 {
+		states = []string{protocolViolation}
+	}
+	require.Error(t, err)
+	require.Contains(t, states, harness.SQLState(err), "%s", harness.Describe(err))
+}
+
+// Messages that are well-formed but not what the contract allows.
+func TestAnswer_AgainstTheContractIsAnError(t *testing.T) {
+	row := fakes.Batch(1, fakes.Tuple(fakes.Int4(1)))
+	scan := func(messages ...*hallwayv1.ScanResponse) *fakes.Bridge {
+		return &fakes.Bridge{OnScan: func(_ *hallwayv1.ScanRequest, s stream) error { return fakes.SendAll(s, messages...) }}
+	}
+	plan := func(change func(*hallwayv1.PlanResponse)) *fakes.Bridge {
+		return &fakes.Bridge{OnPlan: func(r *hallwayv1.PlanRequest) (*hallwayv1.PlanResponse, error) {
+			p := fakes.PlanAll(r, hallwayv1.Verdict_VERDICT_EXACT)
+			change(p)
+			return p, nil
+		}}
+	}
+	const where = "SELECT i FROM f WHERE i = 1 AND t = 'a' ORDER BY i"
+	for _, tc := range []struct {
+		name, sql string
+		bridge    *fakes.Bridge
+		states    []string
+	}{
+		{"rows before the header", "SELECT i FROM f", scan(row, fakes.Footer()), nil},
+		{"two headers", "SELECT i FROM f", scan(fakes.Header(), fakes.Header(), fakes.Footer()), nil},
+		{"rows after the footer", "SELECT i FROM f", scan(fakes.Header(), fakes.Footer(), row), nil},
+		{"no footer", "SELECT i FROM f", scan(fakes.Header(), row), []string{protocolViolation, "08006"}},
+		{"nothing at all", "SELECT i FROM f", scan(), []string{protocolViolation, "08006"}},
+		{"an empty message", "SELECT i FROM f", scan(&hallwayv1.ScanResponse{}), nil},
+		{"recheck of a conjunct that is not there", where,
+			&fakes.Bridge{
+				OnPlan: func(r *hallwayv1.PlanRequest) (*hallwayv1.PlanResponse, error) {
+					return fakes.PlanAll(r, hallwayv1.Verdict_VERDICT_EXACT), nil
+				},
+				OnScan: func(_ *hallwayv1.ScanRequest, s stream) error {
+					return fakes.SendAll(s, fakes.Header(7), row, fakes.Footer())
+				}}, nil},
+		{"too few verdicts", where, plan(func(p *hallwayv1.PlanResponse) { p.Verdicts = p.Verdicts[:1] }), nil},
+		{"too many verdicts", where, plan(func(p *hallwayv1.PlanResponse) { p.Verdicts = append(p.Verdicts, p.Verdicts...) }), nil},
+		{"an ordering that was not asked for", where, plan(func(p *hallwayv1.PlanResponse) { p.ExactOrderings = []uint32{9} }), nil},
+		{"a key column that is not there", "DELETE FROM f WHERE i = 1",
+			&fakes.Bridge{OnDescribe: func(*hallwayv1.DescribeRequest) (*hallwayv1.DescribeResponse, error) {
+				return &hallwayv1.DescribeResponse{KeyColumns: []uint32{99}, Deletable: true, Insertable: true, Updatable: true}, nil
+			}}, nil},
+		{"a lookup column that is not there", where,
+			&fakes.Bridge{OnDescribe: func(*hallwayv1.DescribeRequest) (*hallwayv1.DescribeResponse, error) {
+				return &hallwayv1.DescribeResponse{LookupKeys: []*hallwayv1.LookupKey{{Columns: []uint32{0, 4_000_000_000}}}}, nil
+			}}, nil},
+		{"no result for a row", "INSERT INTO f (i) VALUES (1)",
+			&fakes.Bridge{OnModify: func(context.Context, *hallwayv1.ModifyRequest) (*hallwayv1.ModifyResponse, error) {
+				return &hallwayv1.ModifyResponse{}, nil
+			}}, nil},
+		{"results for rows that were not sent", "INSERT INTO f (i) VALUES (1)",
+			&fakes.Bridge{OnModify: func(context.Context, *hallwayv1.ModifyRequest) (*hallwayv1.ModifyResponse, error) {
+				a := &hallwayv1.RowResult{Outcome: hallwayv1.RowOutcome_ROW_OUTCOME_APPLIED}
+				return &hallwayv1.ModifyResponse{Results: []*hallwayv1.RowResult{a, a, a}}, nil
+			}}, nil},
+		{"an outcome that does not exist", "INSERT INTO f (i) VALUES (1)",
+			&fakes.Bridge{OnModify: func(context.Context, *hallwayv1.ModifyRequest) (*hallwayv1.ModifyResponse, error) {
+				return &hallwayv1.ModifyResponse{Results: []*hallwayv1.RowResult{{Outcome: 77}}}, nil
+			}}, nil},
+		{"no tuple to return", "INSERT INTO f (i) VALUES (1) RETURNING t",
+			&fakes.Bridge{OnModify: func(context.Context, *hallwayv1.ModifyRequest) (*hallwayv1.ModifyResponse, error) {
+				return &hallwayv1.ModifyResponse{Results: []*hallwayv1.RowResult{{Outcome: hallwayv1.RowOutcome_ROW_OUTCOME_APPLIED}}}, nil
+			}}, nil},
+		{"an imported type that is SQL", "CREATE SCHEMA x; IMPORT FOREIGN SCHEMA a FROM SERVER s INTO x",
+			&fakes.Bridge{OnImport: func(*hallwayv1.ImportSchemaRequest) (*hallwayv1.ImportSchemaResponse, error) {
+				return &hallwayv1.ImportSchemaResponse{Tables: []*hallwayv1.ImportedTable{{Name: "t", Columns: []*hallwayv1.ImportedColumn{
+					{Name: "c", Type: "int); CREATE ROLE evil SUPERUSER; CREATE TABLE y (a int"}}}}}, nil
+			}}, []string{protocolViolation, "42601", "HV004", "42704"}},
+		{"an imported type that is not there", "CREATE SCHEMA x; IMPORT FOREIGN SCHEMA a FROM SERVER s INTO x",
+			&fakes.Bridge{OnImport: func(*hallwayv1.ImportSchemaRequest) (*hallwayv1.ImportSchemaResponse, error) {
+				return &hallwayv1.ImportSchemaResponse{Tables: []*hallwayv1.ImportedTable{{Name: "t", Columns: []*hallwayv1.ImportedColumn{{Name: "c", Type: "nonesuch"}}}}}, nil
+			}}, []string{protocolViolation, "42704", "HV004"}},
+		{"a status without details", "SELECT i FROM f",
+			&fakes.Bridge{OnScan: func(*hallwayv1.ScanRequest, stream) error { return errors.New("raw") }}, []string{"XX000", "HV000", protocolViolation}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := bridge(t, tc.bridge)
+			_, err := c.Try("%s", tc.sql)
+			wantState(t, err, tc.states)
+			alive(t, c)
+		})
+	}
+}
+
+// Names that the sidecar gives for import are identifiers, whatever is in them.
+func TestImport_NamesAreQuoted(t *testing.T) {
+	name := `x"; DROP SCHEMA public CASCADE; --`
+	c := bridge(t, &fakes.Bridge{OnImport: func(*hallwayv1.ImportSchemaRequest) (*hallwayv1.ImportSchemaResponse, error) {
+		return &hallwayv1.ImportSchemaResponse{Tables: []*hallwayv1.ImportedTable{{Name: name, Comment: "it's '; DROP",
+			Options: []*hallwayv1.Option{{Name: "object", Value: "it's"}},
+			Columns: []*hallwayv1.ImportedColumn{{Name: `sel"ect`, Type: "int4", Comment: "'"}, {Name: "order", Type: "numeric(12,2)"}}}}}, nil
+	}})
+	c.Exec("CREATE SCHEMA x; IMPORT FOREIGN SCHEMA a FROM SERVER s INTO x")
+	require.Equal(t, []harness.Row{{name, `sel"ect`, "integer"}, {name, "order", "numeric(12,2)"}},
+		c.Query("SELECT c.relname, a.attname, format_type(atttypid, atttypmod) FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = 'x'::regnamespace AND relkind = 'f' AND attnum > 0 ORDER BY attnum"))
+}
+
+// A sidecar of another protocol version is refused with who is to be upgraded.
+func TestHandshake_OtherVersionSaysWhichSideToUpgrade(t *testing.T) {
+	c := bridge(t, &fakes.Bridge{OnHandshake: func(*hallwayv1.HandshakeRequest) (*hallwayv1.HandshakeResponse, error) {
+		return &hallwayv1.HandshakeResponse{Protocol: &hallwayv1.ProtocolVersion{Major: 9}, SidecarVersion: "9.0.0", InstanceId: "x"}, nil
+	}})
+	_, err := c.Try("SELECT i FROM f")
+	wantState(t, err, []string{"08P01", "08004", "0A000"})
+	require.Regexp(t, "(?i)upgrade", harness.Describe(err))
+	alive(t, c)
+}
+
+// Frames that are not gRPC's, on a connection that is proper HTTP/2.
+func TestFrame_MalformedIsAnErrorNeverACrash(t *testing.T) {
+	for name, scan := range map[string]http.HandlerFunc{
+		"length past the end": func(w http.ResponseWriter, _ *http.Request) {
+			fakes.StartGRPC(w)
+			fakes.WriteRaw(w, false, 100, []byte("abc"))
+			fakes.EndGRPC(w, "0", "")
+		},
+		"length of four gigabytes": func(w http.ResponseWriter, _ *http.Request) {
+			fakes.StartGRPC(w)
+			fakes.WriteRaw(w, false, 0xffffffff, []byte("abc"))
+			fakes.EndGRPC(w, "0", "")
+		},
+		"compressed without saying": func(w http.ResponseWriter, _ *http.Request) {
+			fakes.StartGRPC(w)
+			fakes.WriteRaw(w, true, 3, []byte("abc"))
+			fakes.EndGRPC(w, "0", "")
+		},
+		"bytes that are no message": func(w http.ResponseWriter, _ *http.Request) {
+			fakes.StartGRPC(w)
+			fakes.WriteRaw(w, false, 4, []byte("\xff\xff\xff\xff"))
+			fakes.EndGRPC(w, "0", "")
+		},
+		"half a frame head": func(w http.ResponseWriter, _ *http.Request) {
+			fakes.StartGRPC(w)
+			_, _ = w.Write([]byte("\x00\x00"))
+			fakes.EndGRPC(w, "0", "")
+		},
+		"no status": func(w http.ResponseWriter, _ *http.Request) {
+			fakes.StartGRPC(w)
+			fakes.WriteFrame(w, fakes.Header())
+			fakes.WriteFrame(w, fakes.Footer())
+		},
+		"a status that is no number": func(w http.ResponseWriter, _ *http.Request) { fakes.StartGRPC(w); fakes.EndGRPC(w, "zwölf", "") },
+		"HTML": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = w.Write([]byte("<html>"))
+		},
+		"HTTP 502": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "bad gateway", 502) },
+		"reset":    func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"details that are no base64": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/grpc")
+			w.Header().Set("Grpc-Status", "13")
+			w.Header().Set("Grpc-Status-Details-Bin", "!!!not base64!!!")
+			w.WriteHeader(200)
+		},
+		"details that are no message": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/grpc")
+			w.Header().Set("Grpc-Status", "13")
+			w.Header().Set("Grpc-Status-Details-Bin", "/////w")
+			w.WriteHeader(200)
+		},
+		"a header of 200 kB": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Grpc-Message", strings.Repeat("m", 200_000))
+			w.Header().Set("Grpc-Status", "13")
+			w.Header().Set("Content-Type", "application/grpc")
+			w.WriteHeader(200)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sock := socket(t)
+			b := &fakes.RawBridge{Scan: scan}
+			require.NoError(t, b.Listen(sock))
+			t.Cleanup(b.Close)
+			c := badTable(t, sock)
+			_, err := c.Try("SELECT i FROM f")
+			wantState(t, err, []string{protocolViolation, "08006", "HV000", "XX000", "54000"})
+			alive(t, c)
+		})
+	}
+}
+
+// A peer that is not a sidecar at all.
+func TestPeer_ThatSpeaksSomethingElse(t *testing.T) {
+	for name, serve := range map[string]func(net.Conn){
+		"closes at once": func(c net.Conn) { _ = c.Close() },
+		"HTTP/1.1":       func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")); drain(c) },
+		"noise":          func(c net.Conn) { _, _ = c.Write([]byte(strings.Repeat("\xde\xad\xbe\xef", 5000))); drain(c) },
+		"settings, then nonsense": func(c net.Conn) {
+			_, _ = c.Write([]byte("\x00\x00\x00\x04\x00\x00\x00\x00\x00" + "\x00\x00\x05\x99\xff\x00\x00\x00\x07hello" + "\xff\xff\xff\x01\x04\x00\x00\x00\x01"))
+			drain(c)
+		},
+		"GOAWAY at once": func(c net.Conn) {
+			_, _ = c.Write([]byte("\x00\x00\x00\x04\x00\x00\x00\x00\x00" + "\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
+			drain(c)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sock := socket(t)
+			l, err := net.Listen("unix", sock)
+			require.NoError(t, err)
+			require.NoError(t, os.Chmod(sock, 0o777))
+			t.Cleanup(func() { _ = l.Close() })
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					go serve(c)
+				}
+			}()
+			c := badTable(t, sock)
+			start := time.Now()
+			_, err = c.Try("SELECT i FROM f")
+			wantState(t, err, []string{"08001", "08006", protocolViolation})
+			require.Less(t, time.Since(start), 20*time.Second)
+			alive(t, c)
+		})
+	}
+}
+
+func drain(c net.Conn) {
+	b := make([]byte, 4096)
+	for {
+		if _, err := c.Read(b); err != nil {
+			_ = c.Close()
+			return
+		}
+	}
+}
+
+// A peer that accepts and never says a word is waited for only so long.
+func TestPeer_SilentTimesOut(t *testing.T) {
+	sock := socket(t)
+	l, err := net.Listen("unix", sock)
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(sock, 0o777))
+	t.Cleanup(func() { _ = l.Close() })
+	c := badTable(t, sock)
+	c.Exec("SET hallway.connect_timeout = '300ms'")
+	start := time.Now()
+	e := c.Fails("08001", "SELECT i FROM f")
+	require.Less(t, time.Since(start), 5*time.Second)
+	require.NotEmpty(t, e.Hint, "%s", fmt.Sprint(e))
+	alive(t, c)
+}
