@@ -1,0 +1,98 @@
+// What is known of a backend's connection: who it is, and the relations that
+// it has numbered. All of it goes with the connection.
+
+package bridge
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/stats"
+
+	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
+)
+
+// maxRelations bounds the handles of one connection. Past it the oldest known
+// are forgotten, which costs the backend one more message each.
+const maxRelations = 8192
+
+// backend is what Handshake told.
+type backend struct {
+	pid      int32
+	database string
+	version  uint32
+}
+
+// conn is one connection.
+type conn struct {
+	id   uint64
+	peer atomic.Pointer[backend]
+
+	mu        sync.Mutex
+	relations map[uint64]*relation
+}
+
+// backend is nil before the handshake.
+func (c *conn) backend() *backend { return c.peer.Load() }
+
+type connKey struct{}
+
+func connOf(ctx context.Context) *conn {
+	c, _ := ctx.Value(connKey{}).(*conn)
+	return c
+}
+
+// connState is the stats.Handler that gives each connection its state.
+type connState struct{ s *Server }
+
+func (h connState) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context {
+	c := &conn{id: h.s.conns.Add(1), relations: map[uint64]*relation{}}
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+func (h connState) HandleConn(_ context.Context, st stats.ConnStats) {
+	switch st.(type) {
+	case *stats.ConnBegin:
+		h.s.stats.connections.Add(1)
+	case *stats.ConnEnd:
+		h.s.stats.connections.Add(-1)
+	}
+}
+
+func (connState) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
+func (connState) HandleRPC(context.Context, stats.RPCStats)                       {}
+
+// relation finds or learns the relation that ref names.
+func (c *conn) relation(ref *hallwayv1.RelationRef) (*relation, error) {
+	if ref == nil {
+		return nil, protocolError("the relation is missing")
+	}
+	if ref.GetDefinition() == nil {
+		c.mu.Lock()
+		r := c.relations[ref.GetHandle()]
+		c.mu.Unlock()
+		if r == nil {
+			return nil, &ownError{code: codes.FailedPrecondition, sqlstate: "08006", unknownHandle: true,
+				message: "the sidecar does not know this relation's handle"}
+		}
+		return r, nil
+	}
+	r, err := newRelation(ref.GetDefinition())
+	if err != nil {
+		return nil, err
+	}
+	if ref.GetHandle() != 0 {
+		c.mu.Lock()
+		if len(c.relations) >= maxRelations {
+			for h := range c.relations {
+				delete(c.relations, h)
+				break
+			}
+		}
+		c.relations[ref.GetHandle()] = r
+		c.mu.Unlock()
+	}
+	return r, nil
+}

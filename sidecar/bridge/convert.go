@@ -1,0 +1,288 @@
+// Messages to neutral expressions. Everything is checked: depth, counts,
+// indexes, enumerations. An expression past a bound, or of a kind that this
+// version does not know, is not an error: PostgreSQL evaluates it.
+
+package bridge
+
+import (
+	"errors"
+	"fmt"
+
+	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
+	"github.com/hallwaydb/hallway/sidecar/rows"
+)
+
+// Bounds of one request.
+const (
+	maxDepth      = 200
+	maxNodes      = 100000
+	maxConjuncts  = 10000
+	maxOrderings  = 1000
+	maxSortKeys   = 1000
+	maxParameters = 65535
+	maxLabels     = 100000
+)
+
+// notShippable says why an expression is left to PostgreSQL.
+type notShippable struct{ reason string }
+
+func (e *notShippable) Error() string { return e.reason }
+
+// converter turns the expressions of one request. With values it is a scan's,
+// where every parameter is known; without, a plan's.
+type converter struct {
+	columns int
+	scan    bool
+	values  []*hallwayv1.Value
+	nodes   int
+}
+
+func typeOf(t *hallwayv1.Type) (pushdown.Type, error) {
+	k := t.GetKind()
+	if k <= hallwayv1.Kind_KIND_UNSPECIFIED || k > hallwayv1.Kind_KIND_OTHER {
+		// A kind that a newer shim knows travels as something we cannot read.
+		return pushdown.Type{}, protocolError("type %q is of an unknown kind %d", t.GetName(), k)
+	}
+	if len(t.GetEnumLabels()) > maxLabels {
+		return pushdown.Type{}, protocolError("%d enum labels", len(t.GetEnumLabels()))
+	}
+	return pushdown.Type{
+		Kind: pushdown.Kind(k), Array: t.GetArray(), OID: t.GetOid(), ElementOID: t.GetElementOid(), //nolint:gosec // checked above
+		Length: t.GetLength(), Precision: t.GetPrecision(), Scale: t.GetScale(),
+		Labels: t.GetEnumLabels(), Name: t.GetName(),
+	}, nil
+}
+
+func collationOf(c *hallwayv1.Collation) pushdown.Collation {
+	if c == nil {
+		return pushdown.Collation{}
+	}
+	return pushdown.Collation{Name: c.GetName(), C: c.GetC(), Deterministic: c.GetDeterministic()}
+}
+
+func valueOf(t pushdown.Type, v *hallwayv1.Value) (pushdown.Value, error) {
+	if v == nil {
+		return pushdown.Value{}, protocolError("a parameter's value is missing")
+	}
+	if v.GetNull() {
+		return pushdown.Value{}, nil
+	}
+	out, err := rows.DecodeValue(t, v.GetBinary())
+	if err != nil {
+		return out, fmt.Errorf("reading a parameter of type %s: %w", rows.TypeName(t), err)
+	}
+	return out, nil
+}
+
+func (c *converter) exprs(list []*hallwayv1.Expr, depth int) ([]pushdown.Expr, error) {
+	out := make([]pushdown.Expr, len(list))
+	for i, e := range list {
+		var err error
+		if out[i], err = c.expr(e, depth); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (c *converter) expr(e *hallwayv1.Expr, depth int) (pushdown.Expr, error) {
+	if depth > maxDepth {
+		return nil, &notShippable{fmt.Sprintf("nested more than %d deep", maxDepth)}
+	}
+	if c.nodes++; c.nodes > maxNodes {
+		return nil, &notShippable{fmt.Sprintf("more than %d parts", maxNodes)}
+	}
+	depth++
+	switch n := e.GetNode().(type) {
+	case *hallwayv1.Expr_Column:
+		i := n.Column.GetColumn()
+		if int64(i) >= int64(c.columns) {
+			return nil, protocolError("column index %d of %d columns", i, c.columns)
+		}
+		return &pushdown.Column{Index: int(i)}, nil
+	case *hallwayv1.Expr_Parameter:
+		return c.param(n.Parameter)
+	case *hallwayv1.Expr_Comparison:
+		op := n.Comparison.GetOperator()
+		if op <= 0 || op > hallwayv1.ComparisonOperator_COMPARISON_OPERATOR_NOT_DISTINCT {
+			return nil, unknownPart
+		}
+		l, r, err := c.pair(n.Comparison.GetLeft(), n.Comparison.GetRight(), depth)
+		if err != nil {
+			return nil, err
+		}
+		return &pushdown.Comparison{Op: pushdown.Operator(op), Left: l, Right: r, //nolint:gosec // checked above
+			Collation: collationOf(n.Comparison.GetCollation())}, nil
+	case *hallwayv1.Expr_Membership:
+		l, r, err := c.pair(n.Membership.GetOperand(), n.Membership.GetArray(), depth)
+		if err != nil {
+			return nil, err
+		}
+		if p, ok := r.(*pushdown.Param); !ok || !p.Type.Array {
+			return nil, protocolError("a membership's array is not a parameter of array type")
+		}
+		return &pushdown.Membership{Operand: l, Array: r, Negated: n.Membership.GetNegated(),
+			Collation: collationOf(n.Membership.GetCollation())}, nil
+	case *hallwayv1.Expr_Match:
+		k := n.Match.GetKind()
+		if k <= 0 || k > hallwayv1.MatchKind_MATCH_KIND_IREGEX {
+			return nil, unknownPart
+		}
+		l, r, err := c.pair(n.Match.GetOperand(), n.Match.GetPattern(), depth)
+		if err != nil {
+			return nil, err
+		}
+		return &pushdown.Match{Kind: pushdown.MatchKind(k), Operand: l, Pattern: r, //nolint:gosec // checked above
+			Negated: n.Match.GetNegated(), Collation: collationOf(n.Match.GetCollation())}, nil
+	case *hallwayv1.Expr_NullTest:
+		o, err := c.expr(n.NullTest.GetOperand(), depth)
+		if err != nil {
+			return nil, err
+		}
+		return &pushdown.NullTest{Operand: o, Negated: n.NullTest.GetNegated()}, nil
+	case *hallwayv1.Expr_BoolTest:
+		t := n.BoolTest.GetTruth()
+		if t <= 0 || t > hallwayv1.Truth_TRUTH_UNKNOWN {
+			return nil, unknownPart
+		}
+		o, err := c.expr(n.BoolTest.GetOperand(), depth)
+		if err != nil {
+			return nil, err
+		}
+		return &pushdown.BoolTest{Operand: o, Truth: pushdown.Truth(t), Negated: n.BoolTest.GetNegated()}, nil //nolint:gosec // checked above
+	case *hallwayv1.Expr_And:
+		list, err := c.operands(n.And.GetOperands(), depth)
+		if err != nil {
+			return nil, err
+		}
+		return &pushdown.And{Operands: list}, nil
+	case *hallwayv1.Expr_Or:
+		list, err := c.operands(n.Or.GetOperands(), depth)
+		if err != nil {
+			return nil, err
+		}
+		return &pushdown.Or{Operands: list}, nil
+	case *hallwayv1.Expr_Not:
+		o, err := c.expr(n.Not.GetOperand(), depth)
+		if err != nil {
+			return nil, err
+		}
+		return &pushdown.Not{Operand: o}, nil
+	case *hallwayv1.Expr_Function:
+		t, err := typeOf(n.Function.GetType())
+		if err != nil {
+			return nil, err
+		}
+		args, err := c.exprs(n.Function.GetArguments(), depth)
+		if err != nil {
+			return nil, err
+		}
+		return &pushdown.Function{Name: n.Function.GetName(), Args: args, Type: t,
+			Collation: collationOf(n.Function.GetCollation())}, nil
+	}
+	return nil, unknownPart
+}
+
+// unknownPart: a newer shim may send what this sidecar does not know.
+var unknownPart error = &notShippable{"not known to this version of the sidecar"}
+
+func (c *converter) pair(l, r *hallwayv1.Expr, depth int) (pushdown.Expr, pushdown.Expr, error) {
+	le, err := c.expr(l, depth)
+	if err != nil {
+		return nil, nil, err
+	}
+	re, err := c.expr(r, depth)
+	if err != nil {
+		return nil, nil, err
+	}
+	return le, re, nil
+}
+
+func (c *converter) operands(list []*hallwayv1.Expr, depth int) ([]pushdown.Expr, error) {
+	if len(list) == 0 {
+		return nil, protocolError("AND or OR without operands")
+	}
+	return c.exprs(list, depth)
+}
+
+func (c *converter) param(p *hallwayv1.Parameter) (pushdown.Expr, error) {
+	if p.GetIndex() > maxParameters {
+		return nil, protocolError("parameter index %d", p.GetIndex())
+	}
+	t, err := typeOf(p.GetType())
+	if err != nil {
+		return nil, err
+	}
+	out := &pushdown.Param{Index: int(p.GetIndex()), Type: t}
+	switch {
+	case c.scan:
+		if out.Index >= len(c.values) {
+			return nil, protocolError("the value of parameter %d is missing", out.Index)
+		}
+		out.Known = true
+		out.Value, err = valueOf(t, c.values[out.Index])
+	case p.GetKnown():
+		out.Known = true
+		out.Value, err = valueOf(t, p.GetValue())
+	}
+	return out, err
+}
+
+// request is a pushdown.Request with the way back to the wire's conjuncts.
+type request struct {
+	pushdown.Request
+	// at[i] is the position in Request.Conjuncts of the wire's conjunct i; -1:
+	// it is left to PostgreSQL, for reasons[i].
+	at      []int
+	reasons []string
+}
+
+// convert turns a PlanRequest. values are a scan's parameters, if scan.
+func convert(rel *relation, req *hallwayv1.PlanRequest, scan bool, values []*hallwayv1.Value) (*request, error) {
+	if n := len(req.GetConjuncts()); n > maxConjuncts {
+		return nil, protocolError("%d conjuncts", n)
+	}
+	if n := len(req.GetOrderings()); n > maxOrderings {
+		return nil, protocolError("%d orderings", n)
+	}
+	c := &converter{columns: len(rel.spec.Columns), scan: scan, values: values}
+	out := &request{at: make([]int, len(req.GetConjuncts())), reasons: make([]string, len(req.GetConjuncts()))}
+	for i, w := range req.GetConjuncts() {
+		e, err := c.expr(w, 1)
+		var no *notShippable
+		switch {
+		case errors.As(err, &no):
+			out.at[i], out.reasons[i] = -1, no.reason
+		case err != nil:
+			return nil, err
+		default:
+			out.at[i] = len(out.Conjuncts)
+			out.Conjuncts = append(out.Conjuncts, e)
+		}
+	}
+	for _, w := range req.GetOrderings() {
+		if n := len(w.GetKeys()); n == 0 || n > maxSortKeys {
+			return nil, protocolError("an ordering of %d keys", n)
+		}
+		o := make(pushdown.Ordering, len(w.GetKeys()))
+		for i, k := range w.GetKeys() {
+			if int64(k.GetColumn()) >= int64(len(rel.spec.Columns)) {
+				return nil, protocolError("column index %d of %d columns", k.GetColumn(), len(rel.spec.Columns))
+			}
+			o[i] = pushdown.SortKey{Column: int(k.GetColumn()), Descending: k.GetDescending(),
+				NullsFirst: k.GetNullsFirst(), Collation: collationOf(k.GetCollation())}
+		}
+		out.Orderings = append(out.Orderings, o)
+	}
+	var err error
+	if out.Columns, err = rel.columnsAt(req.GetColumns()); err != nil {
+		return nil, err
+	}
+	// A conjunct that stays here decides about rows, so no LIMIT goes down.
+	out.LimitPossible = req.GetLimitPossible() && len(out.Conjuncts) == len(out.at)
+	if out.LimitPossible {
+		out.LimitRows = req.GetLimitRows()
+	}
+	return out, nil
+}

@@ -1,0 +1,45 @@
+// Handshake: the first call of a connection.
+
+package bridge
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+
+	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
+)
+
+// Handshake checks that the two sides speak the same protocol.
+func (s *Server) Handshake(ctx context.Context, req *hallwayv1.HandshakeRequest) (*hallwayv1.HandshakeResponse, error) {
+	theirs := req.GetProtocol().GetMajor()
+	if theirs != ProtocolMajor {
+		e := &ownError{code: codes.FailedPrecondition, sqlstate: "08004",
+			message: fmt.Sprintf("the extension speaks protocol %d and the sidecar %d", theirs, ProtocolMajor),
+			detail:  fmt.Sprintf("Extension %s, sidecar %s.", orUnknown(req.GetShimVersion()), s.cfg.Version)}
+		if theirs < ProtocolMajor {
+			e.hint = "Upgrade the extension: install the new package, then ALTER EXTENSION hallway UPDATE and connect again."
+		} else {
+			e.hint = "Upgrade the sidecar and restart it."
+		}
+		return nil, e
+	}
+	b := &backend{pid: req.GetBackendPid(), database: req.GetDatabaseName(), version: req.GetServerVersionNum()}
+	if c := connOf(ctx); c != nil {
+		c.peer.Store(b)
+	}
+	s.log.DebugContext(ctx, "backend connected", "shim_version", req.GetShimVersion(),
+		"server_version_num", req.GetServerVersionNum(), "application_name", req.GetApplicationName())
+	return &hallwayv1.HandshakeResponse{
+		Protocol:       &hallwayv1.ProtocolVersion{Major: ProtocolMajor, Minor: ProtocolMinor},
+		SidecarVersion: s.cfg.Version, InstanceId: s.cfg.Instance,
+	}, nil
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "of unknown version"
+	}
+	return s
+}

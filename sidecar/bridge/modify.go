@@ -1,0 +1,189 @@
+// Modify: rows to the API, and what it answers.
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hallwaydb/hallway/connectors"
+	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
+	"github.com/hallwaydb/hallway/sidecar/rows"
+)
+
+// maxBatchRows bounds one Modify.
+const maxBatchRows = 100000
+
+// Modify writes rows and answers after the API has.
+func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hallwayv1.ModifyResponse, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	b, err := s.bindTable(ctx, req.GetRelation())
+	if err != nil {
+		return nil, err
+	}
+	defer b.release()
+	m, ok := b.table.(connectors.Modifier)
+	if !ok {
+		return nil, &connectors.Error{Class: connectors.NotSupported,
+			Message: fmt.Sprintf("foreign table %q cannot be written: connector %q is read-only", b.rel.spec.Name, b.rel.connector)}
+	}
+	batch, err := batchOf(b.rel, req)
+	if err != nil {
+		return nil, err
+	}
+	var returned []byte
+	returnedRows := 0
+	batch.Returning = rows.NewBuilder(b.rel.typesAt(batch.ReturningColumns), func(tuples []byte, n int) error {
+		returned = append(returned, tuples...)
+		returnedRows += n
+		return nil
+	}, rows.Options{Reuse: true})
+
+	if req.GetDryRun() {
+		list, err := m.Requests(batch)
+		if err != nil {
+			return nil, fmt.Errorf("describing the write: %w", err)
+		}
+		return &hallwayv1.ModifyResponse{Requests: list}, nil
+	}
+	s.stats.writes.Add(1)
+	defer s.stats.writes.Add(-1)
+	callOf(ctx).write = true
+	if err := m.Modify(ctx, batch); err != nil {
+		return nil, onColumn(unknownIfSent(err), b.rel.spec.Columns, batch.ReturningColumns)
+	}
+	if err := batch.Returning.Flush(); err != nil {
+		return nil, afterWrite(onColumn(err, b.rel.spec.Columns, batch.ReturningColumns))
+	}
+	resp := &hallwayv1.ModifyResponse{Tuples: returned}
+	if err := s.results(ctx, batch, resp); err != nil {
+		return nil, err
+	}
+	applied := 0
+	for _, r := range resp.GetResults() {
+		if r.GetOutcome() == hallwayv1.RowOutcome_ROW_OUTCOME_APPLIED {
+			applied++
+		}
+	}
+	if len(batch.ReturningColumns) > 0 && returnedRows != applied {
+		return nil, afterWrite(&connectors.Error{Class: connectors.Internal,
+			Message: fmt.Sprintf("the connector returned %d rows for %d that it wrote", returnedRows, applied)})
+	}
+	s.log.DebugContext(ctx, "wrote", "operation", req.GetOperation().String(), "rows", len(batch.Rows), "applied", applied,
+		"xid", req.GetTransaction().GetXid(), "idempotency_key", req.GetIdempotencyKey())
+	return resp, nil
+}
+
+// unknownIfSent makes plain context errors of a write honest: once a connector
+// was asked to write, only its own typed error can tell that nothing happened.
+func unknownIfSent(err error) error {
+	var ce *connectors.Error
+	var conv *rows.ConversionError
+	if errors.As(err, &ce) || errors.As(err, &conv) {
+		return err
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return &connectors.Error{Class: connectors.UnknownOutcome,
+			Message: "the write was interrupted: whether the API has done it is not known", Err: err}
+	}
+	return err
+}
+
+// afterWrite marks an error that came when the API had already written.
+func afterWrite(err error) error {
+	var ce *connectors.Error
+	if !errors.As(err, &ce) {
+		ce = &connectors.Error{Class: connectors.Internal, Message: err.Error(), Err: err}
+	}
+	with := *ce
+	with.Detail = joinSentences("The API has done the write; its answer could not be used.", ce.Detail)
+	return &with
+}
+
+// results translates the connector's results; a single row that was refused
+// is the call's own error.
+func (s *Server) results(ctx context.Context, batch *connectors.Batch, resp *hallwayv1.ModifyResponse) error {
+	if len(batch.Results) != len(batch.Rows) {
+		return afterWrite(&connectors.Error{Class: connectors.Internal,
+			Message: fmt.Sprintf("the connector gave %d results for %d rows", len(batch.Results), len(batch.Rows))})
+	}
+	for i, r := range batch.Results {
+		out := &hallwayv1.RowResult{}
+		switch r.Outcome {
+		case connectors.Applied:
+			out.Outcome = hallwayv1.RowOutcome_ROW_OUTCOME_APPLIED
+		case connectors.NotFound:
+			out.Outcome = hallwayv1.RowOutcome_ROW_OUTCOME_NOT_FOUND
+		case connectors.Refused:
+			refusal := r.Err
+			if refusal == nil {
+				refusal = &connectors.Error{Class: connectors.CheckViolation, Message: "the API refused the row without saying why"}
+			}
+			if len(batch.Rows) == 1 {
+				return refusal
+			}
+			s.log.InfoContext(ctx, "row refused", "row", i+1, "error", refusal.Error())
+			_, out.Error = wireError(ctx, callOf(ctx), refusal)
+			out.Error.Row = uint32(i) + 1 //nolint:gosec // below maxBatchRows
+			out.Outcome = hallwayv1.RowOutcome_ROW_OUTCOME_REFUSED
+		default:
+			return afterWrite(&connectors.Error{Class: connectors.Internal,
+				Message: fmt.Sprintf("the connector did not say what became of row %d", i+1)})
+		}
+		resp.Results = append(resp.Results, out)
+	}
+	return nil
+}
+
+// batchOf decodes a request.
+func batchOf(rel *relation, req *hallwayv1.ModifyRequest) (*connectors.Batch, error) {
+	b := &connectors.Batch{IdempotencyKey: req.GetIdempotencyKey(), Stats: &connectors.Stats{}}
+	switch req.GetOperation() {
+	case hallwayv1.Operation_OPERATION_INSERT:
+		b.Op = connectors.Insert
+	case hallwayv1.Operation_OPERATION_UPDATE:
+		b.Op = connectors.Update
+	case hallwayv1.Operation_OPERATION_DELETE:
+		b.Op = connectors.Delete
+	default:
+		return nil, protocolError("operation %d", req.GetOperation())
+	}
+	var err error
+	if b.KeyColumns, err = rel.columnsAt(req.GetKeyColumns()); err != nil {
+		return nil, err
+	}
+	if b.Columns, err = rel.columnsAt(req.GetColumns()); err != nil {
+		return nil, err
+	}
+	if b.ReturningColumns, err = rel.columnsAt(req.GetReturning()); err != nil {
+		return nil, err
+	}
+	switch n := req.GetRows(); {
+	case n == 0 || n > maxBatchRows:
+		return nil, protocolError("a write of %d rows", n)
+	case b.Op == connectors.Insert && len(b.KeyColumns) > 0:
+		return nil, protocolError("an INSERT with key columns")
+	case b.Op != connectors.Insert && len(b.KeyColumns) == 0:
+		return nil, protocolError("an UPDATE or DELETE without key columns")
+	case b.Op == connectors.Delete && len(b.Columns) > 0:
+		return nil, protocolError("a DELETE with values")
+	}
+	b.Rows, err = decodeRows(rel, b.KeyColumns, b.Columns, req.GetTuples(), int(req.GetRows()))
+	return b, err
+}
+
+// decodeRows reads n tuples of the key's columns and the given ones.
+func decodeRows(rel *relation, key, columns []int, data []byte, n int) ([]connectors.Row, error) {
+	positions := append(append([]int{}, key...), columns...)
+	list, err := rows.DecodeTuples(rel.typesAt(positions), data, n)
+	if err != nil {
+		return nil, fmt.Errorf("reading the rows to write: %w", err)
+	}
+	out := make([]connectors.Row, len(list))
+	for i, values := range list {
+		out[i] = connectors.Row{Key: values[:len(key):len(key)], Values: values[len(key):]}
+	}
+	return out, nil
+}

@@ -1,0 +1,14 @@
+// The connectors of this sidecar. This is the one place that names them.
+
+package main
+
+import (
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/connectors/synthetic"
+)
+
+func registry() *connectors.Registry {
+	return connectors.NewRegistry(
+		synthetic.New(),
+	)
+}

@@ -1,0 +1,203 @@
+// hallway serve: from settings to a running sidecar, and back.
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/bridge"
+	"github.com/hallwaydb/hallway/sidecar/config"
+	"github.com/hallwaydb/hallway/sidecar/ops"
+	"github.com/hallwaydb/hallway/sidecar/secret"
+)
+
+func newServe() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "serve", Short: "Serve PostgreSQL backends until told to stop",
+		Long: `Serve PostgreSQL backends on a Unix socket until told to stop (SIGTERM).
+
+Each setting can stand in the settings file (allow_hosts), in the environment
+(HALLWAY_ALLOW_HOSTS) or on the command line (--allow-hosts); the later wins.`,
+		Args: cobra.NoArgs,
+	}
+	load := settingsFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := load()
+		if err != nil {
+			return err
+		}
+		handler := bridge.LogHandler(ops.NewLogHandler(cmd.ErrOrStderr(), s.LogLevel, s.LogFormat))
+		return serve(cmd.Context(), s, slog.New(handler))
+	}
+	return cmd
+}
+
+// serve runs until ctx ends, then drains.
+func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
+	instance := strings.ToLower(rand.Text()[:5])
+	started := time.Now()
+	metrics := ops.NewMetrics(version)
+
+	srv := bridge.New(bridge.Config{
+		Registry: registry(),
+		Env:      environment(s, log, metrics),
+		Secrets:  secretStore(s),
+		Version:  version, Instance: instance,
+		MaxWait: s.MaxWait, SourceIdle: s.SourceIdle,
+	})
+	defer srv.Close()
+	gs := bridge.NewGRPC(srv, bridge.PeerCredentials(allowed(s, log)), metrics.GRPC)
+	addGauges(metrics, srv)
+
+	socket, err := listen(s, log)
+	if err != nil {
+		return err
+	}
+	stopping := func() bool { return ctx.Err() != nil }
+	if s.MetricsListen != "" {
+		httpCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		err := metrics.ServeHTTP(httpCtx, log, s.MetricsListen, func() bool { return !stopping() },
+			func() ops.Status { return statusPage(srv, instance, started) })
+		if err != nil {
+			_ = socket.Close()
+			return err //nolint:wrapcheck // says what it did
+		}
+	}
+	go ops.Watchdog(ctx, log, func() bool { return true })
+
+	failed := make(chan error, 1)
+	go func() { failed <- gs.Serve(socket) }()
+	log.Info("serving", "version", version, "instance", instance, "listen", s.Listen, "pid", os.Getpid())
+	ops.Notify(log, daemon.SdNotifyReady)
+
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving: %w", err)
+	case <-ctx.Done():
+	}
+	ops.Notify(log, daemon.SdNotifyStopping)
+	gs.Health.Shutdown()
+	drain(srv, gs.Server, s.Drain, log)
+	if err := <-failed; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serving: %w", err)
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// drain tells backends to go elsewhere (GOAWAY) and lets their calls end; what
+// runs past the bound is cancelled. GracefulStop alone would wait for idle
+// backends, which do not read what we send.
+func drain(srv *bridge.Server, gs *grpc.Server, bound time.Duration, log *slog.Logger) {
+	log.Info("stopping", "drain", bound.String())
+	done := make(chan struct{})
+	go func() {
+		gs.GracefulStop()
+		close(done)
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
+	defer cancel()
+	if err := srv.WaitIdle(ctx); err != nil {
+		log.Warn("cancelling the calls that still run")
+	}
+	gs.Stop()
+	<-done
+}
+
+// listen opens the socket. A group that is only the default may be missing.
+func listen(s *config.Settings, log *slog.Logger) (*ops.Socket, error) {
+	socket, err := ops.ListenUnix(s.SocketPath(), s.SocketMode, s.SocketGroup)
+	if err != nil && !s.Given("socket_group") && s.SocketGroup != "" && !errors.Is(err, ops.ErrInUse) {
+		if plain, perr := ops.ListenUnix(s.SocketPath(), s.SocketMode, ""); perr == nil {
+			log.Warn("the socket keeps this process's group: only its members can connect",
+				"wanted", s.SocketGroup, "error", err.Error())
+			return plain, nil
+		}
+	}
+	return socket, err //nolint:wrapcheck // says what it did
+}
+
+// allowed is the check of a peer's user.
+func allowed(s *config.Settings, log *slog.Logger) func(uint32) bool {
+	uids, missing := s.UIDs()
+	if len(missing) > 0 && s.Given("allow_users") {
+		log.Warn("this system does not know some users of allow_users", "users", missing)
+	}
+	ok := map[uint32]bool{uint32(os.Geteuid()): true} //nolint:gosec // a user's number
+	for _, uid := range uids {
+		ok[uid] = true
+	}
+	return func(uid uint32) bool { return ok[uid] }
+}
+
+// environment is what connectors get.
+func environment(s *config.Settings, log *slog.Logger, metrics *ops.Metrics) connectors.Env {
+	env := connectors.Env{
+		Log: log, AllowHosts: s.AllowHosts, MaxResponseBytes: s.MaxResponse, UserAgent: "hallway/" + version,
+		Manifests: noFiles{},
+	}
+	if s.Manifests != "" {
+		env.Manifests = os.DirFS(s.Manifests)
+	}
+	if metrics != nil {
+		env.Observe = metrics.ObserveAPI
+	}
+	return env
+}
+
+// noFiles is a directory of manifests that is not there.
+type noFiles struct{}
+
+func (noFiles) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+func secretStore(s *config.Settings) bridge.Secrets {
+	if s.Secrets == "" && s.SecretsEnv == "" {
+		return nil
+	}
+	return secret.NewStore(s.Secrets, s.SecretsEnv)
+}
+
+func addGauges(m *ops.Metrics, srv *bridge.Server) {
+	gauge := func(name, help string, get func(bridge.Stats) float64) ops.Gauge {
+		return ops.Gauge{Name: name, Help: help, Counter: strings.HasSuffix(name, "_total"),
+			Value: func() float64 { return get(srv.Stats()) }}
+	}
+	m.Add(
+		gauge("hallway_connections", "Backends connected.", func(s bridge.Stats) float64 { return float64(s.Connections) }),
+		gauge("hallway_scans", "Scans running.", func(s bridge.Stats) float64 { return float64(s.Scans) }),
+		gauge("hallway_writes", "Writes running.", func(s bridge.Stats) float64 { return float64(s.Writes) }),
+		gauge("hallway_sources", "Servers with a credential that are open.", func(s bridge.Stats) float64 { return float64(s.Sources) }),
+		gauge("hallway_rows_sent_total", "Rows sent to backends.", func(s bridge.Stats) float64 { return float64(s.Rows) }),
+		gauge("hallway_row_bytes_sent_total", "Bytes of rows sent to backends.", func(s bridge.Stats) float64 { return float64(s.Bytes) }),
+		gauge("hallway_transactions_committed_total", "Local transactions with API writes that committed.", func(s bridge.Stats) float64 { return float64(s.Committed) }),
+		gauge("hallway_transactions_aborted_total", "Local transactions with API writes that rolled back.", func(s bridge.Stats) float64 { return float64(s.Aborted) }),
+		gauge("hallway_panics_total", "Panics that became the error of one call.", func(s bridge.Stats) float64 { return float64(s.Panics) }),
+	)
+}
+
+func statusPage(srv *bridge.Server, instance string, started time.Time) ops.Status {
+	st := srv.Stats()
+	n := func(v any) string { return fmt.Sprint(v) }
+	return ops.Status{Title: "Hallway sidecar", Lines: [][2]string{
+		{"version", version}, {"instance", instance}, {"up since", started.UTC().Format(time.RFC3339)},
+		{"backends connected", n(st.Connections)}, {"scans running", n(st.Scans)}, {"writes running", n(st.Writes)},
+		{"servers open", n(st.Sources)}, {"rows sent", n(st.Rows)}, {"bytes of rows sent", n(st.Bytes)},
+		{"transactions committed", n(st.Committed)}, {"transactions rolled back", n(st.Aborted)}, {"panics", n(st.Panics)},
+	}}
+}
