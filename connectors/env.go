@@ -17,6 +17,9 @@ type Env struct {
 	AllowHosts []string
 	// MaxResponseBytes bounds one response of an API after decompression.
 	MaxResponseBytes int64
+	// MaxWait bounds a wait for an API's rate limit where the query has no
+	// earlier deadline; 0: transport's default.
+	MaxWait time.Duration
 	// UserAgent for all requests.
 	UserAgent string
 	// Observe is called after every HTTP attempt, for metrics; may be nil.

@@ -13,8 +13,7 @@ type Class uint8
 const (
 	// Internal: a defect here, not in the API. XX000.
 	Internal Class = iota
-	// InvalidOption: an option is unknown, missing or wrong. HV00D; HV024 for
-	// a value.
+	// InvalidOption: an option is unknown or missing. HV00D.
 	InvalidOption
 	// InvalidSchema: no such remote schema or object. HV00Q.
 	InvalidSchema
@@ -60,6 +59,8 @@ const (
 	Protocol
 	// DeadlineExceeded: the query's time is over. 57014.
 	DeadlineExceeded
+	// InvalidOptionValue: an option has a value that it cannot have. HV024.
+	InvalidOptionValue
 )
 
 // Error is a failure that a person at psql can act on. All of its text is free

@@ -32,6 +32,7 @@ func (r *Registry) Get(name string) (Connector, error) {
 	if name == "" {
 		e.Message = `server option "connector" is missing`
 	} else {
+		e.Class = InvalidOptionValue
 		e.Message = `there is no connector "` + name + `"`
 	}
 	return nil, e

@@ -160,13 +160,13 @@ func (r *relation) resolve(s *Server, spec connectors.Connector) (connectors.Ser
 	out := r.server
 	if r.secret != "" {
 		if s.cfg.Secrets == nil {
-			return out, r.key, &connectors.Error{Class: connectors.InvalidOption,
+			return out, r.key, &connectors.Error{Class: connectors.InvalidOptionValue,
 				Message: fmt.Sprintf("secret %q cannot be found: this sidecar has no secret store", r.secret),
 				Hint:    "Set secrets_dir or secrets_env_prefix in the sidecar's settings."}
 		}
 		values, err := s.cfg.Secrets.Lookup(r.secret)
 		if err != nil {
-			return out, r.key, &connectors.Error{Class: connectors.InvalidOption, Message: err.Error(),
+			return out, r.key, &connectors.Error{Class: connectors.InvalidOptionValue, Message: err.Error(),
 				Hint: "The sidecar's administrator can run \"hallway check\"."}
 		}
 		out.Credential = maps.Clone(r.server.Credential)
@@ -205,7 +205,7 @@ func bareSecretOption(c connectors.Connector, secret string) (string, error) {
 	if len(names) == 1 {
 		return names[0], nil
 	}
-	return "", &connectors.Error{Class: connectors.InvalidOption,
+	return "", &connectors.Error{Class: connectors.InvalidOptionValue,
 		Message: fmt.Sprintf("secret %q is one value, and connector %q does not say which option that is", secret, c.Name()),
 		Hint:    fmt.Sprintf("Store it as %s.env with lines NAME=VALUE; names: %s.", secret, strings.Join(names, ", "))}
 }

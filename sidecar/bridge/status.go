@@ -27,7 +27,6 @@ const (
 	stateStalePlan     = "55000" // object_not_in_prerequisite_state
 	stateCanceled      = "57014" // query_canceled
 	statePeer          = "28000" // invalid_authorization_specification
-	stateInvalidOption = "HV024" // fdw_invalid_attribute_value
 )
 
 // classes is the one home of class -> SQLSTATE; the code is for gRPC's metrics
@@ -39,7 +38,8 @@ var classes = map[connectors.Class]struct {
 	level    slog.Level
 }{
 	connectors.Internal:            {stateInternal, codes.Internal, slog.LevelError},
-	connectors.InvalidOption:       {stateInvalidOption, codes.InvalidArgument, slog.LevelInfo},
+	connectors.InvalidOption:       {"HV00D", codes.InvalidArgument, slog.LevelInfo},
+	connectors.InvalidOptionValue:  {"HV024", codes.InvalidArgument, slog.LevelInfo},
 	connectors.InvalidSchema:       {"HV00Q", codes.NotFound, slog.LevelInfo},
 	connectors.InvalidColumn:       {"HV005", codes.InvalidArgument, slog.LevelInfo},
 	connectors.InvalidValue:        {"HV004", codes.DataLoss, slog.LevelWarn},

@@ -36,6 +36,9 @@ func newClient(env connectors.Env, cfg Config) (*Client, error) {
 		cfg.Timeout = DefaultTimeout
 	}
 	if cfg.MaxWait <= 0 {
+		cfg.MaxWait = env.MaxWait
+	}
+	if cfg.MaxWait <= 0 {
 		cfg.MaxWait = DefaultMaxWait
 	}
 	if cfg.Tries <= 0 {
@@ -423,7 +426,7 @@ func (c *Client) sendError(ctx context.Context, err error, req *Request, sent bo
 	var dns *net.DNSError
 	switch {
 	case errors.As(err, &addr):
-		e.Class, again = connectors.InvalidOption, false
+		e.Class, again = connectors.InvalidOptionValue, false
 		e.Message = fmt.Sprintf("host %q leads to an address that is not allowed", c.base.Host)
 		e.Detail = addr.Error() + "."
 	case errors.As(err, &unknownCA), errors.As(err, &wrongName), errors.As(err, &badCert):

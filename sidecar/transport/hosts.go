@@ -190,7 +190,7 @@ func newTransport() *http.Transport {
 // parseBase checks a base URL and its host.
 func parseBase(api, base string, allow []string) (*url.URL, error) {
 	refuse := func(msg, hint string) error {
-		return &connectors.Error{Class: connectors.InvalidOption, API: api, Message: msg, Hint: hint}
+		return &connectors.Error{Class: connectors.InvalidOptionValue, API: api, Message: msg, Hint: hint}
 	}
 	if base == "" {
 		return nil, refuse("the base URL is missing", "")
@@ -220,14 +220,14 @@ func parseBase(api, base string, allow []string) (*url.URL, error) {
 func checkHost(api string, u *url.URL, allow []string) error {
 	if addr, err := netip.ParseAddr(u.Hostname()); err == nil {
 		if err := checkAddress(addr, true); err != nil {
-			return &connectors.Error{Class: connectors.InvalidOption, API: api,
+			return &connectors.Error{Class: connectors.InvalidOptionValue, API: api,
 				Message: fmt.Sprintf("host %q is not allowed", u.Host), Detail: err.Error() + "."}
 		}
 	}
 	if HostAllowed(allow, u) {
 		return nil
 	}
-	e := &connectors.Error{Class: connectors.InvalidOption, API: api,
+	e := &connectors.Error{Class: connectors.InvalidOptionValue, API: api,
 		Message: fmt.Sprintf("host %q is not allowed by the sidecar's settings", u.Host),
 		Hint:    fmt.Sprintf("The sidecar's administrator can add %q to allow_hosts.", u.Host)}
 	if len(allow) == 0 {

@@ -56,7 +56,8 @@ type Config struct {
 	// its body; default DefaultTimeout. The context's deadline bounds all.
 	Timeout time.Duration
 	// MaxWait bounds the waiting for limits and between retries of one call
-	// when the context has no earlier deadline; default DefaultMaxWait.
+	// when the context has no earlier deadline; default Env.MaxWait, else
+	// DefaultMaxWait.
 	MaxWait time.Duration
 	// Tries bounds how often one call is sent; default DefaultTries. 1 means
 	// no retry.
@@ -169,7 +170,7 @@ type Client struct {
 }
 
 // New checks cfg and makes a client; it calls nothing. An error is a
-// *connectors.Error of class InvalidOption that names the base URL, the host
+// *connectors.Error of class InvalidOptionValue that names the base URL, the host
 // and, where it is not allowed, how to allow it.
 func New(env connectors.Env, cfg Config) (*Client, error) {
 	return newClient(env, cfg)

@@ -147,7 +147,7 @@ func allowed(s *config.Settings, log *slog.Logger) func(uint32) bool {
 // environment is what connectors get.
 func environment(s *config.Settings, log *slog.Logger, metrics *ops.Metrics) connectors.Env {
 	env := connectors.Env{
-		Log: log, AllowHosts: s.AllowHosts, MaxResponseBytes: s.MaxResponse, UserAgent: "hallway/" + version,
+		Log: log, AllowHosts: s.AllowHosts, MaxResponseBytes: s.MaxResponse, MaxWait: s.MaxWait, UserAgent: "hallway/" + version,
 		Manifests: noFiles{},
 	}
 	if s.Manifests != "" {
