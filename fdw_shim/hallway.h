@@ -23,6 +23,11 @@
 #include "hallway/v1/expr.pb-c.h"
 #include "hallway/v1/hallway.pb-c.h"
 
+/* The Makefile takes it from the control file. */
+#ifndef HALLWAY_VERSION
+#define HALLWAY_VERSION "0.1.0"
+#endif
+
 #define HALLWAY_PROTOCOL_MAJOR 1
 #define HALLWAY_PROTOCOL_MINOR 0
 
@@ -56,6 +61,10 @@ extern ProtobufCMessage *hallway_call(HallwayChannel *channel, const char *metho
 									  const ProtobufCMessageDescriptor *answer,
 									  bool is_write, Hallway__V1__Error **error);
 
+/* A message in the current memory context; NULL if the bytes are not one. */
+extern ProtobufCMessage *hallway_unpack(const ProtobufCMessageDescriptor *descriptor,
+										const uint8 *data, size_t len);
+
 /* Sends without waiting, never throws: for transaction callbacks. */
 extern void hallway_send(HallwayChannel *channel, const char *method,
 						 const ProtobufCMessage *request);
@@ -63,6 +72,15 @@ extern void hallway_send(HallwayChannel *channel, const char *method,
 /* Opens Scan; lives in the current memory context, whose reset cancels it. */
 extern HallwayStream *hallway_stream_open(HallwayChannel *channel,
 										  const ProtobufCMessage *request);
+
+/*
+ * The same, with the request to send if the sidecar does not know the relation's
+ * handle, or the connection was lost before an answer (a second try is made by
+ * hallway_stream_next itself). hallway_relation_scan() makes both.
+ */
+extern HallwayStream *hallway_stream_open_resend(HallwayChannel *channel,
+												 const ProtobufCMessage *request,
+												 const ProtobufCMessage *resend);
 
 typedef enum HallwayStreamStatus
 {
@@ -80,6 +98,8 @@ typedef enum HallwayStreamStatus
 extern HallwayStreamStatus hallway_stream_next(HallwayStream *stream, bool wait,
 											   const uint8 **data, size_t *len);
 extern Hallway__V1__Error *hallway_stream_error(HallwayStream *stream);
+/* A message, the end or an error is there already, without reading the socket. */
+extern bool hallway_stream_ready(HallwayStream *stream);
 extern void hallway_stream_close(HallwayStream *stream);	/* NULL is fine */
 extern pgsocket hallway_stream_socket(HallwayStream *stream);
 
@@ -92,7 +112,20 @@ extern void hallway_channel_at_abort(SubTransactionId subid);
 extern void hallway_throw(const Hallway__V1__Error *error, Relation rel) pg_attribute_noreturn();
 extern void hallway_warn(const char *text);
 
-/* ---- rows.c: batches of binary tuples <-> slots ------------------------ */
+/* ---- rows.c, write.c: batches of binary tuples <-> slots ---------------- */
+
+/* A ScanResponse: exactly one of header, footer and tuples is set. */
+typedef struct HallwayScanMessage
+{
+	Hallway__V1__ScanHeader *header;	/* in the current memory context */
+	Hallway__V1__ScanFooter *footer;
+	const uint8 *tuples;		/* within the message's bytes: not copied */
+	size_t		len;
+	uint32		rows;
+} HallwayScanMessage;
+
+/* Takes a message of a stream apart; ERROR 08P01 if it is not one. */
+extern void hallway_scan_message(const uint8 *data, size_t len, HallwayScanMessage *out);
 
 typedef struct HallwayRowReader HallwayRowReader;
 
@@ -102,7 +135,11 @@ typedef struct HallwayRowReader HallwayRowReader;
  */
 extern HallwayRowReader *hallway_reader_create(TupleDesc desc, List *attnums);
 
-/* Starts a batch; data must stay until the last row of it has been read. */
+/*
+ * Starts a batch. data must stay until the last row of it has been read, and is
+ * written to: short values are made varlenas where they lie, so a batch can be
+ * read once only. Values of a row may point into it.
+ */
 extern void hallway_reader_batch(HallwayRowReader *reader, const uint8 *data,
 								 size_t len, uint32 rows);
 
@@ -124,8 +161,17 @@ extern void hallway_writer_data(HallwayRowWriter *writer, const uint8 **data, si
 /* The same encoding for one value alone: a Value message. */
 extern void hallway_encode_value(Oid type, Datum value, bool isnull, Hallway__V1__Value *out);
 
+
+/* A server string in UTF-8: the string itself if nothing is to be converted. */
+extern char *hallway_to_utf8(char *text);
+
+/* ---- types.c: kinds of types --------------------------------------------- */
+
 /* Fills a Type message for a type with typmod, domains taken off. */
 extern void hallway_describe_type(Oid type, int32 typmod, Hallway__V1__Type *out);
+/* Of a type that is no domain; an array's kind is its element's. */
+extern Hallway__V1__Kind hallway_type_kind(Oid type);
+extern Oid	hallway_type_element(Oid type);
 
 /* ---- relation.c: foreign tables as the sidecar sees them --------------- */
 
@@ -147,8 +193,8 @@ typedef struct HallwayRelation
 } HallwayRelation;
 
 /*
- * Looks up, connects and describes. Valid until the next call that may process
- * invalidations: copy what must last longer.
+ * Looks up, connects and describes. Valid until the end of the transaction,
+ * even if an invalidation makes the next call build another one.
  */
 extern HallwayRelation *hallway_relation(Oid relid, Oid userid);
 extern HallwayRelation *hallway_relation_server(Oid serverid, Oid userid);
@@ -163,7 +209,14 @@ extern ProtobufCMessage *hallway_relation_call(HallwayRelation *relation, const 
 											   Hallway__V1__RelationRef **ref,
 											   const ProtobufCMessageDescriptor *answer,
 											   bool is_write, Hallway__V1__Error **error);
-/* Before a stream: fills *ref, with the definition if it may be needed. */
+/*
+ * Opens Scan on a relation: fills request->relation, and stands ready to send
+ * the definition if the sidecar has been restarted meanwhile. Lives in the
+ * current memory context. Use this rather than hallway_stream_open().
+ */
+extern HallwayStream *hallway_relation_scan(HallwayRelation *relation,
+											Hallway__V1__ScanRequest *request);
+/* The reference alone, with the definition if asked for. */
 extern Hallway__V1__RelationRef *hallway_relation_ref(HallwayRelation *relation, bool definition);
 
 /* The user as whom a scan or modification runs: checkAsUser or GetUserId(). */
@@ -205,6 +258,8 @@ typedef struct HallwayScanPlan
 } HallwayScanPlan;
 
 extern void hallway_scan_plan(const ForeignScan *scan, HallwayScanPlan *out);
+/* Option async_capable of the table, else of the server, else true. */
+extern bool hallway_path_async(ForeignPath *path);
 
 extern void hallwayGetForeignRelSize(PlannerInfo *root, RelOptInfo *baserel, Oid relid);
 extern void hallwayGetForeignPaths(PlannerInfo *root, RelOptInfo *baserel, Oid relid);
@@ -212,13 +267,56 @@ extern ForeignScan *hallwayGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel
 										  ForeignPath *path, List *tlist,
 										  List *scan_clauses, Plan *outer_plan);
 
-/* ---- scan.c ------------------------------------------------------------- */
+/* ---- fetch.c: one Scan RPC as rows -------------------------------------- */
+
+typedef struct HallwayFetch HallwayFetch;
+
+typedef enum HallwayFetchStatus
+{
+	HALLWAY_FETCH_ROW,			/* slot holds a row */
+	HALLWAY_FETCH_END,			/* no more rows; stays so */
+	HALLWAY_FETCH_WAIT			/* nothing there yet (only if !wait) */
+} HallwayFetchStatus;
+
+/*
+ * Sends request, whose relation and columns are filled here: the columns are
+ * attnums (of int) of rel, as userid sees it. Lives in the current memory
+ * context, as request must. Does not wait for the answer.
+ */
+extern HallwayFetch *hallway_fetch_open(Relation rel, Oid userid,
+										Hallway__V1__ScanRequest *request, List *attnums);
+/* The next row into slot, a virtual one; failures leave by hallway_throw(). */
+extern HallwayFetchStatus hallway_fetch_next(HallwayFetch *fetch, TupleTableSlot *slot, bool wait);
+/* Waits for the header if there is none yet; never NULL. */
+extern const Hallway__V1__ScanHeader *hallway_fetch_header(HallwayFetch *fetch);
+/* A copy of it that outlives the fetch. */
+extern Hallway__V1__ScanHeader *hallway_fetch_copy_header(HallwayFetch *fetch, MemoryContext context);
+/* NULL until the end has been reached. */
+extern const Hallway__V1__ScanFooter *hallway_fetch_footer(const HallwayFetch *fetch);
+/* Back to the first row without asking again: false if that cannot be done. */
+extern bool hallway_fetch_rewind(HallwayFetch *fetch);
+extern bool hallway_fetch_rewindable(const HallwayFetch *fetch);
+/* hallway_fetch_next() has something to say without reading the socket. */
+extern bool hallway_fetch_ready(HallwayFetch *fetch);
+extern pgsocket hallway_fetch_socket(HallwayFetch *fetch);
+extern void hallway_fetch_close(HallwayFetch *fetch);	/* NULL is fine */
+
+/* ---- scan.c, async.c ---------------------------------------------------- */
 
 extern void hallwayBeginForeignScan(ForeignScanState *node, int eflags);
 extern TupleTableSlot *hallwayIterateForeignScan(ForeignScanState *node);
 extern bool hallwayRecheckForeignScan(ForeignScanState *node, TupleTableSlot *slot);
 extern void hallwayReScanForeignScan(ForeignScanState *node);
 extern void hallwayEndForeignScan(ForeignScanState *node);
+/* For async.c: sends the request if that has not been done. */
+extern void hallway_scan_start(ForeignScanState *node);
+/* From here on Iterate returns an empty slot instead of waiting (or again
+ * waits); the result says whether the last one did so before the end. */
+extern void hallway_scan_nonblocking(ForeignScanState *node, bool on);
+extern bool hallway_scan_starved(ForeignScanState *node);
+extern bool hallway_scan_ready(ForeignScanState *node);
+/* The socket of the running scan; PGINVALID_SOCKET if there is none. */
+extern pgsocket hallway_scan_socket(ForeignScanState *node);
 extern bool hallwayIsForeignPathAsyncCapable(ForeignPath *path);
 extern void hallwayForeignAsyncRequest(AsyncRequest *areq);
 extern void hallwayForeignAsyncConfigureWait(AsyncRequest *areq);
@@ -234,6 +332,17 @@ extern bool hallwayAnalyzeForeignTable(Relation relation, AcquireSampleRowsFunc 
 									   BlockNumber *totalpages);
 
 /* ---- modify.c ----------------------------------------------------------- */
+
+/* What PlanForeignModify says to execution, and to explain.c. */
+typedef struct HallwayModifyPlan
+{
+	List	   *keys;			/* attnums that identify a row; UPDATE, DELETE */
+	List	   *columns;		/* INSERT: attnums given; UPDATE: in SET */
+	List	   *returning;		/* attnums wanted back from the API */
+	bool		do_nothing;		/* ON CONFLICT DO NOTHING */
+} HallwayModifyPlan;
+
+extern void hallway_modify_plan(List *fdw_private, HallwayModifyPlan *out);
 
 extern int	hallwayIsForeignRelUpdatable(Relation rel);
 extern void hallwayAddForeignUpdateTargets(PlannerInfo *root, Index rtindex,
@@ -254,9 +363,16 @@ extern void hallwayEndForeignInsert(EState *estate, ResultRelInfo *rinfo);
 
 /* ---- xact.c ------------------------------------------------------------- */
 
-/* Before an API write: assigns xids, counts, remembers the channel. */
-extern void hallway_xact_begin_write(HallwayChannel *channel, Hallway__V1__Transaction *out);
-extern void hallway_xact_applied(uint64 rows);
+/* Before an API write: assigns xids, makes COMMIT durable, remembers the channel. */
+extern void hallway_xact_begin_write(HallwayChannel *channel, Relation rel,
+									 Hallway__V1__Transaction *out);
+/*
+ * After it: rows of rel that now are otherwise in the API than before. Not
+ * called when nobody knows whether the API has done it (08007, or cancelled).
+ */
+extern void hallway_xact_end_write(Relation rel, CmdType operation, uint64 rows);
+/* True once for each relation and transaction: for notices. */
+extern bool hallway_xact_first(Oid relid);
 extern void hallway_xact_init(void);
 
 /* ---- explain.c, import.c ------------------------------------------------ */

@@ -1,0 +1,304 @@
+/*-------------------------------------------------------------------------
+ *
+ * fetch.c
+ *		One Scan RPC as a sequence of rows.
+ *
+ * Knows the order of messages (header, batches, footer) and can replay a small
+ * result. Knows nothing of plans and executor nodes: ANALYZE uses it too.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "hallway.h"
+
+/* A result of one batch up to this size can be replayed. */
+#define REWINDABLE_BYTES	(64 * 1024)
+
+struct HallwayFetch
+{
+	MemoryContext context;		/* holds all of this but the struct itself */
+	Relation	rel;
+	Oid			userid;
+	Hallway__V1__ScanRequest *request;	/* the caller's */
+	List	   *attnums;
+
+	HallwayStream *stream;		/* NULL once ended */
+	HallwayRowReader *reader;
+	bool		in_batch;		/* the reader may have more rows */
+	bool		ended;
+
+	Hallway__V1__ScanHeader *header;
+	Hallway__V1__ScanFooter *footer;
+
+	/* The first batch, kept while it may be the only one; and one to read. */
+	uint8	   *first;
+	uint8	   *replay;
+	size_t		first_len;
+	uint32		first_rows;
+	uint64		batches;
+};
+
+static void send_request(HallwayFetch *fetch);
+static HallwayFetchStatus advance(HallwayFetch *fetch, bool wait);
+static void take_message(HallwayFetch *fetch, const uint8 *data, size_t len);
+static void take_batch(HallwayFetch *fetch, const uint8 *tuples, size_t len, uint32 rows);
+static void protocol_violation(HallwayFetch *fetch, const char *what) pg_attribute_noreturn();
+static void *pb_alloc(void *context, size_t size);
+static void pb_free(void *context, void *pointer);
+
+
+HallwayFetch *
+hallway_fetch_open(Relation rel, Oid userid, Hallway__V1__ScanRequest *request, List *attnums)
+{
+	HallwayFetch *fetch = palloc0(sizeof(HallwayFetch));
+	MemoryContext oldcontext;
+
+	fetch->context = AllocSetContextCreate(CurrentMemoryContext,
+										   "Hallway scan", ALLOCSET_DEFAULT_SIZES);
+	fetch->rel = rel;
+	fetch->userid = userid;
+	fetch->request = request;
+
+	oldcontext = MemoryContextSwitchTo(fetch->context);
+	fetch->attnums = list_copy(attnums);
+	send_request(fetch);
+	fetch->reader = hallway_reader_create(RelationGetDescr(rel), fetch->attnums);
+	MemoryContextSwitchTo(oldcontext);
+
+	return fetch;
+}
+
+HallwayFetchStatus
+hallway_fetch_next(HallwayFetch *fetch, TupleTableSlot *slot, bool wait)
+{
+	for (;;)
+	{
+		HallwayFetchStatus status;
+
+		if (fetch->in_batch)
+		{
+			if (hallway_reader_next(fetch->reader, slot))
+				return HALLWAY_FETCH_ROW;
+			fetch->in_batch = false;
+		}
+
+		status = advance(fetch, wait);
+		if (status != HALLWAY_FETCH_ROW)
+			return status;
+	}
+}
+
+const Hallway__V1__ScanHeader *
+hallway_fetch_header(HallwayFetch *fetch)
+{
+	while (fetch->header == NULL)
+		(void) advance(fetch, true);
+	return fetch->header;
+}
+
+Hallway__V1__ScanHeader *
+hallway_fetch_copy_header(HallwayFetch *fetch, MemoryContext context)
+{
+	const Hallway__V1__ScanHeader *header = hallway_fetch_header(fetch);
+	ProtobufCAllocator allocator = {pb_alloc, pb_free, context};
+	size_t		len = hallway__v1__scan_header__get_packed_size(header);
+	uint8	   *packed = palloc(Max(len, 1));
+	Hallway__V1__ScanHeader *copy;
+
+	hallway__v1__scan_header__pack(header, packed);
+	copy = hallway__v1__scan_header__unpack(&allocator, len, packed);
+	pfree(packed);
+	return copy;
+}
+
+const Hallway__V1__ScanFooter *
+hallway_fetch_footer(const HallwayFetch *fetch)
+{
+	return fetch->footer;
+}
+
+bool
+hallway_fetch_rewindable(const HallwayFetch *fetch)
+{
+	return fetch->ended &&
+		(fetch->batches == 0 || (fetch->batches == 1 && fetch->first != NULL));
+}
+
+bool
+hallway_fetch_rewind(HallwayFetch *fetch)
+{
+	if (!hallway_fetch_rewindable(fetch))
+		return false;
+	if (fetch->batches == 1)
+	{
+		/* Reading changes the bytes in place. */
+		if (fetch->replay == NULL)
+			fetch->replay = MemoryContextAlloc(fetch->context, Max(fetch->first_len, 1));
+		memcpy(fetch->replay, fetch->first, fetch->first_len);
+		hallway_reader_batch(fetch->reader, fetch->replay, fetch->first_len, fetch->first_rows);
+		fetch->in_batch = true;
+	}
+	return true;
+}
+
+bool
+hallway_fetch_ready(HallwayFetch *fetch)
+{
+	return fetch->in_batch || fetch->ended || hallway_stream_ready(fetch->stream);
+}
+
+pgsocket
+hallway_fetch_socket(HallwayFetch *fetch)
+{
+	return fetch->stream == NULL ? PGINVALID_SOCKET : hallway_stream_socket(fetch->stream);
+}
+
+void
+hallway_fetch_close(HallwayFetch *fetch)
+{
+	if (fetch == NULL)
+		return;
+	hallway_stream_close(fetch->stream);
+	MemoryContextDelete(fetch->context);
+	pfree(fetch);
+}
+
+static void
+send_request(HallwayFetch *fetch)
+{
+	Hallway__V1__ScanRequest *request = fetch->request;
+	HallwayRelation *relation = hallway_relation(RelationGetRelid(fetch->rel), fetch->userid);
+	ListCell   *lc;
+
+	request->columns = palloc(sizeof(uint32) * Max(list_length(fetch->attnums), 1));
+	request->n_columns = 0;
+	foreach(lc, fetch->attnums)
+	{
+		int			column = relation->columns[lfirst_int(lc) - 1];
+
+		if (column < 0)
+			elog(ERROR, "column %d of foreign table \"%s\" cannot be fetched",
+				 lfirst_int(lc), RelationGetRelationName(fetch->rel));
+		request->columns[request->n_columns++] = column;
+	}
+	fetch->stream = hallway_relation_scan(relation, request);
+}
+
+/*
+ * Takes messages until there is a batch (HALLWAY_FETCH_ROW), the stream has
+ * ended, or the next one would have to be waited for.
+ */
+static HallwayFetchStatus
+advance(HallwayFetch *fetch, bool wait)
+{
+	while (!fetch->ended)
+	{
+		const uint8 *data;
+		size_t		len;
+
+		switch (hallway_stream_next(fetch->stream, wait, &data, &len))
+		{
+			case HALLWAY_STREAM_MESSAGE:
+				take_message(fetch, data, len);
+				if (fetch->in_batch)
+					return HALLWAY_FETCH_ROW;
+				break;
+
+			case HALLWAY_STREAM_WAIT:
+				return HALLWAY_FETCH_WAIT;
+
+			case HALLWAY_STREAM_END:
+				if (fetch->footer == NULL)
+					ereport(ERROR,
+							(errcode(ERRCODE_CONNECTION_FAILURE),
+							 errmsg("the scan of foreign table \"%s\" ended early",
+									RelationGetRelationName(fetch->rel)),
+							 errdetail("The sidecar closed the stream without saying that all rows were sent.")));
+				hallway_stream_close(fetch->stream);
+				fetch->stream = NULL;
+				fetch->ended = true;
+				for (size_t i = 0; i < fetch->footer->n_warnings; i++)
+					hallway_warn(fetch->footer->warnings[i]);
+				break;
+
+			case HALLWAY_STREAM_ERROR:
+				hallway_throw(hallway_stream_error(fetch->stream), fetch->rel);
+		}
+	}
+	return HALLWAY_FETCH_END;
+}
+
+static void
+take_message(HallwayFetch *fetch, const uint8 *data, size_t len)
+{
+	HallwayScanMessage message;
+	MemoryContext oldcontext;
+
+	if (fetch->footer != NULL)
+		protocol_violation(fetch, "a message after the footer");
+
+	oldcontext = MemoryContextSwitchTo(fetch->context);
+	hallway_scan_message(data, len, &message);
+	MemoryContextSwitchTo(oldcontext);
+
+	if (message.header != NULL)
+	{
+		if (fetch->header != NULL)
+			protocol_violation(fetch, "a second header");
+		fetch->header = message.header;
+	}
+	else if (fetch->header == NULL)
+		protocol_violation(fetch, "something else before the header");
+	else if (message.footer != NULL)
+		fetch->footer = message.footer;
+	else
+		take_batch(fetch, message.tuples, message.len, message.rows);
+}
+
+static void
+take_batch(HallwayFetch *fetch, const uint8 *tuples, size_t len, uint32 rows)
+{
+	fetch->batches++;
+	if (fetch->batches == 1 && len <= REWINDABLE_BYTES)
+	{
+		fetch->first = MemoryContextAlloc(fetch->context, Max(len, 1));
+		memcpy(fetch->first, tuples, len);
+		fetch->first_len = len;
+		fetch->first_rows = rows;
+	}
+	else if (fetch->first != NULL)
+	{
+		pfree(fetch->first);
+		fetch->first = NULL;
+	}
+
+	hallway_reader_batch(fetch->reader, tuples, len, rows);
+	fetch->in_batch = true;
+}
+
+static void
+protocol_violation(HallwayFetch *fetch, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("the sidecar sent %s during the scan of foreign table \"%s\"",
+					what, RelationGetRelationName(fetch->rel))));
+}
+
+static void *
+pb_alloc(void *context, size_t size)
+{
+	/* protobuf-c holds no resources that an ereport through it would lose. */
+	return MemoryContextAlloc((MemoryContext) context, Max(size, 1));
+}
+
+static void
+pb_free(void *context, void *pointer)
+{
+	if (pointer != NULL)
+		pfree(pointer);
+}

@@ -1,0 +1,992 @@
+/*-------------------------------------------------------------------------
+ *
+ * modify.c
+ *		INSERT, UPDATE and DELETE: one Modify RPC for each row.
+ *
+ * A row is written when the executor hands it over, and what the API answers
+ * becomes the row that triggers and RETURNING see. Everything that PostgreSQL
+ * can refuse is refused before the API is asked, because a write there cannot
+ * be taken back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
+#include "foreign/fdwapi.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/value.h"
+#include "optimizer/appendinfo.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "hallway.h"
+
+/* Elements of fdw_private, in order. */
+enum ModifyPrivate
+{
+	MODIFY_KEYS,
+	MODIFY_COLUMNS,
+	MODIFY_RETURNING,
+	MODIFY_DO_NOTHING,
+};
+
+/* Hexadecimal digits of an idempotency key. */
+#define IDEMPOTENCY_KEY_LEN		32
+
+typedef struct HallwayModifyState
+{
+	HallwayModifyPlan plan;
+	Relation	rel;
+	Oid			userid;
+	CmdType		statement;		/* the statement's: UPDATE when rows move */
+	MemoryContext context;		/* of one row */
+	Bitmapset  *given;			/* attnums of plan.columns */
+	Bitmapset  *read_only;		/* attnums that the API does not take */
+	AttrNumber *key_junk;		/* where the plan's slot has the keys */
+	AttrNumber	wholerow_junk;	/* and the old row; 0: it has not */
+	HallwayRowWriter *writer;
+	HallwayRowReader *reader;	/* of answers; NULL: none wanted */
+	TupleTableSlot *answer;
+} HallwayModifyState;
+
+/* How the API dealt with a row. */
+typedef enum Outcome
+{
+	OUTCOME_APPLIED,
+	OUTCOME_NO_ROW,				/* gone, or a duplicate that may be one */
+} Outcome;
+
+static HallwayModifyState *begin(ModifyTableState *mtstate, ResultRelInfo *rinfo,
+								 const HallwayModifyPlan *plan);
+static Outcome write_row(HallwayModifyState *state, CmdType operation, List *columns,
+						 TupleTableSlot *slot, TupleTableSlot *planSlot);
+static Hallway__V1__ModifyResponse *call(HallwayModifyState *state, CmdType operation,
+										 List *columns, TupleTableSlot *slot,
+										 TupleTableSlot *planSlot, Hallway__V1__Error **error);
+static void encode_row(HallwayModifyState *state, Hallway__V1__ModifyRequest *request,
+					   List *columns, TupleTableSlot *slot, TupleTableSlot *planSlot);
+static void take_answer(HallwayModifyState *state, EState *estate, ResultRelInfo *rinfo,
+						CmdType operation, TupleTableSlot *slot);
+static List *columns_to_insert(HallwayModifyState *state, TupleTableSlot *slot);
+static List *columns_to_update(HallwayModifyState *state, ResultRelInfo *rinfo,
+							   TupleTableSlot *slot);
+static void check_options(HallwayModifyState *state, EState *estate, ResultRelInfo *rinfo,
+						  CmdType operation, TupleTableSlot *slot);
+static List *key_attnums(const HallwayRelation *relation);
+static Bitmapset *read_only_attnums(const HallwayRelation *relation);
+static List *given_columns(PlannerInfo *root, Relation rel, const Bitmapset *read_only);
+static bool is_null_everywhere(PlannerInfo *root, Expr *expr);
+static List *returning_columns(PlannerInfo *root, ModifyTable *plan, Relation rel,
+							   Index resultRelation, int subplan_index);
+static List *all_columns(Relation rel);
+static char *key_junk_name(Relation rel, AttrNumber attnum);
+static void check_operation(const HallwayRelation *relation, Relation rel, CmdType operation);
+static bool option_updatable(Relation rel);
+static void refuse_read_only(Relation rel, AttrNumber attnum) pg_attribute_noreturn();
+static uint32 *column_indexes(const HallwayRelation *relation, List *attnums, size_t *n);
+static char *new_idempotency_key(void);
+
+
+/* ---- planning ----------------------------------------------------------- */
+
+/*
+ * Which of INSERT, UPDATE and DELETE may be tried, as a bitmap of CmdTypes.
+ *
+ * Asked by every such statement, and by information_schema, which must answer
+ * while a sidecar is away. Then all are said to be possible, as far as the
+ * option says: the statement itself fails with the true reason.
+ */
+int
+hallwayIsForeignRelUpdatable(Relation rel)
+{
+	static TimestampTz unreachable_since = 0;
+	MemoryContext oldcontext = CurrentMemoryContext;
+	volatile int result = (1 << CMD_INSERT) | (1 << CMD_UPDATE) | (1 << CMD_DELETE);
+
+	if (!option_updatable(rel))
+		return 0;
+
+	/* A view of the catalogs with many tables waits for one of them only. */
+	if (unreachable_since != 0 &&
+		!TimestampDifferenceExceeds(unreachable_since, GetCurrentTimestamp(), 5000))
+		return result;
+
+	PG_TRY();
+	{
+		HallwayRelation *relation = hallway_relation(RelationGetRelid(rel), GetUserId());
+		const Hallway__V1__DescribeResponse *description = relation->description;
+
+		result = 0;
+		if (description->insertable)
+			result |= 1 << CMD_INSERT;
+		if (description->updatable && description->n_key_columns > 0)
+			result |= 1 << CMD_UPDATE;
+		if (description->deletable && description->n_key_columns > 0)
+			result |= 1 << CMD_DELETE;
+		unreachable_since = 0;
+	}
+	PG_CATCH();
+	{
+		/*
+		 * No subtransaction is needed to go on after such errors: they are
+		 * raised between two catalog look-ups, with nothing held but memory.
+		 */
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_CONNECTION_EXCEPTION &&
+			geterrcode() != ERRCODE_UNDEFINED_OBJECT)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(oldcontext);
+		FlushErrorState();
+		unreachable_since = GetCurrentTimestamp();
+	}
+	PG_END_TRY();
+
+	return result;
+}
+
+/* Has the scan of an UPDATE or DELETE deliver the rows' keys. */
+void
+hallwayAddForeignUpdateTargets(PlannerInfo *root, Index rtindex,
+							   RangeTblEntry *target_rte, Relation target_relation)
+{
+	TupleDesc	desc = RelationGetDescr(target_relation);
+	HallwayRelation *relation;
+	ListCell   *lc;
+
+	relation = hallway_relation(RelationGetRelid(target_relation),
+								hallway_compat_target_user(root, target_rte));
+	check_operation(relation, target_relation, root->parse->commandType);
+
+	foreach(lc, key_attnums(relation))
+	{
+		AttrNumber	attnum = lfirst_int(lc);
+		Form_pg_attribute att = TupleDescAttr(desc, attnum - 1);
+
+		add_row_identity_var(root,
+							 makeVar(rtindex, attnum, att->atttypid,
+									 att->atttypmod, att->attcollation, 0),
+							 rtindex, key_junk_name(target_relation, attnum));
+	}
+
+	/*
+	 * Few APIs answer a DELETE with what is gone, so RETURNING shows the row as
+	 * it was just read. (For an UPDATE, PostgreSQL wants the whole row anyway.)
+	 */
+	if (root->parse->commandType == CMD_DELETE && root->parse->returningList != NIL)
+		add_row_identity_var(root,
+							 makeVar(rtindex, InvalidAttrNumber, RECORDOID, -1, InvalidOid, 0),
+							 rtindex, "wholerow");
+}
+
+List *
+hallwayPlanForeignModify(PlannerInfo *root, ModifyTable *plan,
+						 Index resultRelation, int subplan_index)
+{
+	RangeTblEntry *rte = planner_rt_fetch(resultRelation, root);
+	Relation	rel = table_open(rte->relid, NoLock);
+	HallwayModifyPlan out = {0};
+	HallwayRelation *relation;
+	Bitmapset  *read_only;
+	ListCell   *lc;
+
+	relation = hallway_relation(rte->relid, hallway_compat_target_user(root, rte));
+	check_operation(relation, rel, plan->operation);
+	read_only = read_only_attnums(relation);
+
+	switch (plan->operation)
+	{
+		case CMD_INSERT:
+			if (plan->onConflictAction == ONCONFLICT_UPDATE)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("ON CONFLICT DO UPDATE is not supported on foreign table \"%s\"",
+								RelationGetRelationName(rel)),
+						 errhint("Use ON CONFLICT DO NOTHING without a target, or UPDATE the rows that exist.")));
+			out.do_nothing = plan->onConflictAction == ONCONFLICT_NOTHING;
+			out.columns = given_columns(root, rel, read_only);
+			break;
+
+		case CMD_UPDATE:
+			foreach(lc, list_nth(plan->updateColnosLists, subplan_index))
+			{
+				AttrNumber	attnum = lfirst_int(lc);
+
+				if (TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attgenerated)
+					continue;
+				if (bms_is_member(attnum, read_only))
+					refuse_read_only(rel, attnum);
+				out.columns = lappend_int(out.columns, attnum);
+			}
+			break;
+
+		default:
+			break;
+	}
+
+	if (plan->operation != CMD_INSERT)
+		out.keys = key_attnums(relation);
+	if (plan->operation != CMD_DELETE)
+		out.returning = returning_columns(root, plan, rel, resultRelation, subplan_index);
+
+	table_close(rel, NoLock);
+
+	/* In the order of ModifyPrivate. */
+	return list_make4(out.keys, out.columns, out.returning,
+					  makeBoolean(out.do_nothing));
+}
+
+void
+hallway_modify_plan(List *fdw_private, HallwayModifyPlan *out)
+{
+	out->keys = list_nth(fdw_private, MODIFY_KEYS);
+	out->columns = list_nth(fdw_private, MODIFY_COLUMNS);
+	out->returning = list_nth(fdw_private, MODIFY_RETURNING);
+	out->do_nothing = boolVal(list_nth(fdw_private, MODIFY_DO_NOTHING));
+}
+
+
+/* ---- execution ---------------------------------------------------------- */
+
+void
+hallwayBeginForeignModify(ModifyTableState *mtstate, ResultRelInfo *rinfo,
+						  List *fdw_private, int subplan_index, int eflags)
+{
+	HallwayModifyPlan plan;
+	HallwayModifyState *state;
+	List	   *tlist = outerPlanState(mtstate)->plan->targetlist;
+	ListCell   *lc;
+
+	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
+		return;
+
+	hallway_modify_plan(fdw_private, &plan);
+	state = begin(mtstate, rinfo, &plan);
+
+	state->key_junk = palloc(sizeof(AttrNumber) * Max(list_length(plan.keys), 1));
+	foreach(lc, plan.keys)
+	{
+		char	   *name = key_junk_name(state->rel, lfirst_int(lc));
+		AttrNumber	junk = ExecFindJunkAttributeInTlist(tlist, name);
+
+		if (!AttributeNumberIsValid(junk))
+			elog(ERROR, "could not find junk column \"%s\"", name);
+		state->key_junk[foreach_current_index(lc)] = junk;
+	}
+	if (mtstate->operation == CMD_DELETE)
+		state->wholerow_junk = ExecFindJunkAttributeInTlist(tlist, "wholerow");
+
+	rinfo->ri_FdwState = state;
+}
+
+/*
+ * COPY, and rows that a partitioned table routes here, come without a plan of
+ * ours: all columns the statement names, and whatever else has a value.
+ */
+void
+hallwayBeginForeignInsert(ModifyTableState *mtstate, ResultRelInfo *rinfo)
+{
+	ModifyTable *statement = castNode(ModifyTable, mtstate->ps.plan);
+	EState	   *estate = mtstate->ps.state;
+	Relation	rel = rinfo->ri_RelationDesc;
+	HallwayModifyPlan plan = {0};
+	Bitmapset  *inserted;
+	int			col = -1;
+
+	if (statement != NULL && statement->operation == CMD_UPDATE && rinfo->ri_FdwState != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot move rows into foreign table \"%s\", which the same UPDATE changes",
+						RelationGetRelationName(rel)),
+				 errhint("Restrict the UPDATE to the partitions that the rows come from.")));
+
+	if (statement != NULL)
+	{
+		if (statement->onConflictAction == ONCONFLICT_UPDATE)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("ON CONFLICT DO UPDATE is not supported on foreign table \"%s\"",
+							RelationGetRelationName(rel))));
+		plan.do_nothing = statement->onConflictAction == ONCONFLICT_NOTHING;
+	}
+
+	inserted = ExecGetInsertedCols(rinfo, estate);
+	while ((col = bms_next_member(inserted, col)) >= 0)
+	{
+		AttrNumber	attnum = col + FirstLowInvalidHeapAttributeNumber;
+
+		if (attnum > 0 && !TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attgenerated)
+			plan.columns = lappend_int(plan.columns, attnum);
+	}
+
+	/* Whoever looks at the row afterwards may look at all of it. */
+	if ((statement != NULL && statement->returningLists != NIL) ||
+		(statement != NULL && statement->withCheckOptionLists != NIL) ||
+		mtstate->mt_transition_capture != NULL ||
+		(rel->trigdesc != NULL && rel->trigdesc->trig_insert_after_row))
+		plan.returning = all_columns(rel);
+
+	rinfo->ri_FdwState = begin(mtstate, rinfo, &plan);
+}
+
+TupleTableSlot *
+hallwayExecForeignInsert(EState *estate, ResultRelInfo *rinfo,
+						 TupleTableSlot *slot, TupleTableSlot *planSlot)
+{
+	HallwayModifyState *state = rinfo->ri_FdwState;
+	MemoryContext oldcontext = MemoryContextSwitchTo(state->context);
+	Outcome		outcome;
+
+	MemoryContextReset(state->context);
+	check_options(state, estate, rinfo, CMD_INSERT, slot);
+	outcome = write_row(state, CMD_INSERT, columns_to_insert(state, slot), slot, planSlot);
+	MemoryContextSwitchTo(oldcontext);
+
+	if (outcome == OUTCOME_NO_ROW)
+		return NULL;
+	take_answer(state, estate, rinfo, CMD_INSERT, slot);
+	return slot;
+}
+
+TupleTableSlot *
+hallwayExecForeignUpdate(EState *estate, ResultRelInfo *rinfo,
+						 TupleTableSlot *slot, TupleTableSlot *planSlot)
+{
+	HallwayModifyState *state = rinfo->ri_FdwState;
+	MemoryContext oldcontext = MemoryContextSwitchTo(state->context);
+	List	   *columns;
+	Outcome		outcome;
+
+	MemoryContextReset(state->context);
+	check_options(state, estate, rinfo, CMD_UPDATE, slot);
+	columns = columns_to_update(state, rinfo, slot);
+
+	/* The row was read a moment ago and is already as it should become. */
+	if (columns == NIL)
+	{
+		MemoryContextSwitchTo(oldcontext);
+		return slot;
+	}
+
+	outcome = write_row(state, CMD_UPDATE, columns, slot, planSlot);
+	MemoryContextSwitchTo(oldcontext);
+
+	if (outcome == OUTCOME_NO_ROW)
+		return NULL;
+	take_answer(state, estate, rinfo, CMD_UPDATE, slot);
+	return slot;
+}
+
+TupleTableSlot *
+hallwayExecForeignDelete(EState *estate, ResultRelInfo *rinfo,
+						 TupleTableSlot *slot, TupleTableSlot *planSlot)
+{
+	HallwayModifyState *state = rinfo->ri_FdwState;
+	MemoryContext oldcontext = MemoryContextSwitchTo(state->context);
+	Outcome		outcome;
+
+	MemoryContextReset(state->context);
+	outcome = write_row(state, CMD_DELETE, NIL, slot, planSlot);
+	MemoryContextSwitchTo(oldcontext);
+
+	if (outcome == OUTCOME_NO_ROW)
+		return NULL;
+
+	if (AttributeNumberIsValid(state->wholerow_junk))
+	{
+		bool		isnull;
+		Datum		row = ExecGetJunkAttribute(planSlot, state->wholerow_junk, &isnull);
+
+		if (isnull)
+			elog(ERROR, "wholerow is NULL");
+		ExecStoreHeapTupleDatum(row, slot);
+	}
+	return slot;
+}
+
+/* What these began goes with the executor's memory. */
+void
+hallwayEndForeignModify(EState *estate, ResultRelInfo *rinfo)
+{
+}
+
+void
+hallwayEndForeignInsert(EState *estate, ResultRelInfo *rinfo)
+{
+}
+
+static HallwayModifyState *
+begin(ModifyTableState *mtstate, ResultRelInfo *rinfo, const HallwayModifyPlan *plan)
+{
+	HallwayModifyState *state = palloc0(sizeof(HallwayModifyState));
+	Relation	rel = rinfo->ri_RelationDesc;
+	EState	   *estate = mtstate->ps.state;
+	HallwayRelation *relation;
+	ListCell   *lc;
+
+	state->plan = *plan;
+	state->rel = rel;
+	state->userid = hallway_modify_user(rinfo, estate);
+	state->statement = mtstate->operation;
+	state->context = AllocSetContextCreate(CurrentMemoryContext,
+										   "Hallway modify", ALLOCSET_DEFAULT_SIZES);
+
+	relation = hallway_relation(RelationGetRelid(rel), state->userid);
+	state->read_only = read_only_attnums(relation);
+
+	/* The plan may be older than the object's key. */
+	if (plan->keys != NIL && !equal(plan->keys, key_attnums(relation)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the key of foreign table \"%s\" has changed since the statement was planned",
+						RelationGetRelationName(rel)),
+				 errhint("Run DISCARD PLANS, and the statement again.")));
+
+	foreach(lc, plan->columns)
+		state->given = bms_add_member(state->given, lfirst_int(lc));
+
+	state->writer = hallway_writer_create(RelationGetDescr(rel), NIL);
+	if (plan->returning != NIL)
+	{
+		state->reader = hallway_reader_create(RelationGetDescr(rel), plan->returning);
+		state->answer = ExecInitExtraTupleSlot(estate, RelationGetDescr(rel), &TTSOpsVirtual);
+	}
+	return state;
+}
+
+/*
+ * Has the API write one row, and leaves its answer in state->answer where one
+ * was wanted. Everything is allocated in the row's context.
+ */
+static Outcome
+write_row(HallwayModifyState *state, CmdType operation, List *columns,
+		  TupleTableSlot *slot, TupleTableSlot *planSlot)
+{
+	Hallway__V1__Error *error = NULL;
+	Hallway__V1__ModifyResponse *response;
+	Hallway__V1__RowResult *result = NULL;
+
+	response = call(state, operation, columns, slot, planSlot, &error);
+	if (response != NULL)
+	{
+		if (response->n_results != 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROTOCOL_VIOLATION),
+					 errmsg("the sidecar answered with %zu results to the write of one row",
+							response->n_results)));
+		result = response->results[0];
+		error = result->error;
+	}
+
+	/* Without an outcome the row counts as written, perhaps. */
+	if (response == NULL && error != NULL && strcmp(error->sqlstate, "08007") == 0)
+		hallway_throw(error, state->rel);
+	hallway_xact_end_write(state->rel, operation,
+						   result != NULL &&
+						   result->outcome == HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_APPLIED ? 1 : 0);
+
+	if (response != NULL)
+	{
+		for (size_t i = 0; i < response->n_warnings; i++)
+			hallway_warn(response->warnings[i]);
+	}
+
+	switch (result != NULL ? result->outcome : HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_REFUSED)
+	{
+		case HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_APPLIED:
+			if (state->reader != NULL)
+			{
+				hallway_reader_batch(state->reader, response->tuples.data, response->tuples.len, 1);
+				ExecClearTuple(state->answer);
+				if (!hallway_reader_next(state->reader, state->answer))
+					elog(ERROR, "the reader lost the answer's row");
+			}
+			return OUTCOME_APPLIED;
+
+		case HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_NOT_FOUND:
+			return OUTCOME_NO_ROW;
+
+		default:
+			if (error == NULL)
+				ereport(ERROR,
+						(errcode(ERRCODE_PROTOCOL_VIOLATION),
+						 errmsg("the sidecar did not say what became of a row written to foreign table \"%s\"",
+								RelationGetRelationName(state->rel))));
+			if (state->plan.do_nothing && operation == CMD_INSERT &&
+				strcmp(error->sqlstate, "23505") == 0)
+				return OUTCOME_NO_ROW;
+			hallway_throw(error, state->rel);
+	}
+}
+
+static Hallway__V1__ModifyResponse *
+call(HallwayModifyState *state, CmdType operation, List *columns,
+	 TupleTableSlot *slot, TupleTableSlot *planSlot, Hallway__V1__Error **error)
+{
+	Hallway__V1__ModifyRequest request = HALLWAY__V1__MODIFY_REQUEST__INIT;
+	Hallway__V1__Transaction transaction = HALLWAY__V1__TRANSACTION__INIT;
+	HallwayRelation *relation = hallway_relation(RelationGetRelid(state->rel), state->userid);
+
+	switch (operation)
+	{
+		case CMD_INSERT:
+			request.operation = HALLWAY__V1__OPERATION__OPERATION_INSERT;
+			break;
+		case CMD_UPDATE:
+			request.operation = HALLWAY__V1__OPERATION__OPERATION_UPDATE;
+			break;
+		default:
+			request.operation = HALLWAY__V1__OPERATION__OPERATION_DELETE;
+			break;
+	}
+	request.key_columns = column_indexes(relation, state->plan.keys, &request.n_key_columns);
+	request.columns = column_indexes(relation, columns, &request.n_columns);
+	request.returning = column_indexes(relation, state->plan.returning, &request.n_returning);
+	encode_row(state, &request, columns, slot, planSlot);
+	request.idempotency_key = new_idempotency_key();
+	request.transaction = &transaction;
+	hallway_xact_begin_write(relation->channel, state->rel, &transaction);
+
+	return (Hallway__V1__ModifyResponse *)
+		hallway_relation_call(relation, "Modify", &request.base, &request.relation,
+							  &hallway__v1__modify_response__descriptor, true, error);
+}
+
+/* The row's key, as it was read, and then the columns. */
+static void
+encode_row(HallwayModifyState *state, Hallway__V1__ModifyRequest *request,
+		   List *columns, TupleTableSlot *slot, TupleTableSlot *planSlot)
+{
+	TupleDesc	desc = RelationGetDescr(state->rel);
+	const uint8 *data;
+	size_t		len;
+	ListCell   *lc;
+
+	hallway_writer_reset(state->writer);
+	hallway_writer_begin(state->writer, list_length(state->plan.keys) + list_length(columns));
+	foreach(lc, state->plan.keys)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, lfirst_int(lc) - 1);
+		bool		isnull;
+		Datum		key = ExecGetJunkAttribute(planSlot,
+											   state->key_junk[foreach_current_index(lc)],
+											   &isnull);
+
+		if (isnull)
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("a row of foreign table \"%s\" has no value in its key column \"%s\"",
+							RelationGetRelationName(state->rel), NameStr(att->attname)),
+					 errdetail("The API cannot be told which row to change.")));
+		hallway_writer_value(state->writer, att->atttypid, key, false);
+	}
+	foreach(lc, columns)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, lfirst_int(lc) - 1);
+		bool		isnull;
+		Datum		value = slot_getattr(slot, lfirst_int(lc), &isnull);
+
+		hallway_writer_value(state->writer, att->atttypid, value, isnull);
+	}
+	hallway_writer_data(state->writer, &data, &len);
+	request->tuples.data = (uint8 *) data;
+	request->tuples.len = len;
+	request->rows = 1;
+}
+
+/*
+ * Makes the slot what the API says the row is now. Columns it was not asked
+ * for stay as they were sent.
+ */
+static void
+take_answer(HallwayModifyState *state, EState *estate, ResultRelInfo *rinfo,
+			CmdType operation, TupleTableSlot *slot)
+{
+	TupleDesc	desc = RelationGetDescr(state->rel);
+	MemoryContext oldcontext;
+	ListCell   *lc;
+	HeapTuple	tuple;
+
+	if (state->reader == NULL)
+		return;
+
+	slot_getallattrs(slot);
+	foreach(lc, state->plan.returning)
+	{
+		int			i = lfirst_int(lc) - 1;
+
+		slot->tts_values[i] = state->answer->tts_values[i];
+		slot->tts_isnull[i] = state->answer->tts_isnull[i];
+	}
+
+	oldcontext = MemoryContextSwitchTo(slot->tts_mcxt);
+	tuple = heap_form_tuple(desc, slot->tts_values, slot->tts_isnull);
+	ExecForceStoreHeapTuple(tuple, slot, true);
+	MemoryContextSwitchTo(oldcontext);
+
+	/* They are PostgreSQL's to compute, from what the API made of the rest. */
+	if (desc->constr != NULL && desc->constr->has_generated_stored)
+	{
+		slot->tts_tableOid = RelationGetRelid(state->rel);
+		ExecComputeStoredGenerated(rinfo, estate, slot, operation);
+	}
+}
+
+/*
+ * A column that the statement did not name is left out: to the API that is not
+ * the same as NULL. It is there all the same if something gave it a value: a
+ * default, a trigger, the row of another partition.
+ */
+static List *
+columns_to_insert(HallwayModifyState *state, TupleTableSlot *slot)
+{
+	TupleDesc	desc = RelationGetDescr(state->rel);
+	List	   *columns = NIL;
+
+	slot_getallattrs(slot);
+	for (AttrNumber attnum = 1; attnum <= desc->natts; attnum++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, attnum - 1);
+		bool		isnull = slot->tts_isnull[attnum - 1];
+
+		if (att->attisdropped || att->attgenerated)
+			continue;
+		if (isnull && !bms_is_member(attnum, state->given))
+			continue;
+		if (bms_is_member(attnum, state->read_only))
+		{
+			if (isnull)
+				continue;
+			refuse_read_only(state->rel, attnum);
+		}
+		columns = lappend_int(columns, attnum);
+	}
+	return columns;
+}
+
+/* The columns whose value differs from the one that was read. */
+static List *
+columns_to_update(HallwayModifyState *state, ResultRelInfo *rinfo, TupleTableSlot *slot)
+{
+	TupleDesc	desc = RelationGetDescr(state->rel);
+	TupleTableSlot *old = rinfo->ri_oldTupleSlot;
+	List	   *columns = NIL;
+
+	if (old == NULL || TTS_EMPTY(old))
+		return list_copy(state->plan.columns);
+
+	slot_getallattrs(slot);
+	slot_getallattrs(old);
+	for (AttrNumber attnum = 1; attnum <= desc->natts; attnum++)
+	{
+		int			i = attnum - 1;
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || att->attgenerated)
+			continue;
+		if (slot->tts_isnull[i] == old->tts_isnull[i] &&
+			(slot->tts_isnull[i] ||
+			 datum_image_eq(slot->tts_values[i], old->tts_values[i],
+							att->attbyval, att->attlen)))
+			continue;
+
+		/* SET is checked when planning; this is a trigger's doing. */
+		if (bms_is_member(attnum, state->read_only))
+			refuse_read_only(state->rel, attnum);
+		columns = lappend_int(columns, attnum);
+	}
+	return columns;
+}
+
+/*
+ * PostgreSQL checks a view's WITH CHECK OPTION after a foreign table has the
+ * row, and row security not at all. Neither would help: so both are checked
+ * here before the API is asked, on the row as it is sent.
+ */
+static void
+check_options(HallwayModifyState *state, EState *estate, ResultRelInfo *rinfo,
+			  CmdType operation, TupleTableSlot *slot)
+{
+	if (rinfo->ri_WithCheckOptions == NIL)
+		return;
+
+	slot->tts_tableOid = RelationGetRelid(state->rel);
+	if (operation == CMD_INSERT && state->statement == CMD_INSERT)
+		ExecWithCheckOptions(WCO_RLS_INSERT_CHECK, rinfo, slot, estate);
+	else
+		ExecWithCheckOptions(WCO_RLS_UPDATE_CHECK, rinfo, slot, estate);
+	ExecWithCheckOptions(WCO_VIEW_CHECK, rinfo, slot, estate);
+}
+
+
+/* ---- helpers ------------------------------------------------------------ */
+
+static List *
+key_attnums(const HallwayRelation *relation)
+{
+	const Hallway__V1__DescribeResponse *description = relation->description;
+	List	   *attnums = NIL;
+
+	for (size_t i = 0; i < description->n_key_columns; i++)
+		attnums = lappend_int(attnums, relation->attnums[description->key_columns[i]]);
+	return attnums;
+}
+
+static Bitmapset *
+read_only_attnums(const HallwayRelation *relation)
+{
+	const Hallway__V1__DescribeResponse *description = relation->description;
+	Bitmapset  *attnums = NULL;
+
+	for (size_t i = 0; i < description->n_read_only_columns; i++)
+		attnums = bms_add_member(attnums,
+								 relation->attnums[description->read_only_columns[i]]);
+	return attnums;
+}
+
+/*
+ * The columns that an INSERT gives a value. The query's target list has those
+ * that the user named and those with a default here; not those for which the
+ * user wrote DEFAULT and there is none here, so that the API's own is used.
+ */
+static List *
+given_columns(PlannerInfo *root, Relation rel, const Bitmapset *read_only)
+{
+	List	   *columns = NIL;
+	ListCell   *lc;
+
+	foreach(lc, root->parse->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, lc);
+
+		if (entry->resjunk ||
+			TupleDescAttr(RelationGetDescr(rel), entry->resno - 1)->attgenerated)
+			continue;
+		if (bms_is_member(entry->resno, read_only))
+		{
+			if (!is_null_everywhere(root, entry->expr))
+				refuse_read_only(rel, entry->resno);
+			continue;
+		}
+		columns = lappend_int(columns, entry->resno);
+	}
+	return columns;
+}
+
+/*
+ * NULL or DEFAULT, in every row of VALUES: no value for a column that the API
+ * fills in. (Rewriting has made NULL of DEFAULT where VALUES has many rows.)
+ */
+static bool
+is_null_everywhere(PlannerInfo *root, Expr *expr)
+{
+	Node	   *node = strip_implicit_coercions((Node *) expr);
+
+	if (node == NULL || IsA(node, SetToDefault))
+		return true;
+	if (IsA(node, Const))
+		return ((Const *) node)->constisnull;
+	if (IsA(node, Var) && ((Var *) node)->varlevelsup == 0 &&
+		((Var *) node)->varno > 0 && ((Var *) node)->varno < root->simple_rel_array_size)
+	{
+		RangeTblEntry *rte = planner_rt_fetch(((Var *) node)->varno, root);
+		ListCell   *lc;
+
+		if (rte->rtekind != RTE_VALUES)
+			return false;
+		foreach(lc, rte->values_lists)
+		{
+			if (!is_null_everywhere(root, list_nth(lfirst(lc), ((Var *) node)->varattno - 1)))
+				return false;
+		}
+		return true;
+	}
+	return false;
+}
+
+/* What the API must answer with: what RETURNING, triggers and checks look at. */
+static List *
+returning_columns(PlannerInfo *root, ModifyTable *plan, Relation rel,
+				  Index resultRelation, int subplan_index)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+	Bitmapset  *wanted = NULL;
+	List	   *columns = NIL;
+	ListCell   *lc;
+
+	if (triggers != NULL &&
+		(plan->operation == CMD_INSERT ? triggers->trig_insert_after_row :
+		 triggers->trig_update_after_row))
+		return all_columns(rel);
+	if (plan->withCheckOptionLists != NIL &&
+		list_nth(plan->withCheckOptionLists, subplan_index) != NIL)
+		return all_columns(rel);
+	if (plan->returningLists == NIL)
+		return NIL;
+
+	pull_varattnos(list_nth(plan->returningLists, subplan_index), resultRelation, &wanted);
+	foreach(lc, all_columns(rel))
+	{
+		int			attnum = lfirst_int(lc);
+
+		if (bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, wanted) ||
+			bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, wanted))
+			columns = lappend_int(columns, attnum);
+	}
+
+	/* A generated column is computed from others; any of them will do. */
+	if (RelationGetDescr(rel)->constr != NULL &&
+		RelationGetDescr(rel)->constr->has_generated_stored)
+		return all_columns(rel);
+	return columns;
+}
+
+/* Without those that PostgreSQL computes. */
+static List *
+all_columns(Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	List	   *columns = NIL;
+
+	for (AttrNumber attnum = 1; attnum <= desc->natts; attnum++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, attnum - 1);
+
+		if (!att->attisdropped && !att->attgenerated)
+			columns = lappend_int(columns, attnum);
+	}
+	return columns;
+}
+
+/*
+ * Two tables of one inheritance tree share a junk column exactly if its Vars
+ * are equal, hence everything that a Var says stands in the name.
+ */
+static char *
+key_junk_name(Relation rel, AttrNumber attnum)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+
+	return psprintf("hallway_key_%d_%u_%d_%u", attnum, att->atttypid,
+					att->atttypmod, att->attcollation);
+}
+
+static void
+check_operation(const HallwayRelation *relation, Relation rel, CmdType operation)
+{
+	const Hallway__V1__DescribeResponse *description = relation->description;
+	const char *reason = description->read_only_reason;
+	const char *what;
+	bool		allowed;
+
+	switch (operation)
+	{
+		case CMD_INSERT:
+			allowed = description->insertable;
+			what = "inserts";
+			break;
+		case CMD_UPDATE:
+			allowed = description->updatable;
+			what = "updates";
+			break;
+		default:
+			allowed = description->deletable;
+			what = "deletes";
+			break;
+	}
+
+	if (!option_updatable(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("foreign table \"%s\" does not allow %s",
+						RelationGetRelationName(rel), what),
+				 errdetail("Its option \"updatable\", or its server's, is false.")));
+	if (!allowed)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("foreign table \"%s\" does not allow %s",
+						RelationGetRelationName(rel), what),
+				 reason != NULL && reason[0] != '\0' ? errdetail_internal("%s", reason) : 0));
+	if (operation != CMD_INSERT && description->n_key_columns == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("foreign table \"%s\" does not allow %s: its rows have no key",
+						RelationGetRelationName(rel), what),
+				 errhint("Mark the columns that identify a row with OPTIONS (key 'true').")));
+}
+
+/* Option updatable of the table, else of its server, else true. */
+static bool
+option_updatable(Relation rel)
+{
+	ForeignTable *table = GetForeignTable(RelationGetRelid(rel));
+	const char *value = hallway_option(table->options, "updatable");
+	bool		updatable = true;
+
+	if (value == NULL)
+		value = hallway_option(GetForeignServer(table->serverid)->options, "updatable");
+	if (value != NULL)
+		(void) parse_bool(value, &updatable);
+	return updatable;
+}
+
+static void
+refuse_read_only(Relation rel, AttrNumber attnum)
+{
+	const char *name = NameStr(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attname);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_GENERATED_ALWAYS),
+			 errmsg("column \"%s\" of foreign table \"%s\" cannot be written",
+					name, RelationGetRelationName(rel)),
+			 errdetail("The API sets it itself."),
+			 errhint("Leave it out."),
+			 errtablecol(rel, attnum)));
+}
+
+static uint32 *
+column_indexes(const HallwayRelation *relation, List *attnums, size_t *n)
+{
+	uint32	   *indexes = palloc(sizeof(uint32) * Max(list_length(attnums), 1));
+	ListCell   *lc;
+
+	*n = 0;
+	foreach(lc, attnums)
+	{
+		int			column = relation->columns[lfirst_int(lc) - 1];
+
+		if (column < 0)
+			elog(ERROR, "column %d of foreign table %u cannot be written",
+				 lfirst_int(lc), relation->relid);
+		indexes[(*n)++] = column;
+	}
+	return indexes;
+}
+
+static char *
+new_idempotency_key(void)
+{
+	uint8		bytes[IDEMPOTENCY_KEY_LEN / 2];
+	char	   *key = palloc(IDEMPOTENCY_KEY_LEN + 1);
+
+	if (!pg_strong_random(bytes, sizeof(bytes)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values for an idempotency key")));
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		snprintf(key + 2 * i, 3, "%02x", bytes[i]);
+	return key;
+}

@@ -1,0 +1,530 @@
+/*-------------------------------------------------------------------------
+ *
+ * scan.c
+ *		Executor callbacks of a foreign scan.
+ *
+ * Beginning is cheap, for EXPLAIN and EvalPlanQual begin scans that are never
+ * run; the request goes out when the first row is wanted. What depends on who
+ * runs the scan (relation, credential) is looked up then, never in the plan.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/int.h"
+#include "executor/executor.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+#include "hallway.h"
+
+typedef struct HallwayScanState
+{
+	HallwayScanPlan plan;
+	TupleTableSlot *slot;		/* virtual: the rows are read into it */
+
+	/* Made when first needed. */
+	bool		exprs_ready;
+	List	   *params;			/* ExprStates of the parameters */
+	ExprState  *count;			/* of LIMIT and OFFSET; NULL: not there */
+	ExprState  *offset;
+	ExprState **quals;			/* of single fdw_recheck_quals; NULL: not yet */
+
+	/* The request that runs, or ran; NULL: none since the last rescan. */
+	MemoryContext context;		/* holds request and fetch */
+	Hallway__V1__ScanRequest *request;
+	HallwayFetch *fetch;
+	bool		header_read;	/* active is right for this request */
+	int			nactive;
+	ExprState **active;			/* quals that must be checked for each row */
+
+	bool		rescanned;		/* the next row is the first one again */
+	bool		params_changed; /* and parameters may differ */
+	bool		nonblocking;
+	bool		starved;
+
+	/* For EXPLAIN ANALYZE; over all rescans. */
+	MemoryContext query_context;
+	Hallway__V1__ScanHeader *header;	/* of the first request */
+	Hallway__V1__ScanStats stats;
+	bool		has_stats;
+	bool		stats_taken;	/* of the current fetch */
+} HallwayScanState;
+
+static void start(ForeignScanState *node);
+static void stop(HallwayScanState *state);
+static void take_stats(HallwayScanState *state);
+static void read_header(ForeignScanState *node);
+static void init_exprs(ForeignScanState *node);
+static Hallway__V1__ScanRequest *build_request(ForeignScanState *node);
+static bool same_request(const Hallway__V1__ScanRequest *a, const Hallway__V1__ScanRequest *b);
+static uint64 limit_bound(ForeignScanState *node);
+static bool passes(HallwayScanState *state, ExprContext *econtext, TupleTableSlot *slot);
+static bool needs_running(Node *node, void *context);
+static void notice_row_mark(ForeignScanState *node);
+
+
+void
+hallwayBeginForeignScan(ForeignScanState *node, int eflags)
+{
+	EState	   *estate = node->ss.ps.state;
+	HallwayScanState *state = palloc0(sizeof(HallwayScanState));
+
+	hallway_scan_plan((ForeignScan *) node->ss.ps.plan, &state->plan);
+	state->query_context = estate->es_query_cxt;
+	hallway__v1__scan_stats__init(&state->stats);
+
+	/*
+	 * The node's own slot is a heap tuple's; scans may return any kind, and a
+	 * virtual one saves forming a tuple of each row. Its descriptor is the
+	 * node's, in which NOT NULL is not believed.
+	 */
+	state->slot = ExecInitExtraTupleSlot(estate,
+										 node->ss.ss_ScanTupleSlot->tts_tupleDescriptor,
+										 &TTSOpsVirtual);
+	node->fdw_state = state;
+}
+
+TupleTableSlot *
+hallwayIterateForeignScan(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+	TupleTableSlot *slot = state->slot;
+
+	if (state->fetch == NULL || state->rescanned)
+		start(node);
+
+	ExecClearTuple(slot);
+	for (;;)
+	{
+		switch (hallway_fetch_next(state->fetch, slot, !state->nonblocking))
+		{
+			case HALLWAY_FETCH_ROW:
+				if (!state->header_read)
+					read_header(node);
+				if (likely(state->nactive == 0))
+					return slot;
+				if (passes(state, node->ss.ps.ps_ExprContext, slot))
+					return slot;
+				InstrCountFiltered2(node, 1);
+				ResetExprContext(node->ss.ps.ps_ExprContext);
+				ExecClearTuple(slot);
+				break;
+
+			case HALLWAY_FETCH_END:
+				state->starved = false;
+				take_stats(state);
+				return ExecClearTuple(slot);
+
+			case HALLWAY_FETCH_WAIT:
+				state->starved = true;
+				return ExecClearTuple(slot);
+		}
+	}
+}
+
+/*
+ * PostgreSQL itself checks fdw_recheck_quals again; there is nothing that only
+ * we could check.
+ */
+bool
+hallwayRecheckForeignScan(ForeignScanState *node, TupleTableSlot *slot)
+{
+	return true;
+}
+
+void
+hallwayReScanForeignScan(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+
+	if (state->fetch == NULL)
+		return;
+
+	/*
+	 * A whole, small result is replayed if the parameters turn out to be the
+	 * same; that is known when the next row is asked for. Anything else is
+	 * asked for again, and what still runs is stopped now.
+	 */
+	if (hallway_fetch_rewindable(state->fetch))
+	{
+		state->rescanned = true;
+		if (node->ss.ps.chgParam != NULL)
+			state->params_changed = true;
+	}
+	else
+		stop(state);
+}
+
+void
+hallwayEndForeignScan(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+
+	if (state != NULL)
+		stop(state);
+}
+
+void
+hallway_scan_start(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+
+	if (state->fetch == NULL || state->rescanned)
+		start(node);
+}
+
+void
+hallway_scan_nonblocking(ForeignScanState *node, bool on)
+{
+	((HallwayScanState *) node->fdw_state)->nonblocking = on;
+}
+
+bool
+hallway_scan_starved(ForeignScanState *node)
+{
+	return ((HallwayScanState *) node->fdw_state)->starved;
+}
+
+bool
+hallway_scan_ready(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+
+	return state->fetch != NULL && hallway_fetch_ready(state->fetch);
+}
+
+pgsocket
+hallway_scan_socket(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+
+	return state->fetch == NULL ? PGINVALID_SOCKET : hallway_fetch_socket(state->fetch);
+}
+
+/*
+ * The header of the first request that was sent, else the one that would be
+ * sent. NULL if that depends on values which only running the query gives.
+ */
+Hallway__V1__ScanHeader *
+hallway_scan_explain(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+	Hallway__V1__ScanRequest *request;
+	HallwayFetch *fetch;
+
+	if (state->header != NULL)
+		return state->header;
+	if (needs_running((Node *) ((ForeignScan *) node->ss.ps.plan)->fdw_exprs, NULL))
+		return NULL;
+
+	/* All of this lives in EXPLAIN's memory; only the stream is closed. */
+	init_exprs(node);
+	request = build_request(node);
+	request->explain_only = true;
+	fetch = hallway_fetch_open(node->ss.ss_currentRelation, hallway_scan_user(node),
+							   request, state->plan.attnums);
+	state->header = hallway_fetch_copy_header(fetch, state->query_context);
+	hallway_fetch_close(fetch);
+	return state->header;
+}
+
+/* NULL if no request came to its end: a scan that was stopped has no figures. */
+const Hallway__V1__ScanStats *
+hallway_scan_stats(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+
+	return state->has_stats ? &state->stats : NULL;
+}
+
+/*
+ * Sends the request, or replays the last one's rows if it was the same.
+ */
+static void
+start(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+	MemoryContext context;
+	MemoryContext oldcontext;
+	Hallway__V1__ScanRequest *request;
+
+	if (state->rescanned && !state->params_changed &&
+		hallway_fetch_rewind(state->fetch))
+	{
+		state->rescanned = false;
+		return;
+	}
+
+	init_exprs(node);
+	notice_row_mark(node);
+
+	context = AllocSetContextCreate(state->query_context,
+									"Hallway scan request", ALLOCSET_SMALL_SIZES);
+	oldcontext = MemoryContextSwitchTo(context);
+	request = build_request(node);
+
+	if (state->rescanned && same_request(request, state->request) &&
+		hallway_fetch_rewind(state->fetch))
+	{
+		MemoryContextSwitchTo(oldcontext);
+		MemoryContextDelete(context);
+		state->rescanned = state->params_changed = false;
+		return;
+	}
+
+	stop(state);
+	state->context = context;
+	state->request = request;
+	state->fetch = hallway_fetch_open(node->ss.ss_currentRelation, hallway_scan_user(node),
+									  request, state->plan.attnums);
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/* Back to the state before the first row. */
+static void
+stop(HallwayScanState *state)
+{
+	if (state->context != NULL)
+	{
+		take_stats(state);
+		hallway_fetch_close(state->fetch);
+		MemoryContextDelete(state->context);
+	}
+	state->context = NULL;
+	state->request = NULL;
+	state->fetch = NULL;
+	state->header_read = false;
+	state->nactive = 0;
+	state->rescanned = false;
+	state->params_changed = false;
+	state->stats_taken = false;
+}
+
+/* Adds the footer's figures to the scan's, once for each request. */
+static void
+take_stats(HallwayScanState *state)
+{
+	const Hallway__V1__ScanFooter *footer;
+
+	if (state->fetch == NULL || state->stats_taken)
+		return;
+	footer = hallway_fetch_footer(state->fetch);
+	if (footer == NULL || footer->stats == NULL)
+		return;
+
+	state->stats.calls += footer->stats->calls;
+	state->stats.pages += footer->stats->pages;
+	state->stats.rows += footer->stats->rows;
+	state->stats.retries += footer->stats->retries;
+	state->stats.limit_wait_ms += footer->stats->limit_wait_ms;
+	state->stats.api_ms += footer->stats->api_ms;
+	state->stats.api_bytes += footer->stats->api_bytes;
+	state->has_stats = true;
+	state->stats_taken = true;
+}
+
+/*
+ * Takes from the header which conjuncts, exact when the query was planned,
+ * must be checked here for the values it runs with.
+ */
+static void
+read_header(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+	List	   *recheck_quals = ((ForeignScan *) node->ss.ps.plan)->fdw_recheck_quals;
+	const Hallway__V1__ScanHeader *header = hallway_fetch_header(state->fetch);
+	MemoryContext oldcontext = MemoryContextSwitchTo(state->query_context);
+
+	state->nactive = 0;
+	if (header->n_recheck > 0 && recheck_quals != NIL)
+	{
+		int			nquals = list_length(recheck_quals);
+
+		if (state->quals == NULL)
+		{
+			state->quals = palloc0(sizeof(ExprState *) * nquals);
+			state->active = palloc0(sizeof(ExprState *) * nquals);
+		}
+
+		for (int i = 0; i < nquals; i++)
+		{
+			for (size_t j = 0; j < header->n_recheck; j++)
+			{
+				if (header->recheck[j] != (uint32) list_nth_int(state->plan.exact, i))
+					continue;
+				if (state->quals[i] == NULL)
+					state->quals[i] = ExecInitQual(list_make1(list_nth(recheck_quals, i)),
+												   &node->ss.ps);
+				state->active[state->nactive++] = state->quals[i];
+				break;
+			}
+		}
+	}
+
+	/* EXPLAIN wants it after the stream has gone: of the first request. */
+	if (node->ss.ps.instrument != NULL && state->header == NULL)
+		state->header = hallway_fetch_copy_header(state->fetch, state->query_context);
+
+	state->header_read = true;
+	MemoryContextSwitchTo(oldcontext);
+}
+
+static void
+init_exprs(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+	List	   *exprs = ((ForeignScan *) node->ss.ps.plan)->fdw_exprs;
+	MemoryContext oldcontext;
+
+	if (state->exprs_ready)
+		return;
+	state->exprs_ready = true;
+
+	Assert(list_length(exprs) == state->plan.nparams + (state->plan.has_limit ? 2 : 0));
+
+	oldcontext = MemoryContextSwitchTo(state->query_context);
+	for (int i = 0; i < state->plan.nparams; i++)
+		state->params = lappend(state->params,
+								ExecInitExpr(list_nth(exprs, i), &node->ss.ps));
+	if (state->plan.has_limit)
+	{
+		state->count = ExecInitExpr(list_nth(exprs, state->plan.nparams), &node->ss.ps);
+		state->offset = ExecInitExpr(list_nth(exprs, state->plan.nparams + 1), &node->ss.ps);
+	}
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/* The request with parameters evaluated, in the current memory context. */
+static Hallway__V1__ScanRequest *
+build_request(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+	ExprContext *econtext = node->ss.ps.ps_ExprContext;
+	Hallway__V1__ScanRequest *request = palloc(sizeof(Hallway__V1__ScanRequest));
+	List	   *exprs = ((ForeignScan *) node->ss.ps.plan)->fdw_exprs;
+	ListCell   *lc;
+
+	hallway__v1__scan_request__init(request);
+	request->plan.data = (uint8 *) VARDATA_ANY(state->plan.plan);
+	request->plan.len = VARSIZE_ANY_EXHDR(state->plan.plan);
+	request->ordering = state->plan.ordering;
+
+	request->parameters = palloc(sizeof(Hallway__V1__Value *) * Max(state->plan.nparams, 1));
+	foreach(lc, state->params)
+	{
+		Expr	   *expr = list_nth(exprs, foreach_current_index(lc));
+		Hallway__V1__Value *value = palloc(sizeof(Hallway__V1__Value));
+		Datum		datum;
+		bool		isnull;
+
+		hallway__v1__value__init(value);
+		datum = ExecEvalExprSwitchContext(lfirst(lc), econtext, &isnull);
+		hallway_encode_value(exprType((Node *) expr), datum, isnull, value);
+		request->parameters[request->n_parameters++] = value;
+	}
+
+	request->limit = limit_bound(node);
+	return request;
+}
+
+/* Whether two requests of one scan ask for the same rows. */
+static bool
+same_request(const Hallway__V1__ScanRequest *a, const Hallway__V1__ScanRequest *b)
+{
+	if (a->limit != b->limit || a->n_parameters != b->n_parameters)
+		return false;
+	for (size_t i = 0; i < a->n_parameters; i++)
+	{
+		const Hallway__V1__Value *x = a->parameters[i];
+		const Hallway__V1__Value *y = b->parameters[i];
+
+		if (x->null != y->null || x->binary.len != y->binary.len ||
+			(x->binary.len > 0 && memcmp(x->binary.data, y->binary.data, x->binary.len) != 0))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The most rows that LIMIT and OFFSET let through, or 0 for no bound. Values
+ * that are errors (negative) are left for the Limit node above to complain of.
+ */
+static uint64
+limit_bound(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+	ExprContext *econtext = node->ss.ps.ps_ExprContext;
+	bool		isnull;
+	int64		count;
+	int64		offset;
+	int64		bound;
+
+	if (state->count == NULL)
+		return 0;
+
+	count = DatumGetInt64(ExecEvalExprSwitchContext(state->count, econtext, &isnull));
+	if (isnull || count < 0)
+		return 0;
+
+	offset = 0;
+	if (state->offset != NULL)
+	{
+		offset = DatumGetInt64(ExecEvalExprSwitchContext(state->offset, econtext, &isnull));
+		if (isnull)
+			offset = 0;
+		if (offset < 0)
+			return 0;
+	}
+
+	if (pg_add_s64_overflow(count, offset, &bound))
+		return 0;
+	return (uint64) bound;
+}
+
+/* Runs in the per-tuple context, as ExecQual wants it. */
+static bool
+passes(HallwayScanState *state, ExprContext *econtext, TupleTableSlot *slot)
+{
+	econtext->ecxt_scantuple = slot;
+	for (int i = 0; i < state->nactive; i++)
+	{
+		if (!ExecQual(state->active[i], econtext))
+			return false;
+	}
+	return true;
+}
+
+/* Does the expression need what only running the query computes? */
+static bool
+needs_running(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Param) && ((Param *) node)->paramkind != PARAM_EXTERN)
+		return true;
+	return expression_tree_walker(node, needs_running, context);
+}
+
+/* FOR UPDATE and FOR SHARE lock nothing in an API: said once a transaction. */
+static void
+notice_row_mark(ForeignScanState *node)
+{
+	EState	   *estate = node->ss.ps.state;
+	Index		rti = ((Scan *) node->ss.ps.plan)->scanrelid;
+	ExecRowMark *mark;
+
+	if (estate->es_rowmarks == NULL || estate->es_epq_active != NULL)
+		return;
+	mark = estate->es_rowmarks[rti - 1];
+	if (mark == NULL || mark->strength == LCS_NONE)
+		return;
+	if (!hallway_xact_first(RelationGetRelid(node->ss.ss_currentRelation)))
+		return;
+	ereport(NOTICE,
+			(errmsg("rows of foreign table \"%s\" are not locked in the API",
+					RelationGetRelationName(node->ss.ss_currentRelation)),
+			 errdetail("FOR UPDATE and FOR SHARE lock local rows only.")));
+}
