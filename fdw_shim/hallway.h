@@ -48,6 +48,8 @@ extern HallwayChannel *hallway_channel(const char *address);
 
 /* Grows by one whenever the channel was made anew: handles are gone then. */
 extern uint64 hallway_channel_generation(const HallwayChannel *channel);
+/* What the sidecar said in the handshake. */
+extern const char *hallway_channel_sidecar_version(const HallwayChannel *channel);
 
 /*
  * One unary call: the answer, in the current memory context. If the call
@@ -390,11 +392,19 @@ extern void hallway_import_init(void);
 extern const char *hallway_server_address(ForeignServer *server);
 /* The option's value, or NULL. */
 extern const char *hallway_option(List *options, const char *name);
+/* A boolean option of the table, else of its server, else otherwise. */
+extern bool hallway_boolean_option(ForeignTable *table, ForeignServer *server,
+								   const char *name, bool otherwise);
+/* True for options of that catalog which the sidecar is not told. */
+extern bool hallway_option_is_ours(const char *name, Oid catalog);
+/* Why an address will not do (a sentence), or NULL. */
+extern const char *hallway_check_address(const char *address);
 
 /* ---- hallway.c: GUCs ---------------------------------------------------- */
 
 extern char *hallway_address;	/* "unix:/run/hallway/hallway.sock" */
 extern int	hallway_connect_timeout;	/* milliseconds */
-extern int	hallway_max_wait;	/* milliseconds without an answer */
+extern int	hallway_max_wait;	/* milliseconds without an answer; 0: no bound */
+extern bool hallway_allow_inline_secrets;
 
 #endif							/* HALLWAY_H */

@@ -1,0 +1,154 @@
+/*-------------------------------------------------------------------------
+ *
+ * hallway.c
+ *		Where PostgreSQL comes in: the module's start, its settings, and the
+ *		handler, which is the table of contents of everything else.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "catalog/pg_foreign_server.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+#include "compat.h"
+#include "hallway.h"
+
+PG_MODULE_MAGIC;
+
+PG_FUNCTION_INFO_V1(hallway_fdw_handler);
+PG_FUNCTION_INFO_V1(hallway_sidecar_version);
+
+char	   *hallway_address;
+int			hallway_connect_timeout;
+int			hallway_max_wait;
+bool		hallway_allow_inline_secrets;
+
+static bool check_address(char **newval, void **extra, GucSource source);
+static void define_settings(void);
+
+void
+_PG_init(void)
+{
+	define_settings();
+	hallway_xact_init();
+	hallway_import_init();
+}
+
+Datum
+hallway_fdw_handler(PG_FUNCTION_ARGS)
+{
+	FdwRoutine *routine = makeNode(FdwRoutine);
+
+	/* Planning: plan.c, paths.c; what may be pushed: quals.c */
+	routine->GetForeignRelSize = hallwayGetForeignRelSize;
+	routine->GetForeignPaths = hallwayGetForeignPaths;
+	routine->GetForeignPlan = hallwayGetForeignPlan;
+
+	/* Reading: scan.c, with fetch.c, rows.c and channel.c below it */
+	routine->BeginForeignScan = hallwayBeginForeignScan;
+	routine->IterateForeignScan = hallwayIterateForeignScan;
+	routine->RecheckForeignScan = hallwayRecheckForeignScan;
+	routine->ReScanForeignScan = hallwayReScanForeignScan;
+	routine->EndForeignScan = hallwayEndForeignScan;
+
+	/* Several scans at once under one Append: async.c */
+	routine->IsForeignPathAsyncCapable = hallwayIsForeignPathAsyncCapable;
+	routine->ForeignAsyncRequest = hallwayForeignAsyncRequest;
+	routine->ForeignAsyncConfigureWait = hallwayForeignAsyncConfigureWait;
+	routine->ForeignAsyncNotify = hallwayForeignAsyncNotify;
+
+	/* Writing: modify.c; COMMIT and ROLLBACK: xact.c */
+	routine->IsForeignRelUpdatable = hallwayIsForeignRelUpdatable;
+	routine->AddForeignUpdateTargets = hallwayAddForeignUpdateTargets;
+	routine->PlanForeignModify = hallwayPlanForeignModify;
+	routine->BeginForeignModify = hallwayBeginForeignModify;
+	routine->ExecForeignInsert = hallwayExecForeignInsert;
+	routine->ExecForeignUpdate = hallwayExecForeignUpdate;
+	routine->ExecForeignDelete = hallwayExecForeignDelete;
+	routine->EndForeignModify = hallwayEndForeignModify;
+	routine->BeginForeignInsert = hallwayBeginForeignInsert;
+	routine->EndForeignInsert = hallwayEndForeignInsert;
+
+	/* Looking: explain.c, analyze.c, import.c */
+	routine->ExplainForeignScan = hallwayExplainForeignScan;
+	routine->ExplainForeignModify = hallwayExplainForeignModify;
+	routine->AnalyzeForeignTable = hallwayAnalyzeForeignTable;
+	routine->ImportForeignSchema = hallwayImportForeignSchema;
+
+	PG_RETURN_POINTER(routine);
+}
+
+/* The settings. Those that decide whom a backend talks to are a superuser's. */
+static void
+define_settings(void)
+{
+	DefineCustomStringVariable("hallway.address",
+							   "Where the sidecar listens.",
+							   "Servers with an option \"address\" have their own.",
+							   &hallway_address,
+							   "unix:/run/hallway/hallway.sock",
+							   PGC_SUSET, 0,
+							   check_address, NULL, NULL);
+
+	DefineCustomIntVariable("hallway.connect_timeout",
+							"How long to wait for a connection to the sidecar.",
+							NULL,
+							&hallway_connect_timeout,
+							5000, 1, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("hallway.max_wait",
+							"How long to wait for an answer of an API before giving up.",
+							"Bounds every call that has no statement_timeout; 0 waits for ever.",
+							&hallway_max_wait,
+							30000, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("hallway.allow_inline_secrets",
+							 "Whether user mappings may hold credentials themselves.",
+							 "If off, they may only name one in the sidecar's secret store, by the option \"secret\".",
+							 &hallway_allow_inline_secrets,
+							 true,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+
+	MarkGUCPrefixReserved("hallway");
+}
+
+static bool
+check_address(char **newval, void **extra, GucSource source)
+{
+	const char *problem = hallway_check_address(*newval);
+
+	if (problem == NULL)
+		return true;
+	GUC_check_errdetail("%s", problem);
+	return false;
+}
+
+/*
+ * hallway.sidecar_version(server name): proves that the sidecar is there and
+ * talks to this shim. Needs USAGE on the server, as CREATE FOREIGN TABLE does.
+ */
+Datum
+hallway_sidecar_version(PG_FUNCTION_ARGS)
+{
+	ForeignServer *server = GetForeignServerByName(NameStr(*PG_GETARG_NAME(0)), false);
+	AclResult	aclresult = hallway_server_aclcheck(server->serverid, GetUserId(), ACL_USAGE);
+
+	if (aclresult != ACLCHECK_OK)
+		aclcheck_error(aclresult, OBJECT_FOREIGN_SERVER, server->servername);
+
+	PG_RETURN_TEXT_P(cstring_to_text(
+						 hallway_channel_sidecar_version(
+							 hallway_channel(hallway_server_address(server)))));
+}

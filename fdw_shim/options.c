@@ -1,0 +1,322 @@
+/*-------------------------------------------------------------------------
+ *
+ * options.c
+ *		Options of wrapper, servers, user mappings, tables and columns: which
+ *		ones the shim knows, and whether their values are right.
+ *
+ * A name that is not in the array is the connector's. It travels to the sidecar
+ * as it is, and the connector refuses it at first use if it does not know it
+ * either: only the connector knows its options, and the validator must work
+ * without a sidecar (pg_restore runs it).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <sys/un.h>
+
+#include "access/reloptions.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_foreign_data_wrapper.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_foreign_table.h"
+#include "catalog/pg_user_mapping.h"
+#include "commands/defrem.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "utils/builtins.h"
+#include "utils/syscache.h"
+#include "utils/varlena.h"
+
+#include "compat.h"
+#include "hallway.h"
+
+PG_FUNCTION_INFO_V1(hallway_fdw_validator);
+
+/* A check says what is wrong with the value, or NULL. */
+typedef const char *(*OptionCheck) (const char *value);
+
+typedef struct HallwayOption
+{
+	const char *keyword;
+	Oid			catalog;		/* where the option may stand */
+	bool		for_shim;		/* the shim's alone: not sent to the sidecar */
+	OptionCheck check;			/* NULL: any text */
+} HallwayOption;
+
+static const char *check_boolean(const char *value);
+static const char *check_row_count(const char *value);
+static const char *check_cache_scope(const char *value);
+static const char *check_not_empty(const char *value);
+
+/*
+ * A connector must not have options whose names are within two edits of one
+ * that is for_shim: they would be taken for a slip of the pen.
+ */
+static const HallwayOption hallway_options[] = {
+	{"address", ForeignDataWrapperRelationId, true, hallway_check_address},
+
+	{"connector", ForeignServerRelationId, false, check_not_empty},
+	{"address", ForeignServerRelationId, true, hallway_check_address},
+	{"updatable", ForeignServerRelationId, true, check_boolean},
+	{"async_capable", ForeignServerRelationId, true, check_boolean},
+	{"cache_scope", ForeignServerRelationId, true, check_cache_scope},
+
+	{"secret", UserMappingRelationId, false, check_not_empty},
+
+	{"object", ForeignTableRelationId, false, check_not_empty},
+	{"updatable", ForeignTableRelationId, true, check_boolean},
+	{"async_capable", ForeignTableRelationId, true, check_boolean},
+	{"cache_scope", ForeignTableRelationId, true, check_cache_scope},
+	{"estimated_rows", ForeignTableRelationId, true, check_row_count},
+
+	{"field", AttributeRelationId, false, check_not_empty},
+	{"key", AttributeRelationId, false, check_boolean},
+};
+
+static const HallwayOption *find_option(const char *keyword, Oid catalog);
+static void check_option(const DefElem *def, Oid catalog);
+static void refuse_unknown(const char *keyword, Oid catalog);
+static const char *near_miss(const char *keyword, Oid catalog);
+static char *valid_options(Oid catalog);
+
+/*
+ * Validates the options that an object has after CREATE or ALTER. Raises an
+ * ERROR if an option or its value is wrong.
+ */
+Datum
+hallway_fdw_validator(PG_FUNCTION_ARGS)
+{
+	List	   *options = untransformRelOptions(PG_GETARG_DATUM(0));
+	Oid			catalog = PG_GETARG_OID(1);
+	ListCell   *lc;
+
+	foreach(lc, options)
+		check_option(lfirst(lc), catalog);
+
+	if (catalog == ForeignServerRelationId && hallway_option(options, "connector") == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+				 errmsg("a server of the foreign-data wrapper \"hallway\" needs the option \"connector\""),
+				 errhint("It names the connector that speaks the API, as in OPTIONS (connector 'rest', manifest 'crm.yaml').")));
+
+	PG_RETURN_VOID();
+}
+
+/* Why an address will not do, or NULL. The only form is unix:/path. */
+const char *
+hallway_check_address(const char *address)
+{
+	const char *path;
+
+	if (strncmp(address, "unix:", 5) != 0)
+		return "An address has the form \"unix:/path/of/socket\".";
+	path = address + 5;
+	if (path[0] != '/')
+		return "The path of the socket in \"unix:/path/of/socket\" must be absolute.";
+	if (strlen(path) >= sizeof(((struct sockaddr_un *) NULL)->sun_path))
+		return "The path of the socket is longer than the system allows.";
+	return NULL;
+}
+
+/* The address of the server's own option, its wrapper's, or the setting. */
+const char *
+hallway_server_address(ForeignServer *server)
+{
+	const char *address = hallway_option(server->options, "address");
+
+	if (address == NULL)
+		address = hallway_option(GetForeignDataWrapper(server->fdwid)->options, "address");
+	return address != NULL ? address : hallway_address;
+}
+
+const char *
+hallway_option(List *options, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *def = lfirst(lc);
+
+		if (strcmp(def->defname, name) == 0)
+			return defGetString(def);
+	}
+	return NULL;
+}
+
+/* A boolean option of the table, else of its server, else otherwise. */
+bool
+hallway_boolean_option(ForeignTable *table, ForeignServer *server,
+					   const char *name, bool otherwise)
+{
+	const char *value = hallway_option(table->options, name);
+
+	if (value == NULL)
+		value = hallway_option(server->options, name);
+	if (value != NULL)
+		(void) parse_bool(value, &otherwise);
+	return otherwise;
+}
+
+/* True for options that mean nothing to a sidecar and are not sent. */
+bool
+hallway_option_is_ours(const char *name, Oid catalog)
+{
+	const HallwayOption *option = find_option(name, catalog);
+
+	return option != NULL && option->for_shim;
+}
+
+static void
+check_option(const DefElem *def, Oid catalog)
+{
+	const HallwayOption *option = find_option(def->defname, catalog);
+	const char *problem;
+
+	if (catalog == UserMappingRelationId && !hallway_allow_inline_secrets &&
+		strcmp(def->defname, "secret") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("user mappings may not hold the option \"%s\"", def->defname),
+				 errdetail("hallway.allow_inline_secrets is off."),
+				 errhint("Name a secret in the sidecar's secret store by the option \"secret\".")));
+
+	if (option == NULL)
+	{
+		refuse_unknown(def->defname, catalog);
+		return;
+	}
+
+	problem = option->check != NULL ? option->check(defGetString((DefElem *) def)) : NULL;
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("invalid value for option \"%s\"", def->defname),
+				 errdetail("%s", problem)));
+
+	/* It decides to which process on this machine the credentials are told. */
+	if (strcmp(def->defname, "address") == 0 && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set the option \"address\""),
+				 errdetail("Only superusers may say where a sidecar listens."),
+				 errhint("Leave it out to use the sidecar of the setting hallway.address.")));
+}
+
+/*
+ * The wrapper has no connector, so all its options are ours; elsewhere only a
+ * name that is nearly one of ours is refused.
+ */
+static void
+refuse_unknown(const char *keyword, Oid catalog)
+{
+	const char *meant = near_miss(keyword, catalog);
+
+	if (meant == NULL && catalog != ForeignDataWrapperRelationId)
+		return;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+			 errmsg("invalid option \"%s\"", keyword),
+			 meant != NULL ? errdetail("Perhaps you meant the option \"%s\".", meant) : 0,
+			 catalog == ForeignDataWrapperRelationId ?
+			 errhint("Valid options in this context are: %s", valid_options(catalog)) :
+			 errhint("Valid options in this context are: %s, and those of the connector.",
+					 valid_options(catalog))));
+}
+
+static const HallwayOption *
+find_option(const char *keyword, Oid catalog)
+{
+	for (size_t i = 0; i < lengthof(hallway_options); i++)
+	{
+		if (hallway_options[i].catalog == catalog &&
+			strcmp(hallway_options[i].keyword, keyword) == 0)
+			return &hallway_options[i];
+	}
+	return NULL;
+}
+
+/* The option of ours that is at most two edits away, or NULL. */
+static const char *
+near_miss(const char *keyword, Oid catalog)
+{
+	const char *best = NULL;
+	int			best_distance = 3;
+	int			len = strlen(keyword);
+
+	/* A name that long is a miss, and levenshtein() would not take it. */
+	if (len >= NAMEDATALEN)
+		return NULL;
+
+	for (size_t i = 0; i < lengthof(hallway_options); i++)
+	{
+		const HallwayOption *option = &hallway_options[i];
+		int			distance;
+
+		/* Short names are within two edits of too many good ones. */
+		if (option->catalog != catalog || strlen(option->keyword) < 7)
+			continue;
+		distance = varstr_levenshtein(option->keyword, strlen(option->keyword),
+									  keyword, len, 1, 1, 1, true);
+		if (distance < best_distance)
+		{
+			best = option->keyword;
+			best_distance = distance;
+		}
+	}
+	return best;
+}
+
+static char *
+valid_options(Oid catalog)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (size_t i = 0; i < lengthof(hallway_options); i++)
+	{
+		if (hallway_options[i].catalog == catalog)
+			appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "",
+							 hallway_options[i].keyword);
+	}
+	return buf.data;
+}
+
+static const char *
+check_boolean(const char *value)
+{
+	bool		ignored;
+
+	return parse_bool(value, &ignored) ? NULL : "It takes a Boolean value: true or false.";
+}
+
+static const char *
+check_row_count(const char *value)
+{
+	char	   *end;
+	double		rows;
+
+	errno = 0;
+	rows = strtod(value, &end);
+	if (errno != 0 || end == value || *end != '\0' || !(rows >= 1 && rows <= 1e15))
+		return "It takes a number of rows, at least 1.";
+	return NULL;
+}
+
+static const char *
+check_cache_scope(const char *value)
+{
+	if (strcmp(value, "server") == 0 || strcmp(value, "credential") == 0)
+		return NULL;
+	return "It takes \"credential\" (each user mapping sees its own rows) or \"server\" (all see the same).";
+}
+
+static const char *
+check_not_empty(const char *value)
+{
+	return value[0] != '\0' ? NULL : "It must not be empty.";
+}
