@@ -202,7 +202,7 @@ func (c *Cluster) CreateDatabase(ctx context.Context, name string) error {
 // BareDatabase makes an empty database of the test's own, dropped at its end.
 func (e *Env) BareDatabase(t testing.TB) *Database {
 	t.Helper()
-	d := &Database{Name: fmt.Sprintf("t%d", e.next()), Env: e}
+	d := &Database{Name: fmt.Sprintf("t%d", e.next()), Env: e, Cluster: e.Cluster}
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, e.Cluster.DSN("postgres", "postgres"))
 	if err != nil {
@@ -219,7 +219,7 @@ func (e *Env) BareDatabase(t testing.TB) *Database {
 func (d *Database) drop() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	if conn, err := pgx.Connect(ctx, d.Env.Cluster.DSN("postgres", "postgres")); err == nil {
+	if conn, err := pgx.Connect(ctx, d.Cluster.DSN("postgres", "postgres")); err == nil {
 		_, _ = conn.Exec(ctx, "DROP DATABASE "+d.Name+" WITH (FORCE)")
 		_ = conn.Close(ctx)
 	}
@@ -229,9 +229,15 @@ func (d *Database) drop() {
 // sessions know the Env's sidecar as hallway.address.
 func (e *Env) Database(t testing.TB) *Database {
 	t.Helper()
-	d := &Database{Name: fmt.Sprintf("t%d", e.next()), Env: e}
+	return e.DatabaseIn(t, e.Cluster)
+}
+
+// DatabaseIn is Database in another cluster than the Env's own.
+func (e *Env) DatabaseIn(t testing.TB, c *Cluster) *Database {
+	t.Helper()
+	d := &Database{Name: fmt.Sprintf("t%d", e.next()), Env: e, Cluster: c}
 	ctx := context.Background()
-	if err := e.Cluster.CreateDatabase(ctx, d.Name); err != nil {
+	if err := c.CreateDatabase(ctx, d.Name); err != nil {
 		t.Fatalf("creating a database: %v", err)
 	}
 	t.Cleanup(func() { d.drop() })
@@ -243,8 +249,9 @@ func (e *Env) Database(t testing.TB) *Database {
 
 // Database is one database of the cluster.
 type Database struct {
-	Name string
-	Env  *Env
+	Name    string
+	Env     *Env
+	Cluster *Cluster
 }
 
 // Connect opens a session as the superuser. It is closed at the test's end.
@@ -271,7 +278,7 @@ func (d *Database) ConnectAs(t testing.TB, role string) *Conn {
 
 // Open opens a session without a test to close it.
 func (d *Database) Open(ctx context.Context, role string) (*pgconn.PgConn, error) {
-	return pgconn.Connect(ctx, d.Env.Cluster.DSN(d.Name, role))
+	return pgconn.Connect(ctx, d.Cluster.DSN(d.Name, role))
 }
 
 // FreePort finds a TCP port of 127.0.0.1 that nobody listens on.

@@ -30,6 +30,10 @@ type Process struct {
 // Spawn starts a program in dir with its output appended to log. death is the
 // signal it gets when the test process dies.
 func (e *Env) Spawn(name, dir, log string, env []string, death syscall.Signal, argv ...string) (*Process, error) {
+	return e.spawn(e.cred, name, dir, log, env, death, argv...)
+}
+
+func (e *Env) spawn(cred *syscall.Credential, name, dir, log string, env []string, death syscall.Signal, argv ...string) (*Process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
@@ -38,7 +42,7 @@ func (e *Env) Spawn(name, dir, log string, env []string, death syscall.Signal, a
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
 	cmd.Env = append(cleanEnviron(), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: death, Credential: e.cred}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: death, Credential: cred}
 	p := &Process{Name: name, Log: log, cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {

@@ -26,6 +26,8 @@ type SidecarSettings struct {
 	Manifests string
 	// AllowHosts; nil: 127.0.0.1 with every port.
 	AllowHosts []string
+	// AsSelf runs it as the test's own user, not PostgreSQL's.
+	AsSelf bool
 	// Program instead of the one that the Env built.
 	Program string
 }
@@ -84,7 +86,11 @@ func (s *Sidecar) Start() error {
 		program = s.env.Hallway
 	}
 	dir := filepath.Dir(s.Socket)
-	p, err := s.env.Spawn("hallway serve", dir, filepath.Join(dir, "hallway.log"), s.settings.Environ, syscall.SIGKILL,
+	cred := s.env.cred
+	if s.settings.AsSelf {
+		cred = nil
+	}
+	p, err := s.env.spawn(cred, "hallway serve", dir, filepath.Join(dir, "hallway.log"), s.settings.Environ, syscall.SIGKILL,
 		append([]string{program}, s.settings.argv(s.Socket)...)...)
 	if err != nil {
 		return err
