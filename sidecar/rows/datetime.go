@@ -78,29 +78,6 @@ func daysFromCivil(year, month, day int) int64 {
 	return era*146097 + doe - 719468 - unixEpoch2000Days
 }
 
-// civilFromDays is the inverse of daysFromCivil.
-func civilFromDays(days int64) (year, month, day int) {
-	z := days + unixEpoch2000Days + 719468
-	era := z / 146097
-	if z < 0 {
-		era = (z - 146096) / 146097
-	}
-	doe := z - era*146097
-	yoe := (doe - doe/1460 + doe/36524 - doe/146096) / 365
-	doy := doe - (365*yoe + yoe/4 - yoe/100)
-	mp := (5*doy + 2) / 153
-	day = int(doy - (153*mp+2)/5 + 1)
-	month = int(mp + 3)
-	if mp >= 10 {
-		month = int(mp - 9)
-	}
-	y := yoe + era*400
-	if month <= 2 {
-		y++
-	}
-	return int(y), month, day
-}
-
 func daysIn(year, month int) int {
 	switch month {
 	case 4, 6, 9, 11:

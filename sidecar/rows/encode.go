@@ -140,37 +140,15 @@ func (c *column) appendFloat(dst []byte, v float64) ([]byte, *problem) {
 		return c.appendNumeric(dst, &d)
 	case pushdown.Text, pushdown.Varchar, pushdown.BPChar, pushdown.Other:
 		var a [400]byte
-		return c.appendLiteral(dst, appendFloatText(a[:0], v, 64))
+		return c.appendLiteral(dst, pushdown.AppendFloat(a[:0], v, 64))
 	case pushdown.JSON, pushdown.JSONB:
 		if math.IsInf(v, 0) || math.IsNaN(v) {
 			return dst, problemf(stateInvalidText, "JSON has no such number")
 		}
 		var a [400]byte
-		return c.appendLiteral(dst, appendFloatText(a[:0], v, 64))
+		return c.appendLiteral(dst, pushdown.AppendFloat(a[:0], v, 64))
 	}
 	return dst, wrongKind("a float")
-}
-
-// appendFloatText writes a float as PostgreSQL 12 and later do: the shortest
-// digits that read back, with an exponent below 1e-4 and from 1e15 (float4:
-// 1e6) on.
-func appendFloatText(dst []byte, v float64, bits int) []byte {
-	switch {
-	case math.IsNaN(v):
-		return append(dst, "NaN"...)
-	case math.IsInf(v, 1):
-		return append(dst, "Infinity"...)
-	case math.IsInf(v, -1):
-		return append(dst, "-Infinity"...)
-	}
-	limit := 1e15
-	if bits == 32 {
-		limit = 1e6
-	}
-	if a := math.Abs(v); a != 0 && (a < 1e-4 || a >= limit) {
-		return strconv.AppendFloat(dst, v, 'e', -1, bits)
-	}
-	return strconv.AppendFloat(dst, v, 'f', -1, bits)
 }
 
 // appendLiteral encodes the text of a boolean or number for a column that
