@@ -1,0 +1,626 @@
+/*-------------------------------------------------------------------------
+ *
+ * channel.c
+ *		The backend's connections to sidecars: connecting, shaking hands,
+ *		waiting, unary calls and their one retry.
+ *
+ * A channel is an address; a session (http2.c) is a connection to it. A session
+ * that takes no new calls, after a GOAWAY, stays until its last stream has
+ * ended, while new calls go to the channel's next session.
+ *
+ * Every wait is for the latch too, so that cancel, timeouts and termination are
+ * obeyed in any state of the sidecar.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "postmaster/postmaster.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "wire.h"
+
+/* A backlog that is full is looked at again after so many milliseconds. */
+#define BACKLOG_RETRY_MS	10
+
+/* How much later than the sidecar we give up, so that its words are heard. */
+#define DEADLINE_GRACE_MS	50
+#define MAX_WAIT_GRACE_MS	500
+
+struct HallwayChannel
+{
+	HallwayChannel *next;
+	char	   *address;
+	uint64		generation;
+	WireSession *session;		/* for new calls; NULL: not connected */
+};
+
+/* This process's channels, and all sessions, those that only drain included. */
+static HallwayChannel *channels = NULL;
+static dlist_head sessions = DLIST_STATIC_INIT(sessions);
+static bool exit_registered = false;
+
+static HallwayChannel *channel_find(const char *address);
+static bool call_once(HallwayChannel *channel, const char *method,
+					  const ProtobufCMessage *request,
+					  const ProtobufCMessageDescriptor *answer, bool is_write,
+					  bool may_retry, ProtobufCMessage **result,
+					  Hallway__V1__Error **error);
+static void channel_connect(HallwayChannel *channel);
+static bool channel_try(HallwayChannel *channel, TimestampTz deadline);
+static int	open_socket(HallwayChannel *channel, TimestampTz deadline);
+static void connect_socket(HallwayChannel *channel, int fd, TimestampTz deadline);
+static void connect_failed(HallwayChannel *channel, const char *what, int err) pg_attribute_noreturn();
+static WireSession *session_start(int fd);
+static void session_close(WireSession *session);
+static void close_all(int code, Datum arg);
+static bool handshake(HallwayChannel *channel, WireSession *session,
+					  TimestampTz deadline, Hallway__V1__Error **error);
+static void check_protocol(const Hallway__V1__HandshakeResponse *response);
+static bool await_end(WireStream *stream, TimestampTz deadline);
+static ProtobufCMessage *unary_answer(WireStream *stream, bool is_write,
+									  const ProtobufCMessageDescriptor *answer,
+									  Hallway__V1__Error **error);
+
+/* ---- the interface ------------------------------------------------------ */
+
+HallwayChannel *
+hallway_channel(const char *address)
+{
+	HallwayChannel *channel = channel_find(address);
+
+	(void) hallway_channel_session(channel);
+	return channel;
+}
+
+uint64
+hallway_channel_generation(const HallwayChannel *channel)
+{
+	return channel->generation;
+}
+
+ProtobufCMessage *
+hallway_call(HallwayChannel *channel, const char *method,
+			 const ProtobufCMessage *request, const ProtobufCMessageDescriptor *answer,
+			 bool is_write, Hallway__V1__Error **error)
+{
+	ProtobufCMessage *result;
+
+	if (!call_once(channel, method, request, answer, is_write, true, &result, error))
+		(void) call_once(channel, method, request, answer, is_write, false, &result, error);
+	return result;
+}
+
+/* False if the call may be tried once more: nothing can have come of it. */
+static bool
+call_once(HallwayChannel *channel, const char *method, const ProtobufCMessage *request,
+		  const ProtobufCMessageDescriptor *answer, bool is_write, bool may_retry,
+		  ProtobufCMessage **result, Hallway__V1__Error **error)
+{
+	WireSession *session = hallway_channel_session(channel);
+	int64		timeout = hallway_statement_remaining();
+	WireStream *stream;
+	uint8	   *body;
+	size_t		len;
+	volatile bool retry = false;
+
+	*result = NULL;
+	*error = NULL;
+	if (timeout == 0)
+		timeout = hallway_max_wait;
+	body = wire_frame_message(session->cxt, request, &len);
+	stream = body == NULL ? NULL :
+		wire_stream_open(session, method, timeout, body, len, false);
+	if (stream == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory while sending to the Hallway sidecar")));
+
+	PG_TRY();
+	{
+		if (!await_end(stream, hallway_wait_deadline()))
+			*error = hallway_wait_error(is_write);
+		else if (may_retry && wire_stream_retryable(stream, is_write))
+			retry = true;
+		else
+			*result = unary_answer(stream, is_write, answer, error);
+	}
+	PG_FINALLY();
+	{
+		wire_stream_free(stream);
+		hallway_channel_release(session);
+	}
+	PG_END_TRY();
+	return !retry;
+}
+
+void
+hallway_send(HallwayChannel *channel, const char *method, const ProtobufCMessage *request)
+{
+	WireSession *session = channel->session;
+	uint8	   *body;
+	size_t		len;
+
+	if (session == NULL || !wire_session_usable(session))
+		return;
+	body = wire_frame_message(session->cxt, request, &len);
+	if (body != NULL && wire_stream_open(session, method, 0, body, len, true) != NULL)
+		(void) wire_write(session);
+}
+
+/* ---- sessions ------------------------------------------------------------ */
+
+static HallwayChannel *
+channel_find(const char *address)
+{
+	HallwayChannel *channel;
+
+	for (channel = channels; channel != NULL; channel = channel->next)
+		if (strcmp(channel->address, address) == 0)
+			return channel;
+	channel = MemoryContextAllocZero(TopMemoryContext, sizeof(HallwayChannel));
+	channel->address = MemoryContextStrdup(TopMemoryContext, address);
+	channel->next = channels;
+	channels = channel;
+	return channel;
+}
+
+/*
+ * A session that takes a new call: first what arrived while the backend was
+ * idle is looked at (a GOAWAY, a closed connection), so that a sidecar which
+ * was restarted meanwhile goes unnoticed.
+ */
+WireSession *
+hallway_channel_session(HallwayChannel *channel)
+{
+	WireSession *session = channel->session;
+
+	if (session != NULL)
+	{
+		while (wire_read(session))
+			CHECK_FOR_INTERRUPTS();
+		(void) wire_write(session);
+		if (wire_session_usable(session))
+			return session;
+		channel->session = NULL;
+		hallway_channel_release(session);
+	}
+	channel_connect(channel);
+	return channel->session;
+}
+
+/* Closes a session that takes no new calls, once its last stream has gone. */
+void
+hallway_channel_release(WireSession *session)
+{
+	if (session->nstreams > 0)
+		return;
+	for (HallwayChannel *channel = channels; channel != NULL; channel = channel->next)
+		if (channel->session == session)
+			return;
+	session_close(session);
+}
+
+/* Connects and shakes hands, or throws 08001. */
+static void
+channel_connect(HallwayChannel *channel)
+{
+	TimestampTz deadline = 0;
+
+	if (hallway_connect_timeout > 0)
+		deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), hallway_connect_timeout);
+
+	/* A listener that was just dying accepts, and then resets: ask again. */
+	if (!channel_try(channel, deadline) && !channel_try(channel, deadline))
+		connect_failed(channel, "The connection was closed during the handshake", 0);
+}
+
+/* False if the connection was lost before the handshake was answered. */
+static bool
+channel_try(HallwayChannel *channel, TimestampTz deadline)
+{
+	WireSession *session = session_start(open_socket(channel, deadline));
+	Hallway__V1__Error *error = NULL;
+	volatile bool done = false;
+
+	PG_TRY();
+	{
+		done = handshake(channel, session, deadline, &error);
+		if (error != NULL)
+			hallway_throw(error, NULL);
+	}
+	PG_CATCH();
+	{
+		session_close(session);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (done)
+	{
+		channel->session = session;
+		channel->generation++;
+	}
+	else
+		session_close(session);
+	return done;
+}
+
+/* A connected non-blocking socket, counted as PostgreSQL wants it. */
+static int
+open_socket(HallwayChannel *channel, TimestampTz deadline)
+{
+	int			fd;
+
+	if (!AcquireExternalFD())
+		ereport(ERROR,
+				(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
+				 errmsg("could not connect to the Hallway sidecar at \"%s\"", channel->address),
+				 errdetail("There are too many open files on the local server."),
+				 errhint("Raise the server's max_files_per_process and/or \"ulimit -n\" limits.")));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+	{
+		int			err = errno;
+
+		ReleaseExternalFD();
+		connect_failed(channel, "socket", err);
+	}
+	PG_TRY();
+	{
+		connect_socket(channel, fd, deadline);
+	}
+	PG_CATCH();
+	{
+		close(fd);
+		ReleaseExternalFD();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return fd;
+}
+
+/* Another kind of address (TCP with TLS) would be a case of this function. */
+static void
+connect_socket(HallwayChannel *channel, int fd, TimestampTz deadline)
+{
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
+	const char *path;
+
+	if (strncmp(channel->address, "unix:", 5) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("invalid address of the Hallway sidecar: \"%s\"", channel->address),
+				 errhint("An address is \"unix:\" and the path of a socket, such as \"unix:/run/hallway/hallway.sock\".")));
+	path = channel->address + 5;
+	if (strlen(path) >= sizeof(name.sun_path))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("address of the Hallway sidecar is too long: \"%s\"", channel->address),
+				 errdetail("A socket's path has at most %zu bytes.", sizeof(name.sun_path) - 1)));
+	strcpy(name.sun_path, path);
+
+	while (connect(fd, (struct sockaddr *) &name, sizeof(name)) < 0)
+	{
+		if (errno == EISCONN)
+			break;
+		if (errno != EAGAIN && errno != EINPROGRESS && errno != EALREADY && errno != EINTR)
+			connect_failed(channel, path, errno);
+		if (deadline != 0 && GetCurrentTimestamp() >= deadline)
+			connect_failed(channel, path, ETIMEDOUT);
+
+		/* EAGAIN: the backlog is full, and nothing tells when it is not. */
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 BACKLOG_RETRY_MS, hallway_wait_event());
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static void
+connect_failed(HallwayChannel *channel, const char *what, int err)
+{
+	const char *hint = "Start the sidecar with \"systemctl start hallway\" (or \"hallway serve\"), "
+		"or correct the server option \"address\" or the setting hallway.address.";
+
+	if (err == EACCES || err == EPERM)
+		hint = "The operating system user that runs PostgreSQL must be a member of the sidecar's group: "
+			"\"usermod -aG hallway postgres\", then restart PostgreSQL.";
+	else if (err == ETIMEDOUT || err == 0)
+		hint = "The sidecar may be hanging or being restarted: look at its log, or restart it "
+			"with \"systemctl restart hallway\".";
+	ereport(ERROR,
+			(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
+			 errmsg("could not connect to the Hallway sidecar at \"%s\"", channel->address),
+			 err != 0 ? errdetail("%s: %s.", what, strerror(err)) : errdetail("%s.", what),
+			 errhint("%s", hint)));
+}
+
+/* Takes the socket over, also on failure. */
+static WireSession *
+session_start(int fd)
+{
+	WireSession *session = NULL;
+	MemoryContext cxt = NULL;
+	WaitEventSet *waitset = NULL;
+
+	PG_TRY();
+	{
+		if (!exit_registered)
+		{
+			on_proc_exit(close_all, (Datum) 0);
+			exit_registered = true;
+		}
+		cxt = AllocSetContextCreate(TopMemoryContext, "Hallway session",
+									ALLOCSET_DEFAULT_SIZES);
+		waitset = hallway_create_wait_set(TopMemoryContext, 3);
+		AddWaitEventToSet(waitset, WL_SOCKET_READABLE, fd, NULL, NULL);
+		AddWaitEventToSet(waitset, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(waitset, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		session = wire_session_create(cxt, fd);
+		if (session == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("out of memory while connecting to the Hallway sidecar")));
+	}
+	PG_CATCH();
+	{
+		if (waitset != NULL)
+			FreeWaitEventSet(waitset);
+		close(fd);
+		ReleaseExternalFD();
+		if (cxt != NULL)
+			MemoryContextDelete(cxt);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	session->waitset = waitset;
+	session->waitset_events = WL_SOCKET_READABLE;
+	dlist_push_tail(&sessions, &session->node);
+	return session;
+}
+
+static void
+session_close(WireSession *session)
+{
+	dlist_delete(&session->node);
+	wire_session_free_h2(session);
+	FreeWaitEventSet(session->waitset);
+	close(session->fd);
+	ReleaseExternalFD();
+	MemoryContextDelete(session->cxt);
+}
+
+/* The sidecar sees the connection end before the process has gone. */
+static void
+close_all(int code, Datum arg)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &sessions)
+	{
+		WireSession *session = dlist_container(WireSession, node, iter.cur);
+
+		session->broken = true;
+		(void) shutdown(session->fd, SHUT_RDWR);
+	}
+}
+
+/* ---- the handshake --------------------------------------------------------- */
+
+/* False with no error: the connection was lost before any answer. */
+static bool
+handshake(HallwayChannel *channel, WireSession *session, TimestampTz deadline,
+		  Hallway__V1__Error **error)
+{
+	Hallway__V1__HandshakeRequest request = HALLWAY__V1__HANDSHAKE_REQUEST__INIT;
+	Hallway__V1__ProtocolVersion protocol = HALLWAY__V1__PROTOCOL_VERSION__INIT;
+	Hallway__V1__HandshakeResponse *response;
+	char	   *directories = pstrdup(GetConfigOption("unix_socket_directories", false, false));
+	char	   *database = get_database_name(MyDatabaseId);
+	TimeLineID	timeline = 0;
+	WireStream *stream;
+	uint8	   *body;
+	size_t		len;
+	bool		ended;
+
+	if (RecoveryInProgress())
+		(void) GetXLogReplayRecPtr(&timeline);
+	else
+		timeline = GetWALInsertionTimeLine();
+	if (strpbrk(directories, ", ") != NULL)
+		*strpbrk(directories, ", ") = '\0';
+
+	protocol.major = HALLWAY_PROTOCOL_MAJOR;
+	protocol.minor = HALLWAY_PROTOCOL_MINOR;
+	request.protocol = &protocol;
+	request.shim_version = pstrdup(HALLWAY_VERSION);
+	request.server_version_num = PG_VERSION_NUM;
+	request.backend_pid = MyProcPid;
+	request.system_identifier = GetSystemIdentifier();
+	request.timeline = timeline;
+	request.database_oid = MyDatabaseId;
+	request.database_name = database ? database : pstrdup("");
+	request.socket_directory = directories;
+	request.port = PostPortNumber;
+	request.application_name = application_name ? application_name : pstrdup("");
+
+	body = wire_frame_message(session->cxt, &request.base, &len);
+	stream = body == NULL ? NULL :
+		wire_stream_open(session, "Handshake", hallway_connect_timeout, body, len, false);
+	if (stream == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory while connecting to the Hallway sidecar")));
+
+	/* If this throws, the session goes, and the stream with it. */
+	ended = await_end(stream, deadline);
+	if (!ended)
+		connect_failed(channel, psprintf("It accepted the connection, but did not answer within %d ms",
+										 hallway_connect_timeout), 0);
+	if (session->broken && !stream->answered)
+		return false;
+	response = (Hallway__V1__HandshakeResponse *)
+		unary_answer(stream, false, &hallway__v1__handshake_response__descriptor, error);
+	wire_stream_free(stream);
+	if (response == NULL)
+		return false;
+	check_protocol(response);
+	return true;
+}
+
+static void
+check_protocol(const Hallway__V1__HandshakeResponse *response)
+{
+	uint32		major = response->protocol ? response->protocol->major : 0;
+
+	if (major == HALLWAY_PROTOCOL_MAJOR)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("the Hallway extension and the sidecar speak different protocol versions"),
+			 errdetail("The extension %s speaks version %d, the sidecar %s version %u.",
+					   HALLWAY_VERSION, HALLWAY_PROTOCOL_MAJOR,
+					   response->sidecar_version, major),
+			 major < HALLWAY_PROTOCOL_MAJOR
+			 ? errhint("Upgrade the sidecar and restart it.")
+			 : errhint("Upgrade the extension: install its newer version, then ALTER EXTENSION hallway UPDATE, and reconnect.")));
+}
+
+/* ---- waiting ---------------------------------------------------------------- */
+
+/*
+ * Waits until the socket has something, or takes something if bytes are left to
+ * be written; false if the deadline (0: none) came first.
+ */
+bool
+hallway_channel_wait(WireSession *session, TimestampTz deadline)
+{
+	int			events = WL_SOCKET_READABLE;
+	long		timeout = -1;
+	WaitEvent	event;
+
+	CHECK_FOR_INTERRUPTS();
+	if (wire_wants_write(session))
+		events |= WL_SOCKET_WRITEABLE;
+	if (events != session->waitset_events)
+	{
+		ModifyWaitEvent(session->waitset, 0, events, NULL);
+		session->waitset_events = events;
+	}
+	if (deadline != 0)
+	{
+		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		if (timeout <= 0)
+			return false;
+	}
+	if (WaitEventSetWait(session->waitset, timeout, &event, 1, hallway_wait_event()) > 0 &&
+		(event.events & WL_LATCH_SET))
+		ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	return true;
+}
+
+/* Milliseconds that statement_timeout leaves, with some grace; 0: not set. */
+int64
+hallway_statement_remaining(void)
+{
+	long		left;
+
+	if (!get_timeout_active(STATEMENT_TIMEOUT))
+		return 0;
+	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+										   get_timeout_finish_time(STATEMENT_TIMEOUT));
+	return Max(left, 1) + DEADLINE_GRACE_MS;
+}
+
+/*
+ * Until when to wait for an answer: statement_timeout interrupts by itself, and
+ * where it does not run (unset, or in COMMIT) hallway.max_wait bounds the wait.
+ */
+TimestampTz
+hallway_wait_deadline(void)
+{
+	if (hallway_max_wait <= 0 || get_timeout_active(STATEMENT_TIMEOUT))
+		return 0;
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+									   (int64) hallway_max_wait + MAX_WAIT_GRACE_MS);
+}
+
+/* Its answer did not come in time. */
+Hallway__V1__Error *
+hallway_wait_error(bool is_write)
+{
+	char	   *detail = psprintf("There was no answer within hallway.max_wait, %d ms.",
+								  hallway_max_wait);
+
+	if (is_write)
+		return wire_error("08007", "the Hallway sidecar did not answer a write", detail,
+						  "The API may or may not have applied it: look there before writing again.");
+	return wire_error("57014", "the Hallway sidecar did not answer", detail,
+					  "Raise hallway.max_wait or set statement_timeout if the API is that slow; "
+					  "if the sidecar hangs, restart it with \"systemctl restart hallway\".");
+}
+
+/* Sends and receives until the stream has ended; false: the deadline came. */
+static bool
+await_end(WireStream *stream, TimestampTz deadline)
+{
+	WireSession *session = stream->session;
+
+	for (;;)
+	{
+		(void) wire_write(session);
+		if (stream->closed || stream->fault != WIRE_FAULT_NONE)
+			return true;
+		if (wire_read(session))
+		{
+			CHECK_FOR_INTERRUPTS();
+			continue;
+		}
+		if (session->broken)
+			return true;
+		if (!hallway_channel_wait(session, deadline))
+			return false;
+	}
+}
+
+/* The one message of an ended unary call, or its error. */
+static ProtobufCMessage *
+unary_answer(WireStream *stream, bool is_write, const ProtobufCMessageDescriptor *answer,
+			 Hallway__V1__Error **error)
+{
+	WireMessage *message;
+	ProtobufCMessage *result = NULL;
+
+	if (!wire_stream_succeeded(stream))
+	{
+		*error = wire_stream_error(stream, is_write);
+		return NULL;
+	}
+	message = wire_stream_take(stream);
+	if (message != NULL)
+	{
+		result = hallway_unpack(answer, message->data, message->size);
+		wire_stream_release(stream, message);
+	}
+	if (result == NULL)
+		*error = wire_error("08P01", "could not understand the Hallway sidecar's answer",
+							psprintf("The answer is not a message of type %s.", answer->name),
+							NULL);
+	return result;
+}
