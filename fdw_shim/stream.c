@@ -165,6 +165,16 @@ hallway_stream_error(HallwayStream *stream)
 	return stream->error;
 }
 
+bool
+hallway_stream_ready(HallwayStream *stream)
+{
+	WireStream *wire = stream->wire;
+
+	return stream->error != NULL || stream->ended || wire == NULL ||
+		wire->inbox.head != NULL || wire->closed ||
+		wire->fault != WIRE_FAULT_NONE || wire->session->broken;
+}
+
 void
 hallway_stream_close(HallwayStream *stream)
 {
