@@ -1,0 +1,420 @@
+// What the keys of a manifest mean together: defaults, and the checks that
+// need more than one key.
+
+package rest
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hallwaydb/hallway/connectors"
+)
+
+func setDefault(s *string, v string) {
+	if *s == "" {
+		*s = v
+	}
+}
+
+func (m *Manifest) setDefaults() {
+	setDefault(&m.Auth.Type, "none")
+	if m.Read.PageSize.Default == 0 {
+		m.Read.PageSize.Default = m.Read.PageSize.Max
+	}
+	if f := m.Read.Fields; f != nil {
+		setDefault(&f.Separator, ",")
+	}
+	setDefault(&m.Paging.Style, "none")
+	for p := &m.Paging; p != nil; p = p.Ordered {
+		if p.MaxPages == 0 {
+			p.MaxPages = 1_000_000
+		}
+	}
+	if f := m.Filter; f != nil {
+		f.setDefaults()
+	}
+	if s := m.Sort; s != nil {
+		setDefault(&s.Ascending, "{field}")
+		setDefault(&s.Descending, "-{field}")
+		setDefault(&s.Separator, ",")
+		setDefault(&s.Nulls, "unknown")
+		s.MaxKeys = max(s.MaxKeys, 1)
+	}
+	m.Create.setDefaults("POST", "{path}")
+	m.Update.setDefaults("PATCH", "{path}/{key}")
+	m.Delete.setDefaults("DELETE", "{path}/{key}")
+	m.Get.setDefaults("GET", "{path}/{key}")
+	for i := range m.Objects {
+		o := &m.Objects[i]
+		o.Create.setDefaults("POST", "{path}")
+		o.Update.setDefaults("PATCH", "{path}/{key}")
+		o.Delete.setDefaults("DELETE", "{path}/{key}")
+		for j := range o.Fields {
+			f := &o.Fields[j]
+			setDefault(&f.Path, f.Name)
+			setDefault(&f.FilterName, f.Path)
+			setDefault(&f.Missing, "null")
+			setDefault(&f.Format, "iso")
+		}
+	}
+}
+
+func (f *Filter) setDefaults() {
+	setDefault(&f.Style, "expression")
+	setDefault(&f.Group, "({})")
+	setDefault(&f.TextOrder, "unknown")
+	setDefault(&f.TextCase, "sensitive")
+	setDefault(&f.Literals.True, "true")
+	setDefault(&f.Literals.False, "false")
+	setDefault(&f.Literals.Date, "2006-01-02")
+	if f.MaxLength == 0 {
+		f.MaxLength = 4000
+	}
+	if f.MaxTerms == 0 {
+		f.MaxTerms = 100
+	}
+	if f.MaxDepth == 0 {
+		f.MaxDepth = 16
+	}
+	if f.MaxList == 0 {
+		f.MaxList = f.MaxTerms
+	}
+	if f.Like != nil {
+		setDefault(&f.Like.Case, "sensitive")
+	}
+	for i := range f.Types {
+		setDefault(&f.Types[i].Separator, ",")
+	}
+}
+
+func (w *Write) setDefaults(method, path string) {
+	if w == nil {
+		return
+	}
+	setDefault(&w.Method, method)
+	setDefault(&w.Path, path)
+	setDefault(&w.Body, "json")
+	setDefault(&w.Answer, "record")
+}
+
+var fieldTypes = []string{"text", "integer", "number", "boolean", "datetime", "timestamp", "date", "time", "uuid", "select", "relation", "json", "bytes"}
+
+// filterable are the types that literals can be written for.
+var filterable = []string{"text", "integer", "number", "boolean", "datetime", "timestamp", "date", "uuid", "select", "relation"}
+
+var operatorNames = []string{"eq", "ne", "lt", "le", "gt", "ge", "in", "not_in", "like", "not_like", "contains", "starts_with", "ends_with", "is_null", "not_null"}
+
+// errorClasses are the classes that errors.codes may name.
+func errorClasses() map[string]connectors.Class {
+	return map[string]connectors.Class{
+		"check":             connectors.CheckViolation,
+		"not_null":          connectors.NotNullViolation,
+		"unique":            connectors.UniqueViolation,
+		"foreign_key":       connectors.ForeignKeyViolation,
+		"too_long":          connectors.TooLong,
+		"unauthenticated":   connectors.Unauthenticated,
+		"permission_denied": connectors.PermissionDenied,
+		"not_found":         connectors.NotFoundError,
+		"conflict":          connectors.Conflict,
+		"locked":            connectors.Locked,
+		"rate_limited":      connectors.RateLimited,
+		"unavailable":       connectors.Unavailable,
+		"not_supported":     connectors.NotSupported,
+	}
+}
+
+func (l *loader) check(m *Manifest) {
+	l.checkAuth(&m.Auth)
+	l.checkPaging(m, &m.Paging, "paging")
+	if m.Filter != nil {
+		l.checkFilter(m.Filter)
+	}
+	if m.Sort != nil {
+		for i, t := range m.Sort.Types {
+			if !slices.Contains(fieldTypes, t) {
+				l.at("sort.types["+itoa(i)+"]", "expected %s, found %q", oneOf(t, fieldTypes), t)
+			}
+		}
+	}
+	classes := errorClasses()
+	names := make([]string, 0, len(classes))
+	for n := range classes {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	for _, p := range m.Errors.Codes {
+		if _, ok := classes[p.Value]; !ok {
+			l.at("errors.codes."+p.Name, "expected %s, found %q", oneOf(p.Value, names), p.Value)
+		}
+	}
+	for _, o := range m.Options {
+		if slices.ContainsFunc(serverOptions(), func(s connectors.OptionSpec) bool { return s.Name == o.Name }) {
+			l.at("options."+o.Name, "the connector has an option of this name itself")
+		}
+	}
+	l.checkPlaceholders(m)
+	for i := range m.Objects {
+		l.checkObject(m, &m.Objects[i])
+	}
+}
+
+func (l *loader) checkPlaceholders(m *Manifest) {
+	names := []string{}
+	for _, o := range m.Options {
+		names = append(names, o.Name)
+	}
+	look := func(path, text string) {
+		for _, p := range placeholders(text) {
+			if !slices.Contains(names, p) {
+				l.at(path, "{%s} is not a name under options", p)
+			}
+		}
+	}
+	look("base_url", m.BaseURL)
+	for _, h := range m.Headers {
+		look("headers."+h.Name, h.Value)
+	}
+	for _, b := range m.Auth.Body {
+		for _, p := range placeholders(b.Value) {
+			if p != "user" && p != "password" {
+				l.at("auth.body."+b.Name, "expected {user} or {password}, found {%s}", p)
+			}
+		}
+	}
+}
+
+func (l *loader) checkAuth(a *Auth) {
+	need := func(key, value string) {
+		if value == "" {
+			l.at("auth", "the key %q is missing, which type %s needs", key, a.Type)
+		}
+	}
+	switch a.Type {
+	case "header", "query":
+		need("name", a.Name)
+	case "client_credentials":
+		need("token_url", a.TokenURL)
+	case "login":
+		need("path", a.Path)
+		need("token", a.Token)
+		if len(a.Body) == 0 {
+			need("body", "")
+		}
+	}
+}
+
+func (l *loader) checkPaging(m *Manifest, p *Paging, path string) {
+	switch p.Style {
+	case "page", "offset", "cursor":
+		if p.Param == "" {
+			l.at(path, "the key \"param\" is missing, which style %s needs", p.Style)
+		}
+	}
+	if p.Style == "cursor" && p.Cursor == "" {
+		l.at(path, "the key \"cursor\" is missing, which style cursor needs")
+	}
+	if (p.Style == "page" || p.Style == "offset" || p.Style == "seek") && p.More == "" && m.Read.PageSize.Max == 0 {
+		l.at(path, "style %s needs read.page_size.max, or more: the last page could not be told", p.Style)
+	}
+	if p.Cursor == "{key}" && p.More == "" && m.Read.PageSize.Max == 0 {
+		l.at(path, "the cursor {key} needs read.page_size.max, or more: the last page could not be told")
+	}
+	if p.Ordered != nil {
+		if p.Style != "seek" {
+			l.at(path+".ordered", "only style seek has an ordered paging")
+		} else if p.Ordered.Style == "" || p.Ordered.Style == "seek" {
+			l.at(path+".ordered", "expected a style other than seek")
+		}
+		l.checkPaging(m, p.Ordered, path+".ordered")
+	}
+	if p.Style == "seek" {
+		switch {
+		case m.Filter == nil || m.Sort == nil:
+			l.at(path, "style seek needs filter and sort")
+		case m.Filter.And == "" && m.Filter.Style == "expression":
+			l.at(path, "style seek needs filter.and")
+		case !m.Filter.Enforced || !m.Sort.Enforced:
+			l.at(path, "style seek needs filter.enforced and sort.enforced: true; where they are ignored, pages repeat")
+		}
+		for i := range m.Objects {
+			l.checkSeekKey(m, &m.Objects[i])
+		}
+	}
+}
+
+func (l *loader) checkSeekKey(m *Manifest, o *Object) {
+	f := o.field(o.Key)
+	if f == nil {
+		l.at("objects."+o.Name, "the key \"key\" is missing, which paging style seek needs")
+		return
+	}
+	if m.Filter == nil {
+		return
+	}
+	col := column{field: f, key: true, spec: connectors.ColumnSpec{Name: o.Key, Type: naturalType(f)}}
+	var q quoter
+	col.bind(m, &q)
+	if _, ok := col.ops["gt"]; !ok {
+		l.at("objects."+o.Name, "paging style seek needs the operator gt for the key's type, %s", f.Type)
+	}
+}
+
+func (l *loader) checkFilter(f *Filter) {
+	if f.Style == "expression" && f.Param == "" {
+		l.at("filter", "the key \"param\" is missing, which style expression needs")
+	}
+	if !strings.Contains(f.Group, "{}") {
+		l.at("filter.group", "expected {} where the inside stands, found %q", f.Group)
+	}
+	for _, e := range f.Literals.Escapes {
+		if len([]rune(e.Name)) != 1 {
+			l.at("filter.literals.escapes", "expected one character, found %q", e.Name)
+		}
+	}
+	if q := f.Literals.Quote; q != "" && f.Style == "expression" {
+		known := slices.ContainsFunc(f.Literals.Escapes, func(p Pair) bool { return p.Name == q })
+		if !known && !slices.Contains(f.Literals.Refuse, q) {
+			l.at("filter.literals", "the quote %q must stand under escapes or refuse, else a value could end the text", q)
+		}
+	}
+	if d := f.Literals.Datetime; d != "" && d != "unix" && d != "unix_ms" {
+		ref := time.Date(2024, 11, 23, 14, 5, 6, 0, time.UTC)
+		back, err := time.Parse(d, ref.Format(d))
+		if err != nil || !back.Equal(ref) {
+			l.at("filter.literals.datetime", "expected a layout with all of 2006-01-02 15:04:05, unix or unix_ms, found %q", d)
+		}
+	}
+	for _, t := range f.Types {
+		path := "filter.types." + t.Type
+		if !slices.Contains(filterable, t.Type) {
+			l.at(path, "expected %s, found %q", oneOf(t.Type, filterable), t.Type)
+			continue
+		}
+		l.checkOperators(f, &t, path)
+	}
+}
+
+func (l *loader) checkOperators(f *Filter, t *TypeFilters, path string) {
+	has := func(op string) bool {
+		return slices.ContainsFunc(t.Operators, func(p Pair) bool { return p.Name == op })
+	}
+	for _, op := range t.Operators {
+		at := path + ".operators." + op.Name
+		if !slices.Contains(operatorNames, op.Name) {
+			l.at(at, "expected %s, found %q", oneOf(op.Name, operatorNames), op.Name)
+			continue
+		}
+		want := "{value}"
+		switch op.Name {
+		case "in", "not_in":
+			want = "{values}"
+		case "is_null", "not_null":
+			want = ""
+		}
+		if f.Style == "params" {
+			if name, _, ok := strings.Cut(op.Value, "="); !ok || name == "" || strings.Contains(name, "{value") {
+				l.at(at, "expected parameter=value, found %q", op.Value)
+			}
+		}
+		for _, p := range placeholders(op.Value) {
+			if "{"+p+"}" != want && p != "field" {
+				l.at(at, "expected {field} and %s, found {%s}", want, p)
+			}
+		}
+		if want != "" && strings.Count(op.Value, want) != 1 {
+			l.at(at, "expected %s once, found %q", want, op.Value)
+		}
+		if (op.Name == "like" || op.Name == "not_like") && f.Like == nil {
+			l.at(at, "filter.like is missing: it says how patterns are written")
+		}
+		if t.Type == "text" && f.TextOrder != "bytes" && slices.Contains([]string{"lt", "le", "gt", "ge"}, op.Name) {
+			l.at(at, "needs filter.text_order: bytes; in another order the API could return too little")
+		}
+		if t.Type == "datetime" && f.Literals.Datetime == "" && want != "" {
+			l.at(at, "filter.literals.datetime is missing: it says how a point in time is written")
+		}
+	}
+	for _, op := range t.Exact {
+		if !has(op) {
+			l.at(path+".exact", "%q is not under operators", op)
+		}
+		if !f.Enforced {
+			l.at(path+".exact", "needs filter.enforced: true; an API that ignores a filter returns too much")
+			break
+		}
+	}
+	for _, op := range t.MissingMatches {
+		if !has(op) {
+			l.at(path+".missing_matches", "%q is not under operators", op)
+		}
+	}
+}
+
+func (l *loader) checkObject(m *Manifest, o *Object) {
+	path := "objects." + o.Name
+	if o.Key != "" && o.field(o.Key) == nil {
+		l.at(path+".key", "there is no field %q", o.Key)
+	}
+	for i, u := range o.Unique {
+		if o.field(u) == nil {
+			l.at(path+".unique["+itoa(i)+"]", "there is no field %q", u)
+		}
+	}
+	for i, u := range o.Lookups {
+		if o.field(u) == nil {
+			l.at(path+".lookups["+itoa(i)+"]", "there is no field %q", u)
+		}
+	}
+	for _, f := range o.Fields {
+		at := path + ".fields." + f.Name
+		if f.Type == "relation" && f.Object != "" && m.object(f.Object) == nil {
+			l.at(at+".object", "there is no object %q", f.Object)
+		}
+		if len(f.Values) > 0 && f.Type != "select" {
+			l.at(at+".values", "only a field of type select has values")
+		}
+		if f.Missing == "never" && f.List {
+			l.at(at+".missing", "a list is never missing: it is empty")
+		}
+		if f.Format != "iso" && f.Type != "datetime" {
+			l.at(at+".format", "only a field of type datetime has a format")
+		}
+	}
+}
+
+// object of that name; nil: none.
+func (m *Manifest) object(name string) *Object {
+	for i := range m.Objects {
+		if m.Objects[i].Name == name {
+			return &m.Objects[i]
+		}
+	}
+	return nil
+}
+
+// field of that name; nil: none.
+func (o *Object) field(name string) *Field {
+	for i := range o.Fields {
+		if o.Fields[i].Name == name {
+			return &o.Fields[i]
+		}
+	}
+	return nil
+}
+
+// placeholders lists the names in braces.
+func placeholders(s string) (names []string) {
+	for {
+		_, after, ok := strings.Cut(s, "{")
+		if !ok {
+			return names
+		}
+		name, rest, ok := strings.Cut(after, "}")
+		if !ok {
+			return names
+		}
+		names = append(names, name)
+		s = rest
+	}
+}

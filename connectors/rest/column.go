@@ -1,0 +1,528 @@
+// A column bound to a field: which operators the API has for it, and the
+// filter for one condition on it. Each method's rows are those where the
+// condition is true; a column that is NULL is among them only where said.
+
+package rest
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
+)
+
+// Shares of rows that a condition lets through, as PostgreSQL guesses them.
+const (
+	shareUnique = 0 // one row
+	shareEqual  = 0.005
+	shareRange  = 1.0 / 3
+	shareLike   = 0.02
+	shareNull   = 0.1
+)
+
+// operator is a template made ready for a field.
+type operator struct {
+	before, after string // around the value
+	exact         bool
+	missing       bool // it finds records without a value too
+}
+
+// column of a table.
+type column struct {
+	spec  connectors.ColumnSpec
+	field *Field
+	path  []string
+	ops   map[string]operator
+	// separator of native lists.
+	separator string
+	filter    *Filter
+	quoter    *quoter
+	moments   moments
+	unique    bool
+	key       bool
+}
+
+func (col *column) bind(m *Manifest, q *quoter) {
+	col.path = splitPath(col.field.Path)
+	f := m.Filter
+	if f == nil || col.field.List || (col.field.Filterable != nil && !*col.field.Filterable) {
+		return
+	}
+	col.filter, col.quoter, col.moments = f, q, newMoments(f.Literals.Datetime)
+	if col.field.Format != "iso" {
+		col.moments = newMoments(col.field.Format)
+	}
+	i := slices.IndexFunc(f.Types, func(t TypeFilters) bool { return t.Type == col.field.Type })
+	if i < 0 && (col.field.Type == "select" || col.field.Type == "relation") {
+		i = slices.IndexFunc(f.Types, func(t TypeFilters) bool { return t.Type == "text" })
+	}
+	if i < 0 && col.field.Type == "integer" {
+		i = slices.IndexFunc(f.Types, func(t TypeFilters) bool { return t.Type == "number" })
+	}
+	if i < 0 || !col.comparable() {
+		return
+	}
+	t := &f.Types[i]
+	trusted := f.Enforced && (col.field.Exact == nil || *col.field.Exact)
+	col.separator = t.Separator
+	col.ops = make(map[string]operator, len(t.Operators))
+	for _, p := range t.Operators {
+		text := strings.ReplaceAll(p.Value, "{field}", col.field.FilterName)
+		mark := "{value}"
+		if p.Name == "in" || p.Name == "not_in" {
+			mark = "{values}"
+		}
+		before, after, _ := strings.Cut(text, mark)
+		col.ops[p.Name] = operator{
+			before:  before,
+			after:   after,
+			exact:   trusted && slices.Contains(t.Exact, p.Name),
+			missing: slices.Contains(t.MissingMatches, p.Name),
+		}
+	}
+}
+
+// comparable tells whether the column's SQL type compares as the field does.
+func (col *column) comparable() bool {
+	if col.spec.Type.Array {
+		return false
+	}
+	k := col.spec.Type.Kind
+	switch col.field.Type {
+	case "text", "select", "relation":
+		return k == pushdown.Text || k == pushdown.Varchar || k == pushdown.Enum
+	case "integer", "number":
+		// Not float4, which rounds what the API compares whole.
+		return k == pushdown.Int2 || k == pushdown.Int4 || k == pushdown.Int8 || k == pushdown.Float8 || k == pushdown.Numeric
+	case "boolean":
+		return k == pushdown.Bool
+	case "datetime":
+		return k == pushdown.TimestampTZ || k == pushdown.Timestamp
+	case "timestamp":
+		return k == pushdown.Timestamp
+	case "date":
+		return k == pushdown.Date
+	case "uuid":
+		return k == pushdown.UUID
+	}
+	return false
+}
+
+func (col *column) none(what string) *node {
+	switch {
+	case col.filter == nil:
+		return local("column " + col.spec.Name + " cannot be filtered")
+	case col.ops == nil:
+		return local("type " + col.spec.Type.Name + " of column " + col.spec.Name + " is not filtered by the API")
+	}
+	return local("the API has no " + what + " for column " + col.spec.Name)
+}
+
+// apply makes a leaf of an operator and a literal, and keeps missing values
+// out of it where the operator does not.
+func (col *column) apply(op operator, literal string, rows float64) *node {
+	n := &node{kind: leaf, text: op.before + literal + op.after, exact: op.exact, rows: rows}
+	if !op.exact {
+		n.why = "the API may return more"
+	}
+	if op.missing && col.field.Missing != "never" {
+		return and(n, col.present())
+	}
+	return n
+}
+
+// missing is the rows where the column is NULL.
+func (col *column) missing() *node {
+	if col.field.Missing == "never" || col.key {
+		return nothing()
+	}
+	op, ok := col.ops["is_null"]
+	if !ok {
+		return col.none("test for a missing value")
+	}
+	return &node{kind: leaf, text: op.before, exact: op.exact, rows: shareNull}
+}
+
+// present is the rows where the column is not NULL.
+func (col *column) present() *node {
+	if col.field.Missing == "never" || col.key {
+		return everything()
+	}
+	op, ok := col.ops["not_null"]
+	if !ok {
+		return col.none("test for a missing value")
+	}
+	return &node{kind: leaf, text: op.before, exact: op.exact, rows: 1 - shareNull}
+}
+
+// orMissing adds the rows where the column is NULL, if unknown is wanted.
+func (col *column) orMissing(n *node, want truths) *node {
+	if want&isNull == 0 {
+		return n
+	}
+	return or(n, col.missing())
+}
+
+var operatorOf = [...]string{
+	pushdown.EQ: "eq", pushdown.NE: "ne", pushdown.LT: "lt", pushdown.LE: "le", pushdown.GT: "gt", pushdown.GE: "ge",
+}
+
+func (col *column) share(op pushdown.Operator) float64 {
+	switch op {
+	case pushdown.EQ:
+		if col.unique || col.key {
+			return shareUnique
+		}
+		return shareEqual
+	case pushdown.NE:
+		return 1 - shareEqual
+	}
+	return shareRange
+}
+
+// usable tells whether the column can be compared thus at all, with any value;
+// nil: yes.
+func (col *column) usable(op pushdown.Operator, coll pushdown.Collation) *node {
+	if _, ok := col.ops[operatorOf[op]]; !ok {
+		return col.none("operator " + operatorOf[op])
+	}
+	equality := op == pushdown.EQ || op == pushdown.NE
+	switch col.spec.Type.Kind {
+	case pushdown.Enum:
+		if !equality {
+			return local("an enum's order is not the API's")
+		}
+	case pushdown.Text, pushdown.Varchar:
+		if equality && !coll.Deterministic && !coll.C {
+			return local("collation " + coll.Name + " is not deterministic")
+		}
+		if !equality && !coll.C {
+			return local("the API compares text as COLLATE \"C\", not " + coll.Name)
+		}
+		if !equality && col.filter.TextOrder != "bytes" {
+			return local("the order of text in the API is not known")
+		}
+	}
+	return nil
+}
+
+// compareUnknown is compare, or in, for a value that is not known yet: the
+// best case.
+func (col *column) compareUnknown(op pushdown.Operator, p *pushdown.Param, coll pushdown.Collation) *node {
+	if n := col.usable(op, coll); n != nil {
+		return n
+	}
+	return col.apply(col.ops[operatorOf[op]], "$"+itoa(p.Index+1), col.share(op))
+}
+
+// compare is the rows where column op v is true; v is not NULL, and op neither
+// Distinct nor NotDistinct.
+func (col *column) compare(op pushdown.Operator, v pushdown.Value, coll pushdown.Collation) *node {
+	if n := col.usable(op, coll); n != nil {
+		return n
+	}
+	if s, ok := v.V.(string); ok && s == "" && col.field.Missing == "empty" {
+		// The API's empty string is NULL here, and all else is greater.
+		if op == pushdown.NE || op == pushdown.GT || op == pushdown.GE {
+			return col.present()
+		}
+		return nothing()
+	}
+	literal, op, ok := col.literal(op, v)
+	if !ok {
+		return local("the API cannot express this value for column " + col.spec.Name)
+	}
+	o, has := col.ops[operatorOf[op]]
+	if !has {
+		return col.none("operator " + operatorOf[op])
+	}
+	return col.apply(o, literal, col.share(op))
+}
+
+// literal writes v. A point in time finer than the API's is rounded, and op
+// changed with it, so that no row is lost; false: v cannot be written.
+func (col *column) literal(op pushdown.Operator, v pushdown.Value) (string, pushdown.Operator, bool) {
+	var s string
+	ok := false
+	switch col.spec.Type.Kind {
+	case pushdown.Bool:
+		var b bool
+		if b, ok = v.V.(bool); ok {
+			s = col.filter.Literals.False
+			if b {
+				s = col.filter.Literals.True
+			}
+		}
+		return s, op, ok
+	case pushdown.Int2, pushdown.Int4, pushdown.Int8, pushdown.Float8, pushdown.Numeric:
+		s, ok = number(v.V)
+		return s, op, ok
+	case pushdown.Timestamp, pushdown.TimestampTZ:
+		us, isInt := v.V.(int64)
+		if !isInt {
+			return "", op, false
+		}
+		down, whole := col.moments.floor(us)
+		if !whole {
+			switch op {
+			case pushdown.LT, pushdown.LE:
+				op, us = pushdown.LT, down+col.moments.unit
+			case pushdown.GT, pushdown.GE:
+				op, us = pushdown.GT, down
+			default:
+				return "", op, false
+			}
+		}
+		s, ok = col.moments.format(us)
+		if ok && !strings.HasPrefix(col.moments.layout, "unix") {
+			s, ok = col.quoter.text(s)
+		}
+		return s, op, ok
+	case pushdown.Date:
+		days, isInt := v.V.(int64)
+		if !isInt {
+			return "", op, false
+		}
+		if s, ok = day(col.filter.Literals.Date, days); ok {
+			s, ok = col.quoter.text(s)
+		}
+		return s, op, ok
+	}
+	text, isText := v.V.(string)
+	if !isText {
+		return "", op, false
+	}
+	s, ok = col.quoter.text(text)
+	return s, op, ok
+}
+
+// in is the rows where column = ANY (values), which are not empty, has a truth
+// value in want. native is the most values of the API's own list operator.
+func (col *column) in(values []pushdown.Value, want truths, coll pushdown.Collation, native int) *node {
+	hasNull := false
+	var present []pushdown.Value
+	for _, v := range values {
+		if v.IsNull() {
+			hasNull = true
+		} else if !slices.ContainsFunc(present, func(o pushdown.Value) bool { return sameValue(o, v) }) {
+			present = append(present, v)
+		}
+		if len(present) > maxListValues {
+			return local("the list is too long for the API")
+		}
+	}
+	positive := want&isTrue != 0
+	switch {
+	case hasNull && want&isNull != 0 && positive:
+		return everything() // never false
+	case hasNull && want&isNull == 0 && !positive:
+		return nothing() // never false
+	}
+	// With a NULL in the list, unknown is all that is not true; and the rows
+	// wanted below are the same with and without it.
+	name, op := "in", pushdown.EQ
+	if !positive {
+		name, op = "not_in", pushdown.NE
+	}
+	if o, ok := col.ops[name]; ok && len(present) > 1 && len(present) <= native && col.usable(op, coll) == nil {
+		var list []string
+		for _, v := range present {
+			if s, isText := v.V.(string); isText && s == "" && col.field.Missing == "empty" {
+				continue
+			}
+			if l, same, ok := col.literal(op, v); ok && same == op {
+				list = append(list, l)
+				continue
+			}
+			list = nil
+			break
+		}
+		if len(list) > 1 {
+			share := min(1, float64(len(list))*col.share(pushdown.EQ))
+			if !positive {
+				share = 1 - share
+			}
+			return col.orMissing(col.apply(o, strings.Join(list, col.separator), share), want)
+		}
+	}
+	kids := make([]*node, len(present))
+	for i, v := range present {
+		kids[i] = col.compare(op, v, coll)
+	}
+	if positive {
+		return col.orMissing(or(kids...), want)
+	}
+	return col.orMissing(and(kids...), want)
+}
+
+// maxListValues bounds the work of planning a list, far above what any filter
+// holds.
+const maxListValues = 2000
+
+func sameValue(a, b pushdown.Value) bool {
+	switch a.V.(type) {
+	case bool, int64, float64, string:
+		return a.V == b.V
+	}
+	return false
+}
+
+// matchUnknown is match for a pattern that is not known yet: the best case.
+func (col *column) matchUnknown(kind pushdown.MatchKind, negated bool) *node {
+	ops := []string{"like", "starts_with", "contains", "ends_with"}
+	if negated {
+		ops = []string{"not_like"}
+	}
+	if kind == pushdown.Regex || kind == pushdown.IRegex || (negated && kind == pushdown.ILike) {
+		return local("regular expressions are not pushed")
+	}
+	if col.spec.Type.Kind != pushdown.Text && col.spec.Type.Kind != pushdown.Varchar {
+		return col.none("pattern")
+	}
+	for _, name := range ops {
+		if op, ok := col.ops[name]; ok {
+			n := col.apply(op, "?", shareLike)
+			n.exact = n.exact && kind != pushdown.ILike && col.caseSensitive(name)
+			return n
+		}
+	}
+	return col.none("pattern")
+}
+
+func (col *column) caseSensitive(op string) bool {
+	if op == "like" || op == "not_like" {
+		return col.filter.Like.Case == "sensitive"
+	}
+	return col.filter.TextCase == "sensitive"
+}
+
+// match is the rows where the column matches the pattern, or where it does not
+// if negated.
+func (col *column) match(kind pushdown.MatchKind, text string, negated bool, coll pushdown.Collation) *node {
+	best := col.matchUnknown(kind, negated)
+	if best.isLocal() {
+		return best
+	}
+	if !coll.Deterministic && !coll.C {
+		return local("collation " + coll.Name + " is not deterministic")
+	}
+	var p pattern
+	if kind == pushdown.StartsWith {
+		if text != "" {
+			p.parts = append(p.parts, part{'t', text})
+		}
+		p.add('%')
+	} else {
+		var ok bool
+		if p, ok = parseLike(text); !ok {
+			return local("the pattern ends with the escape character")
+		}
+	}
+	if plain, ok := p.plain(); ok && kind != pushdown.ILike {
+		op := pushdown.EQ
+		if negated {
+			op = pushdown.NE
+		}
+		if n := col.compare(op, pushdown.Value{V: plain}, coll); !n.isLocal() {
+			return n
+		}
+	}
+	if negated {
+		return col.notLike(p)
+	}
+	if n := col.like(p, kind == pushdown.ILike); n != nil {
+		return n
+	}
+	if n := col.part(p, kind == pushdown.ILike); n != nil {
+		return n
+	}
+	return local("the API cannot express this pattern")
+}
+
+// like uses the API's pattern operator; nil: it cannot be used.
+func (col *column) like(p pattern, ignoreCase bool) *node {
+	op, ok := col.ops["like"]
+	if !ok {
+		return nil
+	}
+	rules := col.filter.Like
+	if ignoreCase {
+		if rules.Case == "sensitive" {
+			return nil
+		}
+		p = p.ignoringCase()
+	}
+	text, exact, ok := rules.render(p)
+	if !ok {
+		return nil
+	}
+	literal, ok := col.quoter.text(text)
+	if !ok {
+		return nil
+	}
+	n := col.apply(op, literal, shareLike)
+	if !exact || ignoreCase || rules.Case != "sensitive" {
+		n.exact, n.why = false, "case, or the pattern's meaning, may differ in the API"
+	}
+	return n
+}
+
+// notLike needs the opposite of a pattern operator that is exact: that of one
+// that finds more would find less.
+func (col *column) notLike(p pattern) *node {
+	op := col.ops["not_like"]
+	if !op.exact || col.filter.Like.Case != "sensitive" {
+		return local("the opposite of the API's pattern is not known to be complete")
+	}
+	text, exact, ok := col.filter.Like.render(p)
+	if !ok || !exact {
+		return local("the API cannot express this pattern")
+	}
+	literal, ok := col.quoter.text(text)
+	if !ok {
+		return local("the API cannot express this pattern")
+	}
+	return col.apply(op, literal, 1-shareLike)
+}
+
+// part asks for a literal part of the pattern: at the start, at the end, or
+// anywhere; nil: there is none, or no operator for it.
+func (col *column) part(p pattern, ignoreCase bool) *node {
+	if ignoreCase {
+		if col.filter.TextCase != "insensitive" {
+			return nil
+		}
+		p = p.ignoringCase()
+	}
+	if len(p.parts) == 0 {
+		return nil
+	}
+	try := func(name, text string, exact bool) *node {
+		op, ok := col.ops[name]
+		if !ok || text == "" {
+			return nil
+		}
+		literal, ok := col.quoter.text(text)
+		if !ok {
+			return nil
+		}
+		n := col.apply(op, literal, shareLike)
+		if !exact || ignoreCase || p.loose || col.filter.TextCase != "sensitive" {
+			n.exact, n.why = false, "only a part of the pattern is asked for"
+		}
+		return n
+	}
+	first, last, count := p.parts[0], p.parts[len(p.parts)-1], len(p.parts)
+	if first.kind == 't' {
+		if n := try("starts_with", first.text, count == 2 && last.kind == '%'); n != nil {
+			return n
+		}
+	}
+	if last.kind == 't' {
+		if n := try("ends_with", last.text, count == 2 && first.kind == '%'); n != nil {
+			return n
+		}
+	}
+	return try("contains", p.longest(), count == 3 && first.kind == '%' && last.kind == '%')
+}

@@ -1,0 +1,244 @@
+// Package rest speaks any HTTP API with JSON that a YAML manifest describes:
+// where objects are, how to filter, sort, page and write, and what errors look
+// like. It knows no API of its own.
+//
+// This file is the manifest as Go structs. Their tags are the one source of
+// the loader's checks (load.go), the JSON schema and the docs (schema.go):
+//
+//	yaml    the key
+//	doc     one or two sentences for the docs and the schema
+//	check   required; enum=a|b; min=n; max=n; form=path|name|template
+package rest
+
+// Manifest describes one API.
+type Manifest struct {
+	Version     int      `yaml:"manifest" check:"required,min=1,max=1" doc:"Version of the manifest's format; 1."`
+	Name        string   `yaml:"name" check:"required" doc:"The API's name in error messages, such as CRM."`
+	Description string   `yaml:"description" doc:"What the API is; for people."`
+	BaseURL     string   `yaml:"base_url" doc:"Where the API is: scheme, host and a path that is put before every other path. {option} is replaced by the server option of that name. The server option base_url overrides it."`
+	Options     []Option `yaml:"options" doc:"Server options that this manifest adds, by name."`
+	Headers     []Pair   `yaml:"headers" doc:"Headers sent with every request, by name. {option} is replaced by the server option of that name."`
+	Auth        Auth     `yaml:"auth" doc:"How requests authenticate. Secrets never stand here: they come from the user mapping."`
+	Limits      Limits   `yaml:"limits" doc:"How fast the API may be called."`
+	Read        Read     `yaml:"read" doc:"How a list of records is asked for."`
+	Paging      Paging   `yaml:"paging" doc:"How the next page is asked for."`
+	Filter      *Filter  `yaml:"filter" doc:"How rows are filtered; without it nothing is pushed down."`
+	Sort        *Sort    `yaml:"sort" doc:"How rows are sorted; without it PostgreSQL sorts."`
+	Create      *Write   `yaml:"create" doc:"How a record is created; without it objects cannot be inserted into. An object may have its own."`
+	Update      *Write   `yaml:"update" doc:"How a record is changed; only changed fields are sent."`
+	Delete      *Write   `yaml:"delete" doc:"How a record is deleted."`
+	Get         *Write   `yaml:"get" doc:"How one record is read by its key: for RETURNING, where the answer to a write has not all fields."`
+	Errors      Errors   `yaml:"errors" doc:"What the answers to refused requests look like."`
+	Objects     []Object `yaml:"objects" check:"required" doc:"The collections of the API, by name. Each can be a foreign table."`
+
+	// File is the name the manifest was loaded by.
+	File string `yaml:"-"`
+}
+
+// Option is a server option that a manifest adds.
+type Option struct {
+	Name     string `yaml:"-"`
+	Help     string `yaml:"help" doc:"One sentence for whoever sets it."`
+	Default  string `yaml:"default" doc:"Its value when the server does not set it."`
+	Required bool   `yaml:"required" doc:"The server must set it."`
+}
+
+// Pair is a name with a value.
+type Pair struct {
+	Name  string `yaml:"-"`
+	Value string `yaml:",value"`
+}
+
+// Auth is how requests authenticate.
+type Auth struct {
+	Type   string `yaml:"type" check:"enum=none|bearer|basic|header|query|client_credentials|login" doc:"none (default); bearer (user mapping option token); basic (user, password); header and query (api_key, sent as name); client_credentials (OAuth2: client_id, client_secret); login (a token from the API's own login endpoint: user, password)."`
+	Name   string `yaml:"name" doc:"header, query: name of the header or query parameter that carries the key. login: header that carries the token, default Authorization."`
+	Prefix string `yaml:"prefix" doc:"header, login: text before the key or token, such as \"Bearer \"."`
+	// OAuth2.
+	TokenURL string   `yaml:"token_url" doc:"client_credentials: where tokens are had; absolute, or a path after base_url."`
+	Scopes   []string `yaml:"scopes" doc:"client_credentials: scopes to ask for."`
+	InBody   bool     `yaml:"in_body" doc:"client_credentials: send id and secret in the body, not by basic authentication."`
+	// Login.
+	Path  string `yaml:"path" check:"form=path" doc:"login: path of the login endpoint, called by POST."`
+	Body  []Pair `yaml:"body" doc:"login: its body's fields. {user} and {password} stand for the user mapping's options."`
+	Form  bool   `yaml:"form" doc:"login: send the body as a form, not as JSON."`
+	Token string `yaml:"token" doc:"login: where the answer has the token, a dotted path."`
+}
+
+// Limits are how fast the API may be called.
+type Limits struct {
+	PerSecond       float64 `yaml:"per_second" check:"min=0" doc:"Calls a second on average; 0: not limited here. The answers 429 and Retry-After are always obeyed."`
+	Burst           int     `yaml:"burst" check:"min=0" doc:"Calls at once; default 1."`
+	RemainingHeader string  `yaml:"remaining_header" doc:"Header that says how many calls are left."`
+	ResetHeader     string  `yaml:"reset_header" doc:"Header that says when there are more: seconds, a time since 1970, or an HTTP date."`
+	IntervalHeader  string  `yaml:"interval_header" doc:"Header with the window's length in milliseconds."`
+	TimeoutSeconds  int     `yaml:"timeout_seconds" check:"min=0,max=3600" doc:"How long to wait for an answer to begin; default 30."`
+}
+
+// Read is how a list is asked for.
+type Read struct {
+	Items      string   `yaml:"items" doc:"Where the answer has its array of records, a dotted path; empty: the answer is the array."`
+	Total      string   `yaml:"total" doc:"Where the answer has the number of all records, a dotted path."`
+	Query      []Pair   `yaml:"query" doc:"Query parameters of every list request."`
+	TotalQuery []Pair   `yaml:"total_query" doc:"Query parameters that replace those of query when the total is wanted (ANALYZE)."`
+	PageSize   PageSize `yaml:"page_size" doc:"How many records a page has."`
+	Fields     *Fields  `yaml:"fields" doc:"How the API is told which fields are wanted; without it all come."`
+}
+
+// PageSize is how many records a page has.
+type PageSize struct {
+	Param   string `yaml:"param" doc:"Query parameter that carries it; empty: the API decides."`
+	Max     int    `yaml:"max" check:"min=0,max=100000" doc:"The most the API returns at once; asking for more than that would look like the end."`
+	Default int    `yaml:"default" check:"min=0,max=100000" doc:"What is asked for; default: max. The server option page_size overrides it."`
+	Echo    string `yaml:"echo" doc:"Where the answer says how many the page could have, a dotted path: then an API that gives less than asked for is noticed."`
+}
+
+// Fields is a projection parameter.
+type Fields struct {
+	Param     string `yaml:"param" check:"required" doc:"Query parameter that names the wanted fields."`
+	Separator string `yaml:"separator" doc:"Between names; default a comma."`
+}
+
+// Paging is how the next page is asked for.
+type Paging struct {
+	Style    string  `yaml:"style" check:"enum=none|page|offset|cursor|link|seek" doc:"none: one answer has all. page: a page number. offset: a number of records to pass over. cursor: a token that the answer gives. link: the Link header, rel=next (or the URL at cursor). seek: a filter for keys after the last one, with a sort by key; it alone never loses or repeats a row when rows are deleted or created meanwhile."`
+	Param    string  `yaml:"param" doc:"Query parameter of the page number, offset or cursor."`
+	Start    int     `yaml:"start" check:"min=0,max=1" doc:"page: number of the first page, 0 or 1. Default 0."`
+	Cursor   string  `yaml:"cursor" doc:"cursor, link: where the answer has the next cursor or URL, a dotted path; {key} stands for the last record's key. Missing, null or empty: the end."`
+	More     string  `yaml:"more" doc:"Where the answer says whether there are more, a dotted path to a boolean; without it a page shorter than asked for is the last (cursor, link: one without a cursor)."`
+	Ordered  *Paging `yaml:"ordered" doc:"seek: the paging for sorted requests, which seek cannot do."`
+	MaxPages int     `yaml:"max_pages" check:"min=0" doc:"Pages after which a scan gives up with an error; default 1000000."`
+}
+
+// Filter is the grammar of filters.
+type Filter struct {
+	Style    string `yaml:"style" check:"enum=expression|params" doc:"expression: one query parameter holds the whole filter. params: each condition is a query parameter of its own, all ANDed."`
+	Param    string `yaml:"param" doc:"expression: the query parameter."`
+	Enforced bool   `yaml:"enforced" doc:"The API is known to refuse a filter that it does not understand or to obey it, never to ignore it. Without this nothing is exact: every row is checked again."`
+	And      string `yaml:"and" doc:"expression: between conditions that must all hold, such as \" && \". Empty: one condition only."`
+	Or       string `yaml:"or" doc:"expression: between conditions of which one must hold. Empty: OR is not pushed."`
+	Group    string `yaml:"group" doc:"expression: brackets around a nested AND or OR, {} for the inside; default ({})."`
+	// Bounds.
+	MaxLength int `yaml:"max_length" check:"min=0" doc:"Longest filter in bytes, before URL encoding; 0: 4000."`
+	MaxTerms  int `yaml:"max_terms" check:"min=0" doc:"Most conditions in a filter; 0: 100."`
+	MaxDepth  int `yaml:"max_depth" check:"min=0" doc:"Deepest nesting of brackets; 0: 16."`
+	MaxList   int `yaml:"max_list" check:"min=0" doc:"Most values in a native list (operator in); 0: max_terms."`
+
+	Literals  Literals      `yaml:"literals" doc:"How values are written."`
+	Like      *LikeRules    `yaml:"like" doc:"How the API's pattern operator works; needed for like and not_like."`
+	TextOrder string        `yaml:"text_order" check:"enum=unknown|bytes" doc:"bytes: lt, le, gt and ge compare text byte by byte in UTF-8, as COLLATE \"C\" does; only then are they pushed for text."`
+	TextCase  string        `yaml:"text_case" check:"enum=sensitive|insensitive" doc:"insensitive: contains, starts_with and ends_with ignore case for all of Unicode, so ILIKE can be pushed. sensitive (default): only LIKE."`
+	Types     []TypeFilters `yaml:"types" doc:"Operators by type of field."`
+}
+
+// Literals is how values are written in filters.
+type Literals struct {
+	Quote        string   `yaml:"quote" doc:"Around text (and dates); empty: none."`
+	Escapes      []Pair   `yaml:"escapes" doc:"Characters of a text that are written otherwise, each with what is written: \"'\": \"\\\\'\"."`
+	Refuse       []string `yaml:"refuse" doc:"Texts that no literal can contain; a condition with one is not pushed."`
+	RefuseSuffix []string `yaml:"refuse_suffix" doc:"Texts that no literal can end with."`
+	True         string   `yaml:"true" doc:"Default true."`
+	False        string   `yaml:"false" doc:"Default false."`
+	Datetime     string   `yaml:"datetime" doc:"Layout of a point in time, as Go writes it: \"2006-01-02 15:04:05.000Z\". A finer value is rounded so that the answer stays right. unix and unix_ms: a number."`
+	Date         string   `yaml:"date" doc:"Layout of a date; default \"2006-01-02\"."`
+}
+
+// LikeRules is how a pattern operator works.
+type LikeRules struct {
+	Any     string `yaml:"any" check:"required" doc:"Matches any text, such as %."`
+	One     string `yaml:"one" doc:"Matches one character, such as _; empty: the API has none, any is used."`
+	Escape  string `yaml:"escape" doc:"Takes the meaning of the next character; empty: patterns with any or one as text are not pushed."`
+	Case    string `yaml:"case" check:"enum=sensitive|ascii|insensitive" doc:"Whether case matters: sensitive (default); ascii: a-z equal A-Z; insensitive: for all of Unicode."`
+	NeedAny bool   `yaml:"need_any" doc:"Without an unescaped any the API reads the pattern as plain text to be contained."`
+}
+
+// TypeFilters are the operators for one type of field.
+type TypeFilters struct {
+	Type           string   `yaml:"-"`
+	Operators      []Pair   `yaml:"operators" check:"required" doc:"Template by operator: eq, ne, lt, le, gt, ge, in, not_in, like, not_like, contains, starts_with, ends_with, is_null, not_null. {field} is the field, {value} the literal, {values} a list of them. Name an operator only if the API returns at least the rows that SQL would: an eq that ignores case is fine, its ne is not."`
+	Exact          []string `yaml:"exact" doc:"Operators that return just SQL's rows, also for case, accents and precision. They need filter.enforced."`
+	MissingMatches []string `yaml:"missing_matches" doc:"Operators that also return records without a value, which SQL does not; not_null is added to them."`
+	Separator      string   `yaml:"separator" doc:"Between the values of in; default a comma."`
+}
+
+// Sort is how rows are sorted.
+type Sort struct {
+	Param      string   `yaml:"param" check:"required" doc:"Query parameter."`
+	Ascending  string   `yaml:"ascending" doc:"One key, {field} for its name; default {field}."`
+	Descending string   `yaml:"descending" doc:"Default -{field}."`
+	Separator  string   `yaml:"separator" doc:"Between keys; default a comma."`
+	MaxKeys    int      `yaml:"max_keys" check:"min=0" doc:"Most keys, with the record's key that is always added so that pages do not overlap; default 1."`
+	Nulls      string   `yaml:"nulls" check:"enum=unknown|first|last|smallest|largest" doc:"Where records without a value stand: always first or last, or as the smallest or the largest value. unknown (default): only fields that always have a value are sorted."`
+	TextOrder  string   `yaml:"text_order" check:"enum=unknown|bytes" doc:"bytes: text is sorted byte by byte, as COLLATE \"C\" does; only then is it pushed."`
+	Enforced   bool     `yaml:"enforced" doc:"The API is known to sort as told, or to refuse. Without this PostgreSQL sorts."`
+	Types      []string `yaml:"types" doc:"Types of fields that can be sorted; default all but json."`
+}
+
+// Write is one request that writes, or reads, one record.
+type Write struct {
+	Off               bool   `yaml:"off" doc:"This object cannot do it, although the API can."`
+	Method            string `yaml:"method" check:"enum=GET|POST|PUT|PATCH|DELETE" doc:"HTTP method."`
+	Path              string `yaml:"path" check:"form=template" doc:"{path} is the object's path, {key} the record's key; default {path} to create and {path}/{key} else."`
+	Body              string `yaml:"body" check:"enum=json|form" doc:"json (default) or form (a[b]=c)."`
+	Wrap              string `yaml:"wrap" doc:"Put the fields inside this member of the body."`
+	Item              string `yaml:"item" doc:"Where the answer has the record, a dotted path; empty: the answer is the record."`
+	Answer            string `yaml:"answer" check:"enum=record|none" doc:"record (default): the answer has the record as it is now. none: it must be read by get."`
+	IdempotencyHeader string `yaml:"idempotency_header" doc:"Header for a key under which the API does the same write only once."`
+}
+
+// Errors is what refusals look like.
+type Errors struct {
+	Message   []string     `yaml:"message" doc:"Where the message may be, dotted paths, tried in turn."`
+	Code      []string     `yaml:"code" doc:"Where a code for the table codes may be, dotted paths."`
+	Fields    *ErrorFields `yaml:"fields" doc:"Where the errors of single fields are."`
+	Codes     []Pair       `yaml:"codes" doc:"Class of error by the API's code: check, not_null, unique, foreign_key, too_long, unauthenticated, permission_denied, not_found, conflict, locked, rate_limited, unavailable, not_supported. A code that ends with * is a prefix."`
+	RequestID string       `yaml:"request_id_header" doc:"Header with the API's own id of the request; shown in DETAIL."`
+}
+
+// ErrorFields is where the errors of single fields are.
+type ErrorFields struct {
+	Path    string `yaml:"path" check:"required" doc:"Dotted path of an object with a member for each field, or of an array with an element for each error."`
+	Field   string `yaml:"field" doc:"Array: where an element names its field, a dotted path."`
+	Message string `yaml:"message" doc:"Where it has the message, a dotted path; empty: it is the message, or a list of them."`
+	Code    string `yaml:"code" doc:"Where it has the code."`
+}
+
+// Object is a collection of records.
+type Object struct {
+	Name        string   `yaml:"-"`
+	Line        int      `yaml:"-"`
+	Path        string   `yaml:"path" check:"required,form=path" doc:"Path of the list after base_url."`
+	Key         string   `yaml:"key" check:"form=name" doc:"The field that identifies a record; without it records cannot be changed or deleted."`
+	Description string   `yaml:"description" doc:"Becomes the table's comment on IMPORT FOREIGN SCHEMA."`
+	Rows        float64  `yaml:"rows" check:"min=0" doc:"About how many records there are; for the planner."`
+	Items       *string  `yaml:"items" doc:"As read.items, for this object."`
+	Query       []Pair   `yaml:"query" doc:"Further query parameters of its list requests."`
+	Unique      []string `yaml:"unique" doc:"Fields whose values are unique and which the API finds fast."`
+	Lookups     []string `yaml:"lookups" doc:"Fields which the API finds fast; an equality on one costs one call."`
+	Create      *Write   `yaml:"create" doc:"As at the top, for this object."`
+	Update      *Write   `yaml:"update" doc:"As at the top, for this object."`
+	Delete      *Write   `yaml:"delete" doc:"As at the top, for this object."`
+	Fields      []Field  `yaml:"fields" check:"required" doc:"The fields of a record, by name, in the order of the imported columns."`
+}
+
+// Field of a record.
+type Field struct {
+	Name        string   `yaml:"-"`
+	Line        int      `yaml:"-"`
+	Type        string   `yaml:"type" check:"required,enum=text|integer|number|boolean|datetime|timestamp|date|time|uuid|select|relation|json|bytes" doc:"text; integer (64 bit); number; boolean; datetime (with a time zone); timestamp (without); date; time; uuid; select (one of values); relation (key of another object); json; bytes (base64)."`
+	Path        string   `yaml:"path" doc:"Where a record has it, a dotted path; default its name."`
+	FilterName  string   `yaml:"filter_name" doc:"Its name in filters and sorts; default its path."`
+	List        bool     `yaml:"list" doc:"An array of such values."`
+	Description string   `yaml:"description" doc:"Becomes the column's comment."`
+	Required    bool     `yaml:"required" doc:"Must be given on create; becomes NOT NULL."`
+	ReadOnly    bool     `yaml:"read_only" doc:"The API sets it and refuses to have it written."`
+	Missing     string   `yaml:"missing" check:"enum=null|empty|never" doc:"How the API shows that there is no value. null (default): JSON null, or the member is absent. empty: an empty string, which therefore is NULL. never: there is always a value (0, false, an empty string); NULL cannot be written."`
+	MaxLength   int      `yaml:"max_length" check:"min=0" doc:"In characters; becomes varchar(n)."`
+	Values      []string `yaml:"values" doc:"select: the values there are."`
+	Object      string   `yaml:"object" doc:"relation: the object whose key this is."`
+	Format      string   `yaml:"format" check:"enum=iso|unix|unix_ms" doc:"datetime: iso (default), or a number of seconds or milliseconds since 1970."`
+	SQLType     string   `yaml:"sql_type" doc:"Type of the imported column, in place of the usual one: numeric(12,2)."`
+	Filterable  *bool    `yaml:"filterable" doc:"false: never filtered by the API."`
+	Sortable    *bool    `yaml:"sortable" doc:"false: never sorted by the API."`
+	Exact       *bool    `yaml:"exact" doc:"false: filters on it are checked again."`
+}

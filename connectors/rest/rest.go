@@ -1,0 +1,255 @@
+// The connector: its options, and opening a server with a manifest.
+
+package rest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/transport"
+)
+
+// Connector is the value of the option: connector 'rest'.
+type Connector struct{}
+
+// New makes the connector.
+func New() *Connector { return &Connector{} }
+
+// Name is "rest".
+func (*Connector) Name() string { return "rest" }
+
+// Options of servers, user mappings and tables; a manifest may add server
+// options of its own.
+func (*Connector) Options() []connectors.OptionSpec {
+	return append(serverOptions(),
+		connectors.OptionSpec{Name: "user", Where: connectors.OnUserMapping, Help: "User or e-mail address; for manifests with auth basic or login."},
+		connectors.OptionSpec{Name: "password", Where: connectors.OnUserMapping, Secret: true, Help: "Its password."},
+		connectors.OptionSpec{Name: "token", Where: connectors.OnUserMapping, Secret: true, Help: "Token; for auth bearer."},
+		connectors.OptionSpec{Name: "api_key", Where: connectors.OnUserMapping, Secret: true, Help: "Key; for auth header and query."},
+		connectors.OptionSpec{Name: "client_id", Where: connectors.OnUserMapping, Help: "OAuth2 client; for auth client_credentials."},
+		connectors.OptionSpec{Name: "client_secret", Where: connectors.OnUserMapping, Secret: true, Help: "Its secret."},
+		connectors.OptionSpec{Name: "page_size", Where: connectors.OnTable, Help: "Records to ask for at once, as the server option."},
+	)
+}
+
+func serverOptions() []connectors.OptionSpec {
+	return []connectors.OptionSpec{
+		{Name: "manifest", Where: connectors.OnServer, Required: true, Help: "File name of the manifest among those of the sidecar."},
+		{Name: "base_url", Where: connectors.OnServer, Help: "Where the API is, in place of the manifest's base_url. The sidecar's allow_hosts must let it."},
+		{Name: "page_size", Where: connectors.OnServer, Help: "Records to ask for at once; from 1 to the manifest's read.page_size.max."},
+		{Name: "calls_per_second", Where: connectors.OnServer, Help: "Most calls a second on average; by default the manifest's limits.per_second."},
+		{Name: "timeout_seconds", Where: connectors.OnServer, Help: "How long to wait for an answer to begin, from 1 to 3600; by default the manifest's, else 30."},
+	}
+}
+
+// Load reads a manifest of the sidecar.
+func Load(files fs.FS, name string) (*Manifest, error) {
+	invalid := func(e *connectors.Error) error {
+		e.Class = connectors.InvalidOption
+		return e
+	}
+	if files == nil {
+		return nil, invalid(&connectors.Error{Message: "the sidecar has no manifests", Hint: "Set its manifests directory."})
+	}
+	if !fs.ValidPath(name) {
+		return nil, invalid(&connectors.Error{Message: fmt.Sprintf("manifest %q is not a plain file name", name),
+			Hint: "Name a file in the sidecar's manifests directory."})
+	}
+	text, err := fs.ReadFile(files, name)
+	if err != nil {
+		e := &connectors.Error{Message: fmt.Sprintf("there is no manifest %q", name), Err: err, Hint: "The sidecar's manifests directory has none."}
+		if list, _ := fs.Glob(files, "*.y*ml"); len(list) > 0 {
+			e.Hint = "Manifests of this sidecar: " + strings.Join(list, ", ") + "."
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			e.Message = fmt.Sprintf("could not read manifest %q", name)
+		}
+		return nil, invalid(e)
+	}
+	m, err := Parse(name, text)
+	var bad *ManifestError
+	if errors.As(err, &bad) {
+		e := &connectors.Error{Message: bad.Error(), Hint: "The manifest is read anew by the next query."}
+		var more []string
+		for _, p := range bad.Problems[1:min(len(bad.Problems), 10)] {
+			more = append(more, fmt.Sprintf("Line %d: %s", p.Line, p))
+		}
+		e.Detail = strings.Join(more, "\n")
+		return nil, invalid(e)
+	}
+	return m, err
+}
+
+// Open reads the manifest and prepares the HTTP client.
+func (c *Connector) Open(_ context.Context, env connectors.Env, server connectors.ServerSpec) (connectors.Source, error) {
+	name := server.Options["manifest"]
+	if name == "" {
+		return nil, connectors.CheckOptions(c.Options(), connectors.OnServer, "", server.Options)
+	}
+	m, err := Load(env.Manifests, name)
+	if err != nil {
+		return nil, err
+	}
+	specs := c.Options()
+	for _, o := range m.Options {
+		specs = append(specs, connectors.OptionSpec{Name: o.Name, Where: connectors.OnServer, Required: o.Required, Help: o.Help})
+	}
+	if err := connectors.CheckOptions(specs, connectors.OnServer, fmt.Sprintf("server %q", server.Name), server.Options); err != nil {
+		return nil, err
+	}
+	if err := connectors.CheckOptions(specs, connectors.OnUserMapping, "", server.Credential); err != nil {
+		return nil, err
+	}
+	s := &source{m: m, server: server.Name}
+	if m.Filter != nil {
+		s.quoter = newQuoter(&m.Filter.Literals)
+	}
+	values := map[string]string{}
+	for _, o := range m.Options {
+		values[o.Name] = o.Default
+		if v, ok := server.Options[o.Name]; ok {
+			values[o.Name] = v
+		}
+	}
+	cfg, err := s.config(server, values)
+	if err != nil {
+		return nil, err
+	}
+	if s.client, err = transport.New(env, cfg); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *source) config(server connectors.ServerSpec, values map[string]string) (transport.Config, error) {
+	m := s.m
+	cfg := transport.Config{API: m.Name, BaseURL: fill(m.BaseURL, values), Header: http.Header{}}
+	if u := server.Options["base_url"]; u != "" {
+		cfg.BaseURL = u
+	}
+	if cfg.BaseURL == "" {
+		return cfg, &connectors.Error{Class: connectors.InvalidOption, API: m.Name,
+			Message: fmt.Sprintf("option \"base_url\" is required for server %q", server.Name),
+			Hint:    fmt.Sprintf("The manifest %q does not say where the API is.", m.File)}
+	}
+	for _, h := range m.Headers {
+		cfg.Header.Set(h.Name, fill(h.Value, values))
+	}
+	perSecond, timeout := m.Limits.PerSecond, m.Limits.TimeoutSeconds
+	s.pageSize = m.Read.PageSize.Default
+	if err := errors.Join(
+		optionNumber(server.Options, "page_size", 1, float64(max(m.Read.PageSize.Max, 1)), func(f float64) { s.pageSize = int(f) }),
+		optionNumber(server.Options, "calls_per_second", 0.001, 1e6, func(f float64) { perSecond = f }),
+		optionNumber(server.Options, "timeout_seconds", 1, 3600, func(f float64) { timeout = int(f) }),
+	); err != nil {
+		var e *connectors.Error
+		errors.As(err, &e)
+		return cfg, e
+	}
+	if perSecond > 0 {
+		cfg.Limits = map[string]transport.Limit{"": {PerSecond: perSecond, Burst: max(m.Limits.Burst, 1)}}
+	}
+	cfg.RateHeaders = transport.RateHeaders{Remaining: m.Limits.RemainingHeader, Reset: m.Limits.ResetHeader, IntervalMillis: m.Limits.IntervalHeader}
+	cfg.Timeout = time.Duration(timeout) * time.Second
+	var err error
+	cfg.Auth, err = auth(&m.Auth, m.Name, server.Credential)
+	return cfg, err
+}
+
+// optionNumber calls set with the option's value, if there is one.
+func optionNumber(options map[string]string, name string, low, high float64, set func(float64)) error {
+	text, ok := options[name]
+	if !ok {
+		return nil
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(f >= low && f <= high) || (name != "calls_per_second" && f != float64(int(f))) {
+		return &connectors.Error{Class: connectors.InvalidOption,
+			Message: fmt.Sprintf("invalid value for option %q: %q", name, text),
+			Hint:    fmt.Sprintf("It is a number from %g to %g.", low, high)}
+	}
+	set(f)
+	return nil
+}
+
+func auth(a *Auth, api string, credential map[string]string) (transport.Auth, error) {
+	var missing string
+	get := func(name string) string {
+		v := credential[name]
+		if v == "" && missing == "" {
+			missing = name
+		}
+		return v
+	}
+	secret := func(name string) transport.Secret { return transport.NewSecret(get(name)) }
+	var out transport.Auth
+	switch a.Type {
+	case "bearer":
+		out = transport.Bearer{Token: secret("token")}
+	case "basic":
+		// An empty password is legal: keys sent as the user alone.
+		out = transport.Basic{User: get("user"), Password: transport.NewSecret(credential["password"])}
+	case "header":
+		out = transport.HeaderAuth{Name: a.Name, Value: transport.NewSecret(a.Prefix + get("api_key"))}
+	case "query":
+		out = transport.QueryAuth{Name: a.Name, Value: secret("api_key")}
+	case "client_credentials":
+		out = transport.ClientCredentials{TokenURL: a.TokenURL, ClientID: get("client_id"), ClientSecret: secret("client_secret"), Scopes: a.Scopes, InBody: a.InBody}
+	case "login":
+		fields := map[string]transport.Secret{}
+		for _, b := range a.Body {
+			text := b.Value
+			for _, p := range placeholders(text) {
+				text = strings.ReplaceAll(text, "{"+p+"}", get(p))
+			}
+			fields[b.Name] = transport.NewSecret(text)
+		}
+		out = transport.Login{Path: a.Path, Fields: fields, Form: a.Form, Token: a.Token, Header: a.Name, Prefix: a.Prefix}
+	}
+	if missing != "" {
+		return nil, &connectors.Error{Class: connectors.InvalidOption, API: api,
+			Message: fmt.Sprintf("user mapping option %q is missing", missing),
+			Hint:    fmt.Sprintf("The API is used with auth %s: CREATE USER MAPPING ... OPTIONS (%s '...').", a.Type, missing)}
+	}
+	return out, nil
+}
+
+// fill replaces {name} by its value.
+func fill(text string, values map[string]string) string {
+	if !strings.Contains(text, "{") {
+		return text
+	}
+	for n, v := range values {
+		text = strings.ReplaceAll(text, "{"+n+"}", v)
+	}
+	return text
+}
+
+// source is a server with a credential.
+type source struct {
+	m        *Manifest
+	server   string
+	client   *transport.Client
+	quoter   quoter
+	pageSize int
+}
+
+// Close gives up the connections.
+func (s *source) Close() error {
+	s.client.Close()
+	return nil
+}
+
+func (s *source) filterLists() int {
+	if s.m.Filter == nil {
+		return 0
+	}
+	return s.m.Filter.MaxList
+}

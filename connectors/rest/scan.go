@@ -1,0 +1,555 @@
+// Reading pages and turning their records into rows. While one page's rows are
+// handed over, the next page is fetched: at most two pages are held.
+
+package rest
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
+	"github.com/hallwaydb/hallway/sidecar/rows"
+	"github.com/hallwaydb/hallway/sidecar/transport"
+)
+
+// Scan reads the object's rows that the pushed filter lets through.
+func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder) (connectors.ScanResult, error) {
+	l := t.decide(q.Request, q.Ordering)
+	if l.never {
+		return connectors.ScanResult{}, out.Flush()
+	}
+	s := &scan{t: t, q: &q, l: l, out: out, pager: newPager(l.paging, 0)}
+	if t.src.m.Read.PageSize.Param != "" || t.src.m.Read.PageSize.Max > 0 {
+		s.pager.size = t.sizeOf(l, &q)
+	}
+	if q.Limit > 0 && !l.exact {
+		// The bridge promised not to; a limit below a recheck loses rows.
+		q.Limit = 0
+	}
+	s.bind()
+	err := s.run(ctx)
+	return connectors.ScanResult{TotalRows: s.total}, err
+}
+
+// scan is one scan. Only fetch runs in a goroutine of its own.
+type scan struct {
+	t       *table
+	q       *connectors.Query
+	l       *list
+	out     *rows.Builder
+	pager   *pager
+	reader  *pageReader
+	emit    []emitter
+	keySlot int
+	total   float64
+	rows    uint64
+	text    []byte // scratch for escapes
+	firstID string // of the page being read
+	lastID  string
+	// page being read, for error messages.
+	request string
+}
+
+// emitter gives one column's value to the builder.
+type emitter struct {
+	slot int
+	col  *column
+	kind emitKind
+}
+
+type emitKind uint8
+
+const (
+	emitNull emitKind = iota
+	emitText
+	emitNumber
+	emitBool
+	emitMoment
+	emitUnix
+	emitJSON
+	emitBytes
+)
+
+func (s *scan) bind() {
+	record, width := newTrie(), 0
+	slot := func(path []string) int {
+		got := record.add(path, width)
+		if got == width {
+			width++
+		}
+		return got
+	}
+	s.keySlot = -1
+	if s.t.keyField != nil {
+		s.keySlot = slot(splitPath(s.t.keyField.Path))
+	}
+	s.emit = make([]emitter, len(s.q.Columns))
+	for i, c := range s.q.Columns {
+		col := s.t.column(c)
+		if col.path == nil {
+			continue
+		}
+		s.emit[i] = emitter{slot: slot(col.path), col: col, kind: emitKindOf(col)}
+	}
+	s.reader = newPageReader(s.t.items, s.l.paging, &s.t.src.m.Read, record, width)
+	s.reader.full = s.hand
+}
+
+func emitKindOf(col *column) emitKind {
+	f := col.field
+	switch {
+	case f.List || f.Type == "json":
+		return emitJSON
+	case f.Type == "number" || f.Type == "integer":
+		return emitNumber
+	case f.Type == "boolean":
+		return emitBool
+	case f.Type == "datetime" && f.Format != "iso":
+		return emitUnix
+	case f.Type == "datetime" && (col.spec.Type.Kind == pushdown.TimestampTZ || col.spec.Type.Kind == pushdown.Timestamp):
+		return emitMoment
+	case f.Type == "bytes":
+		return emitBytes
+	}
+	return emitText
+}
+
+// fetched is a page that has come, or not.
+type fetched struct {
+	body    *bytes.Buffer
+	header  http.Header
+	request string
+	err     error
+}
+
+func (s *scan) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	defer cancel()
+	// Two buffers: the page being read, and the one on its way.
+	spare := make(chan *bytes.Buffer, 2)
+	spare <- new(bytes.Buffer)
+	spare <- new(bytes.Buffer)
+	ask := func(pos *position) chan fetched {
+		done := make(chan fetched, 1)
+		body := <-spare
+		req := s.t.request(s.l, s.q, pos)
+		wait.Go(func() { done <- s.t.fetch(ctx, req, body) })
+		return done
+	}
+	coming := ask(nil)
+	for coming != nil {
+		var page fetched
+		select {
+		case page = <-coming:
+		default:
+			// Nothing to do but wait: let what there is go.
+			if err := s.out.Flush(); err != nil {
+				return err
+			}
+			page = <-coming
+		}
+		if page.err != nil {
+			return page.err
+		}
+		s.q.Stats.Pages.Add(1)
+		s.request = page.request
+		next, err := s.read(page)
+		if errors.Is(err, errEnough) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		// Do not ask ahead where a LIMIT may end the scan with this page.
+		ahead := next != nil && s.q.LimitRows == 0 && s.q.Limit == 0
+		coming = nil
+		if ahead {
+			coming = ask(next)
+		}
+		if err := s.hand(); err != nil {
+			if errors.Is(err, errEnough) {
+				break
+			}
+			return err
+		}
+		spare <- page.body
+		if next != nil && !ahead {
+			coming = ask(next)
+		}
+	}
+	return s.out.Flush()
+}
+
+// errEnough ends a scan whose limit is reached.
+var errEnough = errors.New("enough rows")
+
+// fetch gets a page whole.
+func (t *table) fetch(ctx context.Context, req *transport.Request, body *bytes.Buffer) (f fetched) {
+	body.Reset()
+	f.body = body
+	resp, err := t.src.client.Do(ctx, req)
+	if err != nil {
+		f.err = err
+		return f
+	}
+	defer func() { _ = resp.Close() }()
+	f.request, f.header = resp.Request, resp.Header
+	if n, err := strconv.Atoi(resp.Header.Get("Content-Length")); err == nil && n > 0 && n <= 8<<20 {
+		body.Grow(n + bytes.MinRead)
+	}
+	if _, err := body.ReadFrom(resp.Body); err != nil {
+		f.err = fmt.Errorf("reading a page: %w", err)
+		return f
+	}
+	if resp.Status < 200 || resp.Status > 299 {
+		f.err = t.refusal(resp, body.Bytes(), false)
+		return f
+	}
+	if !resp.IsJSON() && !looksLikeJSON(body.Bytes()) {
+		f.err = t.protocol(resp.Request, fmt.Sprintf("expected JSON, got %s", describeBody(t.src, resp, body.Bytes())), nil)
+	}
+	return f
+}
+
+func looksLikeJSON(body []byte) bool {
+	body = bytes.TrimLeft(body, " \t\r\n")
+	return len(body) > 0 && (body[0] == '{' || body[0] == '[')
+}
+
+func (t *table) protocol(request, what string, err error) *connectors.Error {
+	return &connectors.Error{Class: connectors.Protocol, API: t.src.m.Name, Err: err,
+		Message: "unexpected answer: " + what, Detail: request,
+		Hint: fmt.Sprintf("Does the manifest %q describe this API, and does base_url lead to it?", t.src.m.File)}
+}
+
+// read takes a page apart and finds the next one's position.
+func (s *scan) read(page fetched) (*position, error) {
+	s.firstID, s.lastID = "", ""
+	before := s.rows
+	if page.body.Len() >= escapedBit {
+		return nil, s.t.protocol(page.request, "a page of more than 2 GiB", nil)
+	}
+	if err := s.reader.read(page.body.Bytes()); err != nil {
+		var syntax *syntaxError
+		if errors.As(err, &syntax) || errors.Is(err, errNoItems) {
+			return nil, s.t.protocol(page.request, err.Error(), io.ErrUnexpectedEOF)
+		}
+		return nil, err
+	}
+	f := pageFacts{rows: int(s.rows-before) + s.reader.rows, header: page.header}
+	s.noteKeys()
+	f.firstKey, f.lastKey = s.firstID, s.lastID
+	var err error
+	if f.cursor, err = s.reader.scalar(slotCursor); err != nil {
+		return nil, s.t.protocol(page.request, "next page: "+err.Error(), nil)
+	}
+	f.more, f.moreSaid = s.reader.flag(slotMore)
+	if text, err := s.reader.scalar(slotTotal); err == nil && text != "" {
+		if n, err := strconv.ParseFloat(text, 64); err == nil && n > 0 {
+			s.total = n
+		}
+	}
+	if text, err := s.reader.scalar(slotEcho); err == nil && text != "" {
+		f.echo, _ = strconv.Atoi(text)
+	}
+	if s.l.paging.Style == "seek" && f.lastKey != "" {
+		f.after, f.afterOK = s.keyLiteral(f.lastKey)
+	}
+	next, err := s.pager.next(&f)
+	if err != nil {
+		return nil, s.t.protocol(page.request, err.Error(), nil)
+	}
+	return next, nil
+}
+
+func (s *scan) keyLiteral(key string) (string, bool) {
+	if s.t.keyField.Type == "number" || s.t.keyField.Type == "integer" {
+		return number(key)
+	}
+	return s.t.src.quoter.text(key)
+}
+
+// noteKeys remembers the keys of the first and the last record held.
+func (s *scan) noteKeys() {
+	if s.keySlot < 0 || s.reader.rows == 0 {
+		return
+	}
+	if s.firstID == "" {
+		s.firstID = s.keyOf(0)
+	}
+	s.lastID = s.keyOf(s.reader.rows - 1)
+}
+
+// keyOf is a record's key as text; empty: it has none.
+func (s *scan) keyOf(row int) string {
+	if s.keySlot < 0 {
+		return ""
+	}
+	sp := s.reader.spans[row*s.reader.width+s.keySlot]
+	if sp.none() {
+		return ""
+	}
+	raw := sp.raw(s.reader.s.page)
+	if raw[0] != '"' {
+		return string(raw)
+	}
+	text, err := unescape(nil, raw[1:len(raw)-1])
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+// hand gives the records held to the builder.
+func (s *scan) hand() error {
+	s.noteKeys()
+	width, page := s.reader.width, s.reader.s.page
+	for row := range s.reader.rows {
+		if s.q.Limit > 0 && s.rows == s.q.Limit {
+			return errEnough
+		}
+		spans := s.reader.spans[row*width : (row+1)*width]
+		for i := range s.emit {
+			e := &s.emit[i]
+			if e.col == nil {
+				s.out.Null()
+				continue
+			}
+			if err := s.value(e, spans[e.slot], page); err != nil {
+				s.out.Discard()
+				return s.badValue(row, e.col, err.Error(), err)
+			}
+		}
+		if err := s.out.EndRow(); err != nil {
+			return s.rowError(row, err)
+		}
+		s.rows++
+	}
+	s.q.Stats.Rows.Add(uint64(s.reader.rows))
+	s.reader.spans, s.reader.rows = s.reader.spans[:0], 0
+	return nil
+}
+
+func (s *scan) rowError(row int, err error) error {
+	var conv *rows.ConversionError
+	if !errors.As(err, &conv) {
+		return err
+	}
+	var col *column
+	if conv.Column >= 0 && conv.Column < len(s.emit) {
+		col = s.emit[conv.Column].col
+	}
+	return s.badValue(row, col, conv.Error(), conv)
+}
+
+// badValue is the API's value that the column cannot hold.
+func (s *scan) badValue(row int, col *column, what string, err error) error {
+	e := &connectors.Error{Class: connectors.InvalidValue, API: s.t.src.m.Name, Err: err,
+		Message: fmt.Sprintf("bad value in %s: %s", s.t.object.Name, s.t.src.client.Redact(what)),
+		Detail:  s.request}
+	if col != nil {
+		e.Column = col.spec.Name
+		e.Message = fmt.Sprintf("bad value in field %q of %s: %s", col.field.Name, s.t.object.Name, s.t.src.client.Redact(what))
+		e.Hint = fmt.Sprintf("Column %q could have another type, such as text or jsonb.", col.spec.Name)
+	}
+	if key := s.keyOf(row); key != "" {
+		e.Message = fmt.Sprintf("%s (record %s)", e.Message, strconv.Quote(key))
+	}
+	return e
+}
+
+// value gives one raw value to the builder. Its errors are of kind only; what
+// does not fit the column's type EndRow tells.
+func (s *scan) value(e *emitter, sp span, page []byte) error {
+	f := e.col.field
+	if sp.none() {
+		if f.Missing == "never" || e.col.key {
+			return fmt.Errorf("it is missing, though the manifest says that there always is one")
+		}
+		s.out.Null()
+		return nil
+	}
+	raw := sp.raw(page)
+	switch c := raw[0]; {
+	case c == 'n':
+		if f.Missing == "never" || e.col.key {
+			return fmt.Errorf("it is null, though the manifest says that there always is a value")
+		}
+		s.out.Null()
+		return nil
+	case c == '"' && e.kind != emitJSON:
+		text := raw[1 : len(raw)-1]
+		if len(text) == 0 && f.Missing == "empty" {
+			s.out.Null()
+			return nil
+		}
+		if sp.end&escapedBit != 0 {
+			var err error
+			if s.text, err = unescape(s.text[:0], text); err != nil {
+				return fmt.Errorf("invalid JSON: expected %w", err)
+			}
+			text = s.text
+		}
+		return s.string(e, text)
+	case e.kind == emitJSON:
+		if c == '"' && len(raw) == 2 && f.Missing == "empty" {
+			s.out.Null()
+			return nil
+		}
+		s.out.JSON(raw)
+		return nil
+	case c == '{' || c == '[':
+		return fmt.Errorf("expected %s, found %s", f.Type, kindOf(raw))
+	case c == 't' || c == 'f':
+		if e.kind != emitBool && e.kind != emitText {
+			return fmt.Errorf("expected %s, found %s", f.Type, kindOf(raw))
+		}
+		s.out.Bool(c == 't')
+		return nil
+	}
+	switch e.kind {
+	case emitNumber:
+		if v, ok := smallInt(raw); ok {
+			s.out.Int64(v)
+			return nil
+		}
+		s.out.Number(raw)
+	case emitUnix:
+		us, ok := unixMicros(raw, f.Format)
+		if !ok {
+			return fmt.Errorf("expected a number of %s, found %s", f.Format, raw)
+		}
+		s.out.Micros(us)
+	case emitMoment, emitBytes:
+		return fmt.Errorf("expected %s, found a number", f.Type)
+	default:
+		s.out.Number(raw)
+	}
+	return nil
+}
+
+// string gives the text of a JSON string.
+func (s *scan) string(e *emitter, text []byte) error {
+	switch e.kind {
+	case emitMoment:
+		if us, ok := isoMicros(text); ok {
+			s.out.Micros(us)
+			return nil
+		}
+	case emitUnix:
+		us, ok := unixMicros(text, e.col.field.Format)
+		if !ok {
+			return fmt.Errorf("expected a number of %s, found %q", e.col.field.Format, shortText(string(text)))
+		}
+		s.out.Micros(us)
+		return nil
+	case emitBytes:
+		raw, err := base64.StdEncoding.AppendDecode(nil, text)
+		if err != nil {
+			return fmt.Errorf("expected base64, found %q", shortText(string(text)))
+		}
+		s.out.Bytes(raw)
+		return nil
+	}
+	s.out.Text(text)
+	return nil
+}
+
+// smallInt reads an integer of up to 18 digits.
+func smallInt(s []byte) (int64, bool) {
+	negative := len(s) > 0 && s[0] == '-'
+	if negative {
+		s = s[1:]
+	}
+	if len(s) == 0 || len(s) > 18 {
+		return 0, false
+	}
+	var v int64
+	for _, c := range s {
+		if c -= '0'; c > 9 {
+			return 0, false
+		}
+		v = v*10 + int64(c)
+	}
+	if negative {
+		v = -v
+	}
+	return v, true
+}
+
+// unixMicros turns a number of seconds or milliseconds since 1970 into
+// microseconds since 2000.
+func unixMicros(s []byte, format string) (int64, bool) {
+	unit := int64(1_000_000)
+	if format == "unix_ms" {
+		unit = 1000
+	}
+	if v, ok := smallInt(s); ok {
+		if v > 1e15 || v < -1e15 {
+			return 0, false
+		}
+		return v*unit - epoch, true
+	}
+	f, err := strconv.ParseFloat(string(s), 64)
+	if err != nil || !(f > -1e12 && f < 1e15) {
+		return 0, false
+	}
+	return int64(f*float64(unit)) - epoch, true
+}
+
+// daysIn each month of any year; the builder knows leap years.
+var daysIn = [13]int{0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
+
+// isoMicros reads the usual forms of a point in time in UTC,
+// 2006-01-02 15:04:05.000Z with a T or without fraction, from the year 1000
+// on. All others go to the builder as text.
+func isoMicros(s []byte) (int64, bool) {
+	if len(s) < 20 || s[4] != '-' || s[7] != '-' || (s[10] != ' ' && s[10] != 'T') || s[13] != ':' || s[16] != ':' || s[len(s)-1] != 'Z' {
+		return 0, false
+	}
+	two := func(i int) int {
+		a, b := s[i]-'0', s[i+1]-'0'
+		if a > 9 || b > 9 {
+			return -1
+		}
+		return int(a)*10 + int(b)
+	}
+	century, yy, month, day := two(0), two(2), two(5), two(8)
+	hour, minute, second := two(11), two(14), two(17)
+	if century < 10 || yy < 0 || month < 1 || month > 12 || day < 1 || day > daysIn[month] || uint(hour) > 23 || uint(minute) > 59 || uint(second) > 59 {
+		return 0, false
+	}
+	var frac int64
+	if n := len(s) - 1; n > 19 {
+		if s[19] != '.' || n == 20 || n > 26 {
+			return 0, false
+		}
+		scale := int64(100_000)
+		for _, c := range s[20:n] {
+			if c -= '0'; c > 9 {
+				return 0, false
+			}
+			frac += int64(c) * scale
+			scale /= 10
+		}
+	}
+	// Days since 2000-03-01, with years that begin in March.
+	y, m := century*100+yy, month-3
+	if m < 0 {
+		m += 12
+		y--
+	}
+	leaps := y/4 - y/100 + y/400
+	days := 365*(y-2000) + leaps - (2000/4 - 2000/100 + 2000/400) + (153*m+2)/5 + day - 1 + 60
+	return (int64(days)*86400+int64(hour)*3600+int64(minute)*60+int64(second))*1_000_000 + frac, true
+}

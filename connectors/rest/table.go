@@ -1,0 +1,474 @@
+// A foreign table bound to an object: what it has, what of a query the API
+// will do, and the request that asks for it.
+
+package rest
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
+	"github.com/hallwaydb/hallway/sidecar/transport"
+)
+
+// table is safe for concurrent use: nothing in it changes.
+type table struct {
+	src      *source
+	spec     connectors.TableSpec
+	object   *Object
+	columns  []column
+	key      int // position of the key's column; -1: none
+	keyField *Field
+	keyCol   *column // for seek, also if the table has no column for it
+	items    string
+	pageSize int
+	create   *Write
+	update   *Write
+	delete   *Write
+}
+
+// Table binds a foreign table to the object that its option names.
+func (s *source) Table(_ context.Context, spec connectors.TableSpec) (connectors.Table, error) {
+	on := fmt.Sprintf("table %q", spec.Name)
+	specs := New().Options()
+	if err := connectors.CheckOptions(specs, connectors.OnTable, on, spec.Options); err != nil {
+		return nil, err
+	}
+	name := spec.Options["object"]
+	if name == "" {
+		name = spec.Name
+	}
+	o := s.m.object(name)
+	if o == nil {
+		names := make([]string, len(s.m.Objects))
+		for i := range s.m.Objects {
+			names[i] = s.m.Objects[i].Name
+		}
+		hint := fmt.Sprintf("Objects of the manifest %q: %s.", s.m.File, strings.Join(names, ", "))
+		if near := connectors.Nearest(name, names); near != "" {
+			hint = fmt.Sprintf("Perhaps you meant the object %q. ", near) + hint
+		}
+		return nil, &connectors.Error{Class: connectors.InvalidOption, API: s.m.Name,
+			Message: fmt.Sprintf("there is no object %q", name), Hint: hint}
+	}
+	t := &table{src: s, spec: spec, object: o, key: -1, items: s.m.Read.Items, pageSize: s.pageSize}
+	if o.Items != nil {
+		t.items = *o.Items
+	}
+	if err := optionNumber(spec.Options, "page_size", 1, float64(max(s.m.Read.PageSize.Max, 1)), func(f float64) { t.pageSize = int(f) }); err != nil {
+		return nil, err
+	}
+	t.columns = make([]column, len(spec.Columns))
+	for i, cs := range spec.Columns {
+		if err := connectors.CheckOptions(specs, connectors.OnColumn, fmt.Sprintf("column %q of %s", cs.Name, on), cs.Options); err != nil {
+			return nil, err
+		}
+		if err := t.bind(i, cs); err != nil {
+			return nil, err
+		}
+	}
+	if o.Key != "" {
+		t.keyField = o.field(o.Key)
+		if t.key >= 0 {
+			t.keyCol = &t.columns[t.key]
+		} else {
+			t.keyCol = &column{field: t.keyField, key: true, spec: connectors.ColumnSpec{Name: o.Key, Type: naturalType(t.keyField)}}
+			t.keyCol.bind(s.m, &s.quoter)
+		}
+	}
+	t.create, t.update, t.delete = writeOf(o.Create, s.m.Create), writeOf(o.Update, s.m.Update), writeOf(o.Delete, s.m.Delete)
+	return t, nil
+}
+
+func (t *table) bind(i int, cs connectors.ColumnSpec) error {
+	col := &t.columns[i]
+	col.spec = cs
+	if cs.Generated {
+		return nil
+	}
+	f := t.object.field(cs.Field())
+	if f == nil {
+		names := make([]string, len(t.object.Fields))
+		for i := range t.object.Fields {
+			names[i] = t.object.Fields[i].Name
+		}
+		hint := fmt.Sprintf("Fields of %s: %s.", t.object.Name, strings.Join(names, ", "))
+		if near := connectors.Nearest(cs.Field(), names); near != "" {
+			hint = fmt.Sprintf("Perhaps you meant OPTIONS (field '%s'). ", near) + hint
+		}
+		return &connectors.Error{Class: connectors.InvalidColumn, API: t.src.m.Name, Column: cs.Name,
+			Message: fmt.Sprintf("object %q has no field %q for column %q", t.object.Name, cs.Field(), cs.Name), Hint: hint}
+	}
+	if v, ok := cs.Options["key"]; ok {
+		isKey, err := strconv.ParseBool(v)
+		if err != nil || isKey != (f.Name == t.object.Key) {
+			return &connectors.Error{Class: connectors.InvalidOption, API: t.src.m.Name, Column: cs.Name,
+				Message: fmt.Sprintf("invalid value for option \"key\" of column %q: %q", cs.Name, v),
+				Hint:    fmt.Sprintf("The key of %s is the field %q.", t.object.Name, t.object.Key)}
+		}
+	}
+	if f.List && !cs.Type.Array && cs.Type.Kind != pushdown.JSON && cs.Type.Kind != pushdown.JSONB && cs.Type.Kind != pushdown.Text {
+		return &connectors.Error{Class: connectors.InvalidColumn, API: t.src.m.Name, Column: cs.Name,
+			Message: fmt.Sprintf("column %q of type %s cannot hold field %q, which is a list", cs.Name, cs.Type.Name, f.Name),
+			Hint:    "Use an array type, or jsonb."}
+	}
+	col.field = f
+	col.key = f.Name == t.object.Key
+	col.unique = slices.Contains(t.object.Unique, f.Name)
+	if col.key && t.key < 0 {
+		t.key = i
+	}
+	col.bind(t.src.m, &t.src.quoter)
+	return nil
+}
+
+// writeOf is the object's own, else the API's; nil: it cannot be done.
+func writeOf(own, common *Write) *Write {
+	w := common
+	if own != nil {
+		w = own
+	}
+	if w == nil || w.Off {
+		return nil
+	}
+	return w
+}
+
+// column is that of an expression; one that is generated, or out of range, has
+// no field and so no operators.
+func (t *table) column(i int) *column {
+	if i < 0 || i >= len(t.columns) || t.columns[i].field == nil {
+		return &column{spec: connectors.ColumnSpec{Name: "#" + itoa(i)}, field: &Field{}}
+	}
+	return &t.columns[i]
+}
+
+// Describe tells key, lookups and what may be written.
+func (t *table) Describe() connectors.Description {
+	d := connectors.Description{Insertable: t.create != nil, Rows: t.object.Rows}
+	if t.key >= 0 {
+		d.Key = []int{t.key}
+		d.Updatable, d.Deletable = t.update != nil, t.delete != nil
+	}
+	d.ReadOnlyReason = t.readOnly(&d)
+	for i := range t.columns {
+		col := &t.columns[i]
+		if col.field == nil {
+			continue
+		}
+		if col.field.ReadOnly {
+			d.ReadOnlyColumns = append(d.ReadOnlyColumns, i)
+		}
+		if _, ok := col.ops["eq"]; !ok {
+			continue
+		}
+		if col.key || col.unique || slices.Contains(t.object.Lookups, col.field.Name) {
+			d.Lookups = append(d.Lookups, connectors.Lookup{Columns: []int{i}, Unique: col.key || col.unique})
+		}
+	}
+	return d
+}
+
+func (t *table) readOnly(d *connectors.Description) string {
+	if d.Insertable && d.Updatable && d.Deletable {
+		return ""
+	}
+	if t.create != nil && t.update != nil && t.delete != nil {
+		if t.object.Key == "" {
+			return fmt.Sprintf("object %q has no key in the manifest %q", t.object.Name, t.src.m.File)
+		}
+		return fmt.Sprintf("the table has no column for the key of object %q, the field %q", t.object.Name, t.object.Key)
+	}
+	return fmt.Sprintf("the manifest %q has no such request for object %q", t.src.m.File, t.object.Name)
+}
+
+// list is a list request, decided.
+type list struct {
+	// filter as an expression, and as parameters.
+	filter string
+	params [][2]string
+	// never: no row can match, so nothing is asked.
+	never    bool
+	exact    bool
+	rows     float64
+	sort     string
+	paging   *Paging
+	pageSize int
+	// seek: filter for keys after the last one.
+	seek    operator
+	verdict []pushdown.Conjunct
+	// dependent: see pushdown.Plan.ValueDependent.
+	dependent bool
+}
+
+// Plan gives the verdicts; what Scan sends is decided by the same code.
+func (t *table) Plan(req pushdown.Request) pushdown.Plan {
+	l := t.decide(req, nil)
+	p := pushdown.Plan{Conjuncts: l.verdict, LimitExact: true, ValueDependent: l.dependent}
+	for i, o := range req.Orderings {
+		if _, ok := t.sortable(o); ok {
+			p.ExactOrderings = append(p.ExactOrderings, i)
+		}
+	}
+	size := t.object.Rows
+	if size == 0 {
+		size = 1000
+	}
+	p.Rows = max(1, math.Round(size*l.rows))
+	if l.never {
+		p.Rows = 0
+	}
+	calls := 1.0
+	if t.pageSize > 0 {
+		calls = max(1, math.Ceil(p.Rows/float64(t.pageSize)))
+	}
+	// A call costs about what a thousand pages of a local table do.
+	p.StartupCost = callCost
+	p.TotalCost = callCost*calls + 0.02*p.Rows
+	return p
+}
+
+const callCost = 1000
+
+// decide compiles the conjuncts and keeps as many as the filter holds. sorted
+// is the ordering relied upon; nil: none.
+func (t *table) decide(req pushdown.Request, sorted pushdown.Ordering) *list {
+	m := t.src.m
+	l := &list{exact: true, rows: 1, verdict: make([]pushdown.Conjunct, len(req.Conjuncts)), pageSize: t.pageSize}
+	l.paging = &m.Paging
+	if m.Sort != nil {
+		if len(sorted) > 0 {
+			l.sort, _ = t.sortable(sorted)
+		}
+		seekable := m.Paging.Style == "seek" && t.keyCol != nil
+		switch {
+		case l.sort != "" && m.Paging.Style == "seek":
+			l.paging = m.Paging.Ordered
+		case l.sort == "" && t.keyCol != nil && (seekable || stable(m.Paging.Style)):
+			l.sort = m.Sort.one(t.keyCol.field, false)
+		}
+	}
+	if l.paging == nil {
+		l.paging = &Paging{Style: "none"}
+	}
+	if l.paging.Style == "seek" {
+		l.seek = t.keyCol.ops["gt"]
+	}
+	w := newWriter(m.Filter, l.seek)
+	c := compiler{t: t}
+	for i, e := range req.Conjuncts {
+		n := c.compile(e, isTrue)
+		l.verdict[i] = t.keep(l, w, n)
+		l.exact = l.exact && l.verdict[i].Verdict == pushdown.Exact
+	}
+	l.dependent = c.dependent
+	l.filter, l.params = w.result()
+	return l
+}
+
+// stable tells whether pages of a style overlap unless rows are sorted.
+func stable(style string) bool { return style == "page" || style == "offset" }
+
+// keep adds a conjunct's filter to the request, if it fits.
+func (t *table) keep(l *list, w *writer, n *node) pushdown.Conjunct {
+	switch {
+	case n.kind == none:
+		l.never, l.rows = true, 0
+		return pushdown.Conjunct{Verdict: pushdown.Exact}
+	case n.kind == all && n.exact:
+		return pushdown.Conjunct{Verdict: pushdown.Exact}
+	case n.kind == all:
+		return pushdown.Conjunct{Verdict: pushdown.Local, Reason: n.why}
+	}
+	if why := w.add(n); why != "" {
+		return pushdown.Conjunct{Verdict: pushdown.Local, Reason: why}
+	}
+	l.rows *= n.rows
+	if !n.exact {
+		why := n.why
+		if !t.src.m.Filter.Enforced {
+			why = "the API may ignore filters"
+		}
+		return pushdown.Conjunct{Verdict: pushdown.Superset, Reason: why}
+	}
+	return pushdown.Conjunct{Verdict: pushdown.Exact}
+}
+
+// sortable renders an ordering; false: the API has no such one.
+func (t *table) sortable(o pushdown.Ordering) (string, bool) {
+	s := t.src.m.Sort
+	if s == nil || !s.Enforced || len(o) == 0 || (t.src.m.Paging.Style == "seek" && t.src.m.Paging.Ordered == nil) {
+		return "", false
+	}
+	var keys []string
+	unique := false
+	for _, k := range o {
+		col := t.column(k.Column)
+		if unique {
+			break // what follows a unique key sorts nothing
+		}
+		if !t.sorts(col, k) {
+			return "", false
+		}
+		keys = append(keys, s.one(col.field, k.Descending))
+		unique = col.key
+	}
+	if !unique && t.keyField != nil {
+		keys = append(keys, s.one(t.keyField, false))
+	}
+	if len(keys) > s.MaxKeys {
+		return "", false
+	}
+	return strings.Join(keys, s.Separator), true
+}
+
+func (t *table) sorts(col *column, k pushdown.SortKey) bool {
+	s, f := t.src.m.Sort, col.field
+	if f.Type == "" || f.List || f.Type == "json" || (f.Sortable != nil && !*f.Sortable) {
+		return false
+	}
+	if len(s.Types) > 0 && !slices.Contains(s.Types, f.Type) {
+		return false
+	}
+	switch kind := col.spec.Type.Kind; {
+	case col.spec.Type.Array || kind == pushdown.Float4:
+		return false
+	case kind == pushdown.Text || kind == pushdown.Varchar:
+		if f.Type != "text" && f.Type != "select" && f.Type != "relation" || !k.Collation.C || s.TextOrder != "bytes" {
+			return false
+		}
+	case !col.comparable() || kind == pushdown.Enum || kind == pushdown.UUID:
+		return false
+	}
+	if f.Missing == "never" || col.key {
+		return true
+	}
+	switch s.Nulls {
+	case "first":
+		return k.NullsFirst
+	case "last":
+		return !k.NullsFirst
+	case "smallest":
+		return k.NullsFirst != k.Descending
+	case "largest":
+		return k.NullsFirst == k.Descending
+	}
+	return false
+}
+
+// one sort key.
+func (s *Sort) one(f *Field, descending bool) string {
+	text := s.Ascending
+	if descending {
+		text = s.Descending
+	}
+	return strings.ReplaceAll(text, "{field}", f.FilterName)
+}
+
+// request for one page; after is the last key (seek), or nil.
+func (t *table) request(l *list, q *connectors.Query, pos *position) *transport.Request {
+	m := t.src.m
+	r := &transport.Request{Path: t.object.Path, Query: url.Values{}, Stats: q.Stats}
+	if pos != nil && pos.url != "" {
+		r.Path = pos.url
+		return r
+	}
+	set := func(pairs []Pair) {
+		for _, p := range pairs {
+			r.Query.Set(p.Name, p.Value)
+		}
+	}
+	set(m.Read.Query)
+	if q.Sample > 0 {
+		set(m.Read.TotalQuery)
+	}
+	set(t.object.Query)
+	if p := m.Read.PageSize.Param; p != "" && l.pageSize > 0 {
+		r.Query.Set(p, itoa(t.sizeOf(l, q)))
+	}
+	if f := m.Read.Fields; f != nil {
+		r.Query.Set(f.Param, strings.Join(t.wanted(q.Columns), f.Separator))
+	}
+	filter := l.filter
+	if pos != nil && pos.after != "" {
+		term := l.seek.before + pos.after + l.seek.after
+		if m.Filter.Style == "params" {
+			name, value, _ := strings.Cut(term, "=")
+			r.Query.Add(name, value)
+		} else if filter == "" {
+			filter = term
+		} else {
+			filter += m.Filter.And + term
+		}
+	}
+	if filter != "" {
+		r.Query.Set(m.Filter.Param, filter)
+	}
+	for _, p := range l.params {
+		r.Query.Add(p[0], p[1])
+	}
+	if l.sort != "" {
+		r.Query.Set(m.Sort.Param, l.sort)
+	}
+	switch {
+	case pos == nil && l.paging.Style == "page":
+		r.Query.Set(l.paging.Param, itoa(l.paging.Start))
+	case pos != nil && pos.param != "":
+		r.Query.Set(l.paging.Param, pos.param)
+	}
+	return r
+}
+
+// sizeOf is the page size to ask for: not more than a LIMIT can use.
+func (t *table) sizeOf(l *list, q *connectors.Query) int {
+	size := l.pageSize
+	switch {
+	case q.Limit > 0 && q.Limit < uint64(size):
+		size = int(q.Limit)
+	case q.Limit == 0 && q.LimitRows > 0 && q.LimitRows < uint64(size) && l.exact:
+		size = int(q.LimitRows)
+	case q.Limit == 0 && q.LimitRows > 0 && q.LimitRows*4 < uint64(size):
+		size = max(int(q.LimitRows)*4, min(size, 100))
+	}
+	return size
+}
+
+// wanted are the names of the fields to ask for, the key always among them.
+func (t *table) wanted(columns []int) []string {
+	var names []string
+	add := func(f *Field) {
+		if f != nil && f.Path != "" && !slices.Contains(names, f.Path) {
+			names = append(names, f.Path)
+		}
+	}
+	add(t.keyField)
+	for _, c := range columns {
+		add(t.column(c).field)
+	}
+	if len(names) == 0 && len(t.object.Fields) > 0 {
+		add(&t.object.Fields[0])
+	}
+	return names
+}
+
+// Request describes the first request of a scan.
+func (t *table) Request(q connectors.Query) string {
+	l := t.decide(q.Request, q.Ordering)
+	if l.never {
+		return "none: the condition is never true"
+	}
+	return t.src.client.Describe(t.request(l, &q, nil))
+}
+
+func splitPath(path string) []string {
+	if path == "" {
+		return nil
+	}
+	return strings.Split(path, ".")
+}

@@ -1,0 +1,120 @@
+// Writing filters within the API's bounds.
+
+package rest
+
+import "strings"
+
+// writer collects the conjuncts of one request.
+type writer struct {
+	f      *Filter
+	parts  []string
+	params [][2]string
+	length int
+	terms  int
+}
+
+func newWriter(f *Filter, seek operator) *writer {
+	w := &writer{f: f}
+	if f != nil && seek.before != "" {
+		// Room for the key that paging will add.
+		w.terms, w.length = 1, len(seek.before)+len(seek.after)+len(f.And)+100
+	}
+	return w
+}
+
+// add takes a conjunct in; else it says why the filter cannot hold it.
+func (w *writer) add(n *node) string {
+	if w.f.Style == "params" {
+		return w.addParams(n)
+	}
+	text, terms, depth, why := w.render(n, 1)
+	if why != "" {
+		return why
+	}
+	if len(w.parts) > 0 && w.f.And == "" {
+		return "the API takes one condition only"
+	}
+	length := len(text) + len(w.f.And) + len(w.f.Group)
+	switch {
+	case w.terms+terms > w.f.MaxTerms:
+		return "the filter would have more than " + itoa(w.f.MaxTerms) + " conditions"
+	case w.length+length > w.f.MaxLength:
+		return "the filter would be longer than " + itoa(w.f.MaxLength) + " bytes"
+	case depth > w.f.MaxDepth:
+		return "the filter would be nested deeper than " + itoa(w.f.MaxDepth)
+	}
+	w.parts = append(w.parts, text)
+	w.terms, w.length = w.terms+terms, w.length+length
+	return ""
+}
+
+// render writes a node; depth is that of its brackets.
+func (w *writer) render(n *node, depth int) (text string, terms, deepest int, why string) {
+	if n.kind == leaf {
+		return n.text, 1, depth, ""
+	}
+	join := w.f.And
+	if n.kind == disj {
+		join = w.f.Or
+	}
+	if join == "" {
+		return "", 0, 0, "the API has no way to combine these conditions"
+	}
+	parts := make([]string, len(n.kids))
+	for i, k := range n.kids {
+		t, c, d, why := w.render(k, depth+1)
+		if why != "" {
+			return "", 0, 0, why
+		}
+		parts[i], terms, deepest = t, terms+c, max(deepest, d)
+		if terms > w.f.MaxTerms {
+			return "", 0, 0, "the filter would have more than " + itoa(w.f.MaxTerms) + " conditions"
+		}
+	}
+	if n.kind == conj && depth == 1 {
+		return strings.Join(parts, join), terms, deepest, "" // ANDed with the rest as it is
+	}
+	return strings.Replace(w.f.Group, "{}", strings.Join(parts, join), 1), terms, deepest, ""
+}
+
+// addParams takes conditions that are parameters of their own. One parameter
+// is used once: what an API makes of a second is not known.
+func (w *writer) addParams(n *node) string {
+	kids := n.kids
+	switch n.kind {
+	case leaf:
+		kids = []*node{n}
+	case disj:
+		return "the API has no OR"
+	}
+	var add [][2]string
+	for _, k := range kids {
+		if k.kind != leaf {
+			return "the API has no OR"
+		}
+		name, value, _ := strings.Cut(k.text, "=")
+		for _, p := range append(w.params, add...) {
+			if p[0] == name {
+				return "the API takes parameter " + name + " once"
+			}
+		}
+		add = append(add, [2]string{name, value})
+	}
+	terms, length := w.terms+len(add), w.length
+	for _, p := range add {
+		length += len(p[0]) + len(p[1]) + 2
+	}
+	if terms > w.f.MaxTerms || length > w.f.MaxLength {
+		return "the filter would be too long"
+	}
+	w.terms, w.length = terms, length
+	w.params = append(w.params, add...)
+	return ""
+}
+
+func (w *writer) result() (string, [][2]string) {
+	if w.f == nil {
+		return "", nil
+	}
+	return strings.Join(w.parts, w.f.And), w.params
+}
