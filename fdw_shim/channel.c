@@ -569,7 +569,7 @@ hallway_wait_error(bool is_write)
 								  hallway_max_wait);
 
 	if (is_write)
-		return wire_error("08007", "the Hallway sidecar did not answer a write", detail,
+		return wire_error("08007", "the outcome of a write through the Hallway sidecar is not known", detail,
 						  "The API may or may not have applied it: look there before writing again.");
 	return wire_error("57014", "the Hallway sidecar did not answer", detail,
 					  "Raise hallway.max_wait or set statement_timeout if the API is that slow; "

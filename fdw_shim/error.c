@@ -90,6 +90,8 @@ error_detail(const Hallway__V1__Error *error)
 
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, detail);
+	if (buf.len > 0 && strchr(".!?", buf.data[buf.len - 1]) == NULL)
+		appendStringInfoChar(&buf, '.');
 	if (error->row > 0)
 		appendStringInfo(&buf, "%sRow %u of the statement's batch.", buf.len ? " " : "", error->row);
 	if (request[0])

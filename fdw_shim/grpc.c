@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include <nghttp2/nghttp2.h>
+
 #include "common/base64.h"
 #include "port/pg_bswap.h"
 #include "utils/memutils.h"
@@ -325,9 +327,16 @@ wire_stream_error(const WireStream *stream, bool is_write)
 
 		if (stream->session->broken)
 			detail = psprintf("%s.", stream->session->reason);
+		else if (stream->close_code == NGHTTP2_CANCEL)
+		{
+			/* So ends a call whose deadline passed while its handler ran. */
+			WireStatus	late = {.grpc_status = GRPC_DEADLINE_EXCEEDED};
+
+			return error_from_status(&late, is_write);
+		}
 		else
-			detail = psprintf("The stream ended without a status (HTTP/2 error %u).",
-							  stream->close_code);
+			detail = psprintf("The sidecar gave the request up without saying why (%s).",
+							  nghttp2_http2_strerror(stream->close_code));
 		if (is_write && !wire_stream_unprocessed(stream))
 			return error_unknown_outcome(detail);
 		return wire_error("08006", "connection to the Hallway sidecar was lost", detail,
@@ -340,7 +349,7 @@ static Hallway__V1__Error *
 error_unknown_outcome(const char *detail)
 {
 	return wire_error("08007",
-					  "connection to the Hallway sidecar was lost during a write",
+					  "the outcome of a write through the Hallway sidecar is not known",
 					  detail,
 					  "The API may or may not have applied it: look there before writing again.");
 }
@@ -398,8 +407,14 @@ static Hallway__V1__Error *
 error_from_status(const WireStatus *status, bool is_write)
 {
 	const char *text = status->message ? percent_decode(status->message) : "";
-	const char *detail = text[0] ? psprintf("The sidecar said: %s", text)
-		: psprintf("The sidecar answered with gRPC status %d.", status->grpc_status);
+	const char *detail;
+
+	if (text[0])
+		detail = psprintf("The sidecar said: %s", text);
+	else if (status->grpc_status == GRPC_DEADLINE_EXCEEDED)
+		detail = "The deadline passed while the sidecar was at work.";
+	else
+		detail = psprintf("The sidecar answered with gRPC status %d.", status->grpc_status);
 
 	switch (status->grpc_status)
 	{
@@ -426,8 +441,8 @@ error_from_status(const WireStatus *status, bool is_write)
 		case GRPC_CANCELLED:
 			return wire_error("57014", "the Hallway sidecar cancelled the request", detail, NULL);
 		case GRPC_DEADLINE_EXCEEDED:
-			return wire_error("57014", "the API did not answer before the statement's deadline",
-							  detail, "Raise statement_timeout, or ask for less.");
+			return wire_error("57014", "the Hallway sidecar had no answer before the statement's deadline",
+							  detail, "Raise statement_timeout (or hallway.max_wait where that is not set), or ask for less.");
 		case GRPC_UNAUTHENTICATED:
 			return wire_error("28000", "the Hallway sidecar did not accept this backend", detail, NULL);
 		case GRPC_PERMISSION_DENIED:

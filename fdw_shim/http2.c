@@ -188,7 +188,7 @@ session_refill(WireSession *session)
 
 			if (out == NULL)
 			{
-				session_break(session, "out of memory", 0);
+				session_break(session, "Out of memory", 0);
 				return false;
 			}
 			memcpy(out, session->out, session->out_end);
@@ -236,7 +236,7 @@ wire_write(WireSession *session)
 
 				while (!session->broken && wire_read(session))
 					;
-				session_break(session, "could not send", err);
+				session_break(session, "Could not send", err);
 			}
 			return false;
 		}
@@ -263,12 +263,12 @@ wire_read(WireSession *session)
 	if (n < 0)
 	{
 		if (errno != EAGAIN && errno != EWOULDBLOCK)
-			session_break(session, "could not receive", errno);
+			session_break(session, "Could not receive", errno);
 		return false;
 	}
 	if (n == 0)
 	{
-		session_break(session, "the sidecar closed the connection", 0);
+		session_break(session, "The sidecar closed the connection", 0);
 		return false;
 	}
 	used = nghttp2_session_mem_recv(session->h2, session->in, n);
@@ -281,7 +281,7 @@ wire_read(WireSession *session)
 	/* A violation of HTTP/2 makes libnghttp2 send GOAWAY and wish to end. */
 	if (!nghttp2_session_want_read(session->h2) && !session->goaway)
 	{
-		session_break(session, "the peer does not speak HTTP/2 correctly", 0);
+		session_break(session, "The peer does not speak HTTP/2 correctly", 0);
 		return false;
 	}
 	return true;
@@ -414,11 +414,16 @@ wire_stream_unprocessed(const WireStream *stream)
 		!stream->body_ended || stream->session->written <= stream->body_end;
 }
 
-/* Whether a failed call may be made again, unseen. */
+/*
+ * Whether a failed call may be made again, unseen: its connection was lost, or
+ * it was refused, and nothing had been received for it.
+ */
 bool
 wire_stream_retryable(const WireStream *stream, bool is_write)
 {
 	if (stream->answered || stream->fault != WIRE_FAULT_NONE)
+		return false;
+	if (!stream->session->broken && stream->close_code != NGHTTP2_REFUSED_STREAM)
 		return false;
 	return !is_write || wire_stream_unprocessed(stream);
 }
