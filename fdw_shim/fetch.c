@@ -212,7 +212,8 @@ advance(HallwayFetch *fetch, bool wait)
 				return HALLWAY_FETCH_WAIT;
 
 			case HALLWAY_STREAM_END:
-				if (fetch->footer == NULL)
+				/* The header is all that an explain_only request is answered with. */
+				if (fetch->footer == NULL && !(fetch->request->explain_only && fetch->header != NULL))
 					ereport(ERROR,
 							(errcode(ERRCODE_CONNECTION_FAILURE),
 							 errmsg("the scan of foreign table \"%s\" ended early",
@@ -221,8 +222,11 @@ advance(HallwayFetch *fetch, bool wait)
 				hallway_stream_close(fetch->stream);
 				fetch->stream = NULL;
 				fetch->ended = true;
-				for (size_t i = 0; i < fetch->footer->n_warnings; i++)
-					hallway_warn(fetch->footer->warnings[i]);
+				if (fetch->footer != NULL)
+				{
+					for (size_t i = 0; i < fetch->footer->n_warnings; i++)
+						hallway_warn(fetch->footer->warnings[i]);
+				}
 				break;
 
 			case HALLWAY_STREAM_ERROR:
