@@ -47,6 +47,7 @@ struct HallwayChannel
 	HallwayChannel *next;
 	char	   *address;
 	uint64		generation;
+	char		sidecar_version[64];
 	WireSession *session;		/* for new calls; NULL: not connected */
 };
 
@@ -92,6 +93,12 @@ uint64
 hallway_channel_generation(const HallwayChannel *channel)
 {
 	return channel->generation;
+}
+
+const char *
+hallway_channel_sidecar_version(const HallwayChannel *channel)
+{
+	return channel->sidecar_version;
 }
 
 ProtobufCMessage *
@@ -480,6 +487,8 @@ handshake(HallwayChannel *channel, WireSession *session, TimestampTz deadline,
 	if (response == NULL)
 		return false;
 	check_protocol(response);
+	strlcpy(channel->sidecar_version, response->sidecar_version,
+			sizeof(channel->sidecar_version));
 	return true;
 }
 

@@ -40,7 +40,7 @@
  */
 typedef struct HallwayChannel HallwayChannel;
 
-/* A stream is one Scan. It ends with its memory context, or on abort. */
+/* A stream is one Scan. It ends with its memory context or resource owner. */
 typedef struct HallwayStream HallwayStream;
 
 /* Connected and shaken hands; 08001 with a hint if that fails. */
@@ -71,7 +71,10 @@ extern ProtobufCMessage *hallway_unpack(const ProtobufCMessageDescriptor *descri
 extern void hallway_send(HallwayChannel *channel, const char *method,
 						 const ProtobufCMessage *request);
 
-/* Opens Scan; lives in the current memory context, whose reset cancels it. */
+/*
+ * Opens Scan; lives in the current memory context, whose reset cancels it, as
+ * does the end of the current resource owner.
+ */
 extern HallwayStream *hallway_stream_open(HallwayChannel *channel,
 										  const ProtobufCMessage *request);
 
@@ -104,9 +107,6 @@ extern Hallway__V1__Error *hallway_stream_error(HallwayStream *stream);
 extern bool hallway_stream_ready(HallwayStream *stream);
 extern void hallway_stream_close(HallwayStream *stream);	/* NULL is fine */
 extern pgsocket hallway_stream_socket(HallwayStream *stream);
-
-/* Cancels streams opened in this subtransaction (or all: Invalid). */
-extern void hallway_channel_at_abort(SubTransactionId subid);
 
 /* ---- error.c: Error of the sidecar -> ereport -------------------------- */
 

@@ -16,6 +16,7 @@
 #include "access/reloptions.h"
 #include "access/table.h"
 #include "catalog/pg_attribute.h"
+#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_foreign_table.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
@@ -76,7 +77,7 @@ static void describe(RelationInfo *info);
 static void check_description(const RelationInfo *info, const Hallway__V1__DescribeResponse *d);
 static void check_columns(const RelationInfo *info, const uint32 *columns, size_t n);
 static List *user_options(Oid userid, Oid serverid);
-static Hallway__V1__Option **encode_options(List *options, size_t *n);
+static Hallway__V1__Option **encode_options(List *options, Oid catalog, size_t *n);
 static void invalidate_syscache(Datum arg, int cacheid, uint32 hash);
 static void invalidate_relation(Datum arg, Oid relid);
 
@@ -252,9 +253,10 @@ define_server(RelationInfo *info, ForeignServer *server)
 
 	definition->server_oid = server->serverid;
 	definition->server_name = hallway_to_utf8(server->servername);
-	definition->server_options = encode_options(server->options, &definition->n_server_options);
+	definition->server_options = encode_options(server->options, ForeignServerRelationId,
+												&definition->n_server_options);
 	definition->user_options = encode_options(user_options(userid, server->serverid),
-											  &definition->n_user_options);
+											  UserMappingRelationId, &definition->n_user_options);
 	definition->user_name = hallway_to_utf8(GetUserNameFromId(userid, false));
 	info->server_hash = GetSysCacheHashValue1(FOREIGNSERVEROID, ObjectIdGetDatum(server->serverid));
 	info->user_hash = GetSysCacheHashValue1(AUTHOID, ObjectIdGetDatum(userid));
@@ -272,7 +274,7 @@ define_table(RelationInfo *info)
 	definition->table_name = hallway_to_utf8(pstrdup(RelationGetRelationName(rel)));
 	definition->schema_name = hallway_to_utf8(get_namespace_name(RelationGetNamespace(rel)));
 	definition->table_options = encode_options(GetForeignTable(RelationGetRelid(rel))->options,
-											   &definition->n_table_options);
+											   ForeignTableRelationId, &definition->n_table_options);
 	info->schema_hash = GetSysCacheHashValue1(NAMESPACEOID,
 											  ObjectIdGetDatum(RelationGetNamespace(rel)));
 
@@ -310,7 +312,7 @@ define_column(RelationInfo *info, Form_pg_attribute att, Hallway__V1__Column *co
 	column->not_null = att->attnotnull;
 	column->generated = att->attgenerated != '\0';
 	column->options = encode_options(GetForeignColumnOptions(att->attrelid, att->attnum),
-									 &column->n_options);
+									 AttributeRelationId, &column->n_options);
 
 	note_type(info, att->atttypid);
 	note_type(info, base);
@@ -406,8 +408,9 @@ user_options(Oid userid, Oid serverid)
 	return options;
 }
 
+/* Those that the sidecar is told of: not the shim's own. */
 static Hallway__V1__Option **
-encode_options(List *options, size_t *n)
+encode_options(List *options, Oid catalog, size_t *n)
 {
 	Hallway__V1__Option **result = palloc(list_length(options) * sizeof(*result) + 1);
 	ListCell   *lc;
@@ -416,8 +419,11 @@ encode_options(List *options, size_t *n)
 	foreach(lc, options)
 	{
 		DefElem    *def = lfirst_node(DefElem, lc);
-		Hallway__V1__Option *option = palloc(sizeof(Hallway__V1__Option));
+		Hallway__V1__Option *option;
 
+		if (hallway_option_is_ours(def->defname, catalog))
+			continue;
+		option = palloc(sizeof(Hallway__V1__Option));
 		hallway__v1__option__init(option);
 		option->name = hallway_to_utf8(pstrdup(def->defname));
 		option->value = hallway_to_utf8(pstrdup(defGetString(def)));

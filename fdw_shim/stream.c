@@ -4,19 +4,20 @@
  *		One Scan of the executor: a stream of messages, taken one by one.
  *
  * A stream belongs to a memory context and is cancelled when that is reset,
- * because after an error nobody calls EndForeignScan; and to a subtransaction,
- * whose abort cancels it at once, because a failed portal's context may live
- * until the user says ROLLBACK.
+ * because after an error nobody calls EndForeignScan; and to the resource owner
+ * that was current when it was opened, because a failed portal's memory may live
+ * until the user says ROLLBACK. A cursor has an owner of its own, and so goes on
+ * after a ROLLBACK to a savepoint within which it was only fetched from.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "tcop/pquery.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "wire.h"
 
@@ -26,7 +27,7 @@ struct HallwayStream
 	MemoryContext cxt;
 	MemoryContextCallback callback;
 	HallwayChannel *channel;
-	SubTransactionId subid;
+	ResourceOwner owner;
 	WireStream *wire;			/* NULL: ended */
 	WireMessage *current;		/* handed out by the last call */
 	Hallway__V1__Error *error;
@@ -36,12 +37,15 @@ struct HallwayStream
 	size_t		resend_len;
 };
 
-/* All streams that have not ended, for aborts. */
+/* All streams that have not ended. */
 static dlist_head open_streams = DLIST_STATIC_INIT(open_streams);
+static bool release_registered = false;
 
 static void stream_start(HallwayStream *stream, const uint8 *message, size_t len);
 static void stream_stop(HallwayStream *stream);
 static void stream_reset(void *arg);
+static void stream_owner_released(ResourceReleasePhase phase, bool isCommit,
+								  bool isTopLevel, void *arg);
 static bool stream_failed(HallwayStream *stream);
 static int64 stream_timeout(void);
 
@@ -61,7 +65,10 @@ hallway_stream_open_resend(HallwayChannel *channel, const ProtobufCMessage *requ
 
 	stream->cxt = CurrentMemoryContext;
 	stream->channel = channel;
-	stream->subid = GetCurrentSubTransactionId();
+	stream->owner = CurrentResourceOwner;
+	if (!release_registered)
+		RegisterResourceReleaseCallback(stream_owner_released, NULL);
+	release_registered = true;
 	protobuf_c_message_pack(request, packed);
 	if (resend == request)
 	{
@@ -189,19 +196,21 @@ hallway_stream_socket(HallwayStream *stream)
 }
 
 /*
- * Subtransactions begun later than the one that aborts, and not yet gone, are
- * within it; their numbers only grow.
+ * A resource owner ends: its transaction, subtransaction or portal has failed
+ * or gone, and with it whatever was to read the streams opened under it.
  */
-void
-hallway_channel_at_abort(SubTransactionId subid)
+static void
+stream_owner_released(ResourceReleasePhase phase, bool isCommit, bool isTopLevel, void *arg)
 {
 	dlist_mutable_iter iter;
 
+	if (phase != RESOURCE_RELEASE_BEFORE_LOCKS)
+		return;
 	dlist_foreach_modify(iter, &open_streams)
 	{
 		HallwayStream *stream = dlist_container(HallwayStream, node, iter.cur);
 
-		if (subid == InvalidSubTransactionId || stream->subid >= subid)
+		if (stream->owner == CurrentResourceOwner)
 			stream_stop(stream);
 	}
 }
@@ -229,7 +238,7 @@ stream_start(HallwayStream *stream, const uint8 *message, size_t len)
 	(void) wire_write(session);
 }
 
-/* Never throws: runs in aborts and context resets. */
+/* Never throws: runs when owners are released and contexts reset. */
 static void
 stream_stop(HallwayStream *stream)
 {

@@ -163,8 +163,6 @@ on_xact_event(XactEvent event, void *arg)
 
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PARALLEL_ABORT:
-			hallway_channel_at_abort(InvalidSubTransactionId);
-
 			/* Savepoints that were still open roll back with it. */
 			while (innermost != NULL && innermost->outer != NULL)
 			{
@@ -193,9 +191,6 @@ on_subxact_event(SubXactEvent event, SubTransactionId mySubid,
 				 SubTransactionId parentSubid, void *arg)
 {
 	WriteLevel *level = innermost;
-
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		hallway_channel_at_abort(mySubid);
 
 	if (level == NULL || level->subid != mySubid)
 		return;
