@@ -58,6 +58,13 @@ func CommonOptions() []OptionSpec {
 	return []OptionSpec{
 		{Name: "connector", Where: OnServer, Required: true, Help: "Which connector of the sidecar speaks to the API."},
 		{Name: "address", Where: OnServer, Help: "Socket of the sidecar; by default the setting hallway.address."},
+		{Name: "updatable", Where: OnServer, Default: "true", Help: "Whether INSERT, UPDATE and DELETE may be tried; the default of its tables."},
+		{Name: "updatable", Where: OnTable, Help: "Whether INSERT, UPDATE and DELETE may be tried; by default what the server says."},
+		{Name: "async_capable", Where: OnServer, Default: "true", Help: "Whether scans below one Append run at the same time; the default of its tables."},
+		{Name: "async_capable", Where: OnTable, Help: "Whether scans below one Append run at the same time; by default what the server says."},
+		{Name: "cache_scope", Where: OnServer, Default: "credential", Help: "Who may see the same rows: credential (each user mapping sees its own) or server (all see the same; allows ANALYZE)."},
+		{Name: "cache_scope", Where: OnTable, Help: "Who may see the same rows: credential or server; by default what the server says."},
+		{Name: "estimated_rows", Where: OnTable, Help: "Rows the planner reckons with when the API does not say."},
 		{Name: "object", Where: OnTable, Help: "The object of the API that the table shows; by default the table's name."},
 		{Name: "field", Where: OnColumn, Help: "The object's field that the column shows; by default the column's name."},
 		{Name: "key", Where: OnColumn, Default: "false", Help: "Whether the column is part of what identifies a row."},
