@@ -15,6 +15,8 @@ type gen struct {
 	cols []*column
 	// crm: only what makes sense for the CRM, and more that it can express.
 	crm bool
+	// watch sees every conjunct of table {A}; may be nil.
+	watch func(*Cond)
 }
 
 func (g *gen) n(n int) int         { return g.rng.IntN(n) }
@@ -38,7 +40,7 @@ func leaf(api bool, ps ...piece) *Cond { return &Cond{leaf: ps, api: api} }
 // literal for a column: of its own type, or of a wider one of the same family.
 func (g *gen) literal(c *column) Lit {
 	if c.unique {
-		return Lit{Text: fmt.Sprint(g.n(130)), Type: c.typ}
+		return Lit{Text: c.keyText(g.n(130)), Type: c.typ}
 	}
 	l := c.lit(g.rng)
 	if g.chance(12) {
@@ -404,7 +406,11 @@ func condPiece(c *Cond) piece { return piece{sub: c} }
 func (g *gen) conds(max int, aliases ...string) []*Cond {
 	var out []*Cond
 	for range g.n(max + 1) {
-		out = append(out, g.cond(2, aliases...))
+		c := g.cond(2, aliases...)
+		if g.watch != nil && len(aliases) == 1 {
+			g.watch(c)
+		}
+		out = append(out, c)
 	}
 	return out
 }

@@ -1,0 +1,161 @@
+// Command bench measures what Hallway costs beside a local table, postgres_fdw,
+// a direct HTTP call and encoding/json. All is measured side by side: each
+// round does every measurement once, and a line is the ratio of the medians of
+// the rounds. It writes its figures and the machine to tests/bench/results and
+// exits with 1 if a target is missed.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"slices"
+
+	"github.com/hallwaydb/hallway/tests/fakes"
+	"github.com/hallwaydb/hallway/tests/harness"
+)
+
+func main() {
+	log.SetFlags(log.Ltime)
+	var b bench
+	flag.IntVar(&b.rounds, "rounds", 5, "measurements of each line; the median counts")
+	flag.IntVar(&b.rows, "rows", 1_000_000, "rows of the large table")
+	flag.IntVar(&b.restRows, "rest-rows", 200_000, "rows read over HTTP in a round")
+	flag.StringVar(&b.results, "results", "", "directory for the figures; default tests/bench/results, \"none\": nowhere")
+	flag.Parse()
+	if err := b.run(context.Background()); err != nil {
+		log.Printf("bench: %v", err)
+		os.Exit(1)
+	}
+}
+
+// bench is one run.
+type bench struct {
+	rounds, rows, restRows int
+	results                string
+
+	env     *harness.Env
+	api     *fakes.Server
+	samples map[string][]float64
+	lines   []line
+	version string
+}
+
+// line is one figure with its target.
+type line struct {
+	Name   string  `json:"name"`
+	Value  float64 `json:"value"`
+	Unit   string  `json:"unit"`
+	Target string  `json:"target,omitempty"`
+	Pass   *bool   `json:"pass,omitempty"`
+	Note   string  `json:"note,omitempty"`
+}
+
+func (b *bench) run(ctx context.Context) error {
+	log.Printf("starting PostgreSQL, sidecar and API")
+	env, err := harness.Start(harness.Settings{Postgres: []string{
+		"shared_buffers = 1GB", "work_mem = 64MB", "max_parallel_workers_per_gather = 0", "jit = off"}})
+	if err != nil {
+		return err
+	}
+	defer env.Stop()
+	b.env, b.samples = env, map[string][]float64{}
+	if b.api, err = fakes.Start(); err != nil {
+		return err
+	}
+	defer b.api.Close()
+	b.api.BenchBodies()
+
+	if err := env.Cluster.CreateDatabase(ctx, "bench"); err != nil {
+		return err
+	}
+	s, err := b.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close(ctx)
+	log.Printf("making a local table of %d rows", b.rows)
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	log.Printf("warming up")
+	if err := s.round(ctx, true); err != nil {
+		return err
+	}
+	for i := range b.rounds {
+		log.Printf("round %d of %d", i+1, b.rounds)
+		if err := s.round(ctx, false); err != nil {
+			return err
+		}
+	}
+	b.judge()
+	failed := 0
+	for _, l := range b.lines {
+		mark := ""
+		if l.Pass != nil {
+			mark = "pass"
+			if !*l.Pass {
+				mark, failed = "FAIL", failed+1
+			}
+			mark = fmt.Sprintf("  target %s  %s", l.Target, mark)
+		}
+		fmt.Printf("%s: %s%s\n", l.Name, number(l.Value), mark)
+	}
+	if err := b.write(); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d targets missed", failed)
+	}
+	return nil
+}
+
+func number(v float64) string {
+	if v >= 1000 {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%.3f", v)
+}
+
+// sample notes one measurement; the unit is the caller's.
+func (b *bench) sample(name string, v float64) { b.samples[name] = append(b.samples[name], v) }
+
+func (b *bench) median(name string) float64 {
+	s := slices.Sorted(slices.Values(b.samples[name]))
+	if len(s) == 0 {
+		return 0
+	}
+	return s[len(s)/2]
+}
+
+// judge turns samples into lines.
+func (b *bench) judge() {
+	add := func(name string, v float64, unit string, limit float64, atMost bool, note string) {
+		l := line{Name: name, Value: v, Unit: unit, Note: note}
+		if limit > 0 {
+			ok := v <= limit
+			l.Target = fmt.Sprintf("<= %g", limit)
+			if !atMost {
+				ok = v >= limit
+				l.Target = fmt.Sprintf(">= %g", limit)
+			}
+			l.Pass = &ok
+		}
+		b.lines = append(b.lines, l)
+	}
+	add("live_scan_3cols_vs_local", b.median("live_3")/b.median("local_3"), "ratio", 1.5, true, "")
+	add("live_scan_allcols_vs_local", b.median("live_13")/b.median("local_13"), "ratio", 2.5, true, "")
+	add("live_scan_allcols_vs_postgres_fdw", b.median("live_13")/b.median("fdw_13"), "ratio", 0.30, true, "fetch_size 10000, nothing pushed down")
+	add("one_row_scan_ms", b.median("one_row"), "ms", 0.30, true, "prepared; round trip of the client included")
+	add("insert_overhead_ms", b.median("insert")-b.median("post"), "ms", 0.5, true, "INSERT less the same POST made directly; fsync off")
+	add("rest_scan_rows_per_cpu_second", b.median("rest_rate"), "rows/s", 0, false, "13 fields, pages of 100, sidecar's CPU")
+	add("rest_scan_vs_encoding_json", b.median("rest_rate")/b.median("json_rate"), "ratio", 2, false, "encoding/json into maps, pages already in memory")
+	add("stop_ms", b.median("stop"), "ms", 100, true, "pg_cancel_backend until the backend answers, API hanging")
+	for _, n := range []string{"local_3", "live_3", "local_13", "live_13", "fdw_13", "local_count", "live_count", "insert", "post"} {
+		add("raw_"+n+"_ms", b.median(n), "ms", 0, true, "")
+	}
+	add("raw_sidecar_cpu_ms", b.median("sidecar_cpu"), "ms", 0, true, "of live_13")
+	add("raw_encoding_json_rows_per_cpu_second", b.median("json_rate"), "rows/s", 0, false, "")
+}

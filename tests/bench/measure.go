@@ -1,0 +1,312 @@
+// The measurements.
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sys/unix"
+
+	"github.com/hallwaydb/hallway/tests/fakes"
+	"github.com/hallwaydb/hallway/tests/harness"
+)
+
+// session is the one that measures, and another that cancels it.
+type session struct {
+	*bench
+	conn, admin *pgconn.PgConn
+}
+
+func (b *bench) open(ctx context.Context) (*session, error) {
+	dsn := b.env.Cluster.DSN("bench", "postgres")
+	conn, err := pgconn.Connect(ctx, dsn)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := pgconn.Connect(ctx, dsn)
+	if err != nil {
+		return nil, err
+	}
+	b.version = conn.ParameterStatus("server_version")
+	return &session{b, conn, admin}, nil
+}
+
+func (s *session) close(ctx context.Context) {
+	_ = s.conn.Close(ctx)
+	_ = s.admin.Close(ctx)
+}
+
+func (s *session) exec(ctx context.Context, sql string) (harness.Result, error) {
+	r, err := harness.Simple(ctx, s.conn, sql)
+	if err != nil {
+		return r, fmt.Errorf("%s: %s", clip(sql), harness.Describe(err))
+	}
+	return r, nil
+}
+
+func clip(s string) string {
+	if len(s) > 100 {
+		return s[:100] + "…"
+	}
+	return s
+}
+
+func (s *session) prepare(ctx context.Context) error {
+	fields := "id text, email text, first_name text, last_name text, phone text, company text, stage text, amount float8, score int8, active bool, created timestamptz, updated timestamptz, notes text"
+	for _, sql := range []string{
+		"SET hallway.address = '" + s.env.Sidecar.Address() + "'",
+		"CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic')",
+		"CREATE USER MAPPING FOR PUBLIC SERVER syn",
+		fmt.Sprintf("CREATE SERVER rest FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fake', base_url '%s/%s/%d')", s.api.URL, fakes.Bench, s.restRows),
+		fmt.Sprintf("CREATE USER MAPPING FOR PUBLIC SERVER rest OPTIONS (token '%s')", s.api.Secret),
+		fmt.Sprintf("CREATE SERVER hang FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fake', base_url '%s/%s')", s.api.URL, fakes.Hang),
+		fmt.Sprintf("CREATE USER MAPPING FOR PUBLIC SERVER hang OPTIONS (token '%s')", s.api.Secret),
+		"CREATE SCHEMA live; IMPORT FOREIGN SCHEMA synthetic LIMIT TO (sequence) FROM SERVER syn INTO live",
+		fmt.Sprintf("ALTER FOREIGN TABLE live.sequence OPTIONS (ADD rows '%d')", s.rows),
+		"CREATE FOREIGN TABLE people (" + fields + ") SERVER rest OPTIONS (object 'people')",
+		"CREATE FOREIGN TABLE contacts (id text, email text, name text) SERVER rest OPTIONS (object 'contacts')",
+		"CREATE FOREIGN TABLE hanging (id text, email text) SERVER hang OPTIONS (object 'contacts')",
+		"CREATE FOREIGN TABLE one (id int8, name text) SERVER syn OPTIONS (rows '1')",
+		"CREATE TABLE local AS SELECT * FROM live.sequence",
+		"VACUUM (FREEZE, ANALYZE) local",
+		"CREATE EXTENSION postgres_fdw",
+		fmt.Sprintf("CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '%s', port '%d', dbname 'bench', fetch_size '10000')", s.env.Cluster.SocketDir, s.env.Cluster.Port),
+		"CREATE USER MAPPING FOR PUBLIC SERVER loop OPTIONS (user 'postgres', password_required 'false')",
+		"CREATE SCHEMA fdw; IMPORT FOREIGN SCHEMA public LIMIT TO (local) FROM SERVER loop INTO fdw",
+		"PREPARE one AS SELECT * FROM one",
+		"PREPARE ins (text) AS INSERT INTO contacts (email, name) VALUES ($1, 'Bench') RETURNING id",
+	} {
+		if _, err := s.exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	n, err := s.exec(ctx, "SELECT count(*), (SELECT count(*) FROM pg_attribute WHERE attrelid = 'local'::regclass AND attnum > 0) FROM local")
+	if err != nil {
+		return err
+	}
+	if got, want := n.Rows[0].String(), fmt.Sprintf("(%d | 13)", s.rows); got != want {
+		return fmt.Errorf("the local table has %s rows and columns, not %s", got, want)
+	}
+	return nil
+}
+
+// The subquery with OFFSET 0 keeps every table's aggregates above the scan:
+// what is compared is reading the rows.
+const (
+	three    = "SELECT count(id), count(email), sum(amount) FROM (SELECT id, email, amount FROM %s OFFSET 0) s"
+	thirteen = `SELECT count(id), count(quantity), count(score), sum(amount), count(email), count(first_name), count(last_name),
+		count(city), count(active), count(birthday), count(created), count(token), count(rank) FROM (SELECT * FROM %s OFFSET 0) s`
+	count = "SELECT count(*) FROM (SELECT 1 FROM %s OFFSET 0) s"
+)
+
+// round does each measurement once.
+func (s *session) round(ctx context.Context, warmup bool) error {
+	keep := func(name string, v float64) {
+		if !warmup {
+			s.sample(name, v)
+		}
+	}
+	for _, q := range []struct{ name, sql, table string }{
+		{"local_3", three, "local"}, {"live_3", three, "live.sequence"},
+		{"local_count", count, "local"}, {"live_count", count, "live.sequence"},
+		{"local_13", thirteen, "local"}, {"live_13", thirteen, "live.sequence"}, {"fdw_13", thirteen, "fdw.local"},
+	} {
+		cpu, err := harness.CPU(s.env.Sidecar.PID())
+		if err != nil {
+			return err
+		}
+		start := time.Now()
+		if _, err := s.exec(ctx, fmt.Sprintf(q.sql, q.table)); err != nil {
+			return err
+		}
+		keep(q.name, ms(time.Since(start)))
+		if q.name == "live_13" {
+			after, err := harness.CPU(s.env.Sidecar.PID())
+			if err != nil {
+				return err
+			}
+			keep("sidecar_cpu", ms(after-cpu))
+		}
+	}
+	for _, m := range []func(context.Context, func(string, float64)) error{s.oneRow, s.writes, s.rest, s.decode, s.stop} {
+		if err := m(ctx, keep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// times runs f so often and gives the median in milliseconds.
+func times(n int, f func() error) (float64, error) {
+	all := make([]float64, n)
+	for i := range all {
+		start := time.Now()
+		if err := f(); err != nil {
+			return 0, err
+		}
+		all[i] = ms(time.Since(start))
+	}
+	slices.Sort(all)
+	return all[n/2], nil
+}
+
+func (s *session) oneRow(ctx context.Context, keep func(string, float64)) error {
+	v, err := times(500, func() error {
+		r, err := s.exec(ctx, "EXECUTE one")
+		if err == nil && len(r.Rows) != 1 {
+			err = fmt.Errorf("%d rows instead of one", len(r.Rows))
+		}
+		return err
+	})
+	keep("one_row", v)
+	return err
+}
+
+// writes measures an INSERT and the POST that it makes, in turn.
+func (s *session) writes(ctx context.Context, keep func(string, float64)) error {
+	client := &http.Client{}
+	url := fmt.Sprintf("%s/%s/%d/contacts", s.api.URL, fakes.Bench, s.restRows)
+	const n = 200
+	var direct, through []float64
+	for i := range n {
+		email := fmt.Sprintf("bench%d@example.com", i)
+		start := time.Now()
+		if err := post(ctx, client, url, s.api.Secret, email); err != nil {
+			return err
+		}
+		direct = append(direct, ms(time.Since(start)))
+		start = time.Now()
+		if _, err := s.exec(ctx, "EXECUTE ins ('"+email+"')"); err != nil {
+			return err
+		}
+		through = append(through, ms(time.Since(start)))
+	}
+	slices.Sort(direct)
+	slices.Sort(through)
+	keep("post", direct[n/2])
+	keep("insert", through[n/2])
+	return nil
+}
+
+func post(ctx context.Context, client *http.Client, url, token, email string) error {
+	body, err := json.Marshal(map[string]string{"email": email, "name": "Bench"})
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+token)
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	var out struct{ ID string }
+	if err := json.NewDecoder(res.Body).Decode(&out); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, res.Body)
+	return err
+}
+
+func (s *session) rest(ctx context.Context, keep func(string, float64)) error {
+	before, err := harness.CPU(s.env.Sidecar.PID())
+	if err != nil {
+		return err
+	}
+	const sql = `SELECT count(id), count(email), count(first_name), count(last_name), count(phone), count(company), count(stage),
+		count(amount), count(score), count(active), count(created), count(updated), count(notes) FROM (SELECT * FROM people OFFSET 0) s`
+	r, err := s.exec(ctx, sql)
+	if err != nil {
+		return err
+	}
+	after, err := harness.CPU(s.env.Sidecar.PID())
+	if err != nil {
+		return err
+	}
+	want := "(" + strings.TrimSuffix(strings.Repeat(fmt.Sprintf("%d | ", s.restRows), 13), " | ") + ")"
+	if got := r.Rows[0].String(); got != want {
+		return fmt.Errorf("a scan of %d objects counts %s", s.restRows, got)
+	}
+	keep("rest_rate", float64(s.restRows)/(after-before).Seconds())
+	return nil
+}
+
+// decode does with the same pages what a straightforward program does.
+func (s *session) decode(_ context.Context, keep func(string, float64)) error {
+	pages := s.restRows / fakes.PageSize
+	bodies := make([][]byte, min(pages, 64))
+	for i := range bodies {
+		bodies[i] = s.api.BenchBody(i, s.restRows)
+	}
+	before, err := selfCPU()
+	if err != nil {
+		return err
+	}
+	rows := 0
+	for i := range pages {
+		var page struct {
+			Results []map[string]any
+			Paging  map[string]any
+		}
+		if err := json.Unmarshal(bodies[i%len(bodies)], &page); err != nil {
+			return err
+		}
+		rows += len(page.Results)
+	}
+	after, err := selfCPU()
+	if err != nil {
+		return err
+	}
+	keep("json_rate", float64(rows)/(after-before).Seconds())
+	return nil
+}
+
+func selfCPU() (time.Duration, error) {
+	var ts unix.Timespec
+	err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts)
+	return time.Duration(ts.Nano()), err
+}
+
+// stop measures how soon a cancelled backend answers.
+func (s *session) stop(ctx context.Context, keep func(string, float64)) error {
+	var all []float64
+	for range 5 {
+		done := make(chan error, 1)
+		go func() {
+			_, err := harness.Simple(ctx, s.conn, "SELECT * FROM hanging")
+			done <- err
+		}()
+		if !harness.Eventually(ctx, 5*time.Second, func() bool { return s.api.InFlight() == 1 }) {
+			return fmt.Errorf("the hanging API was not called")
+		}
+		start := time.Now()
+		if _, err := harness.Simple(ctx, s.admin, fmt.Sprintf("SELECT pg_cancel_backend(%d)", s.conn.PID())); err != nil {
+			return err
+		}
+		err := <-done
+		all = append(all, ms(time.Since(start)))
+		if harness.SQLState(err) != "57014" {
+			return fmt.Errorf("cancelling gave %s", harness.Describe(err))
+		}
+		if !harness.Eventually(ctx, time.Second, func() bool { return s.api.InFlight() == 0 }) {
+			return fmt.Errorf("the API's call was not cancelled")
+		}
+	}
+	keep("stop", slices.Max(all))
+	return nil
+}
