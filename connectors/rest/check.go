@@ -19,6 +19,9 @@ func setDefault(s *string, v string) {
 
 func (m *Manifest) setDefaults() {
 	setDefault(&m.Auth.Type, "none")
+	if m.Auth.Check != nil {
+		setDefault(&m.Auth.Check.Method, "GET")
+	}
 	if m.Read.PageSize.Default == 0 {
 		m.Read.PageSize.Default = m.Read.PageSize.Max
 	}
@@ -172,6 +175,10 @@ func (l *loader) checkPlaceholders(m *Manifest) {
 		}
 	}
 	look("base_url", m.BaseURL)
+	look("auth.path", m.Auth.Path)
+	if m.Auth.Check != nil {
+		look("auth.check.path", m.Auth.Check.Path)
+	}
 	for _, h := range m.Headers {
 		look("headers."+h.Name, h.Value)
 	}

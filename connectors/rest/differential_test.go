@@ -38,6 +38,7 @@ const trapObject = `
       num: {type: number, missing: never}
       flag: {type: boolean, missing: never}
       seen: {type: datetime, missing: empty}
+      born: {type: date, missing: empty}
       tags: {type: select, list: true}
       extra: {type: json}
       created: {type: datetime, missing: never}
@@ -54,6 +55,8 @@ var trapNumbers = []float64{0, 1, -1, 0.1, 0.2, 0.3, 0.30000000000000004, 1e300,
 
 var trapTimes = []string{"", "2024-01-02 03:04:05.678Z", "2024-01-02 03:04:05.679Z", "2024-01-02 00:00:00.000Z", "1969-12-31 23:59:59.999Z", "0001-01-02 00:00:00.000Z",
 	"9999-12-31 23:59:59.999Z", "2000-01-01 00:00:00.000Z", "2024-02-29 12:00:00.000Z", "1999-12-31 23:59:59.999Z"}
+
+var trapDates = []string{"", "2024-01-02", "2024-02-29", "1969-12-31", "0044-03-15", "9999-12-31", "2000-01-01"}
 
 func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
@@ -73,7 +76,7 @@ func loadTraps(t *testing.T, p *pocketbase, n int) {
 	p.must(t, "POST", "/api/collections", map[string]any{"name": "traps", "type": "base", "fields": []any{
 		field("name", "text", "required", true), field("note", "text"), field("mail", "email"),
 		field("kind", "select", "values", []string{"hot", "cold", "Ä", "a'b"}, "maxSelect", 1),
-		field("num", "number"), field("flag", "bool"), field("seen", "date"),
+		field("num", "number"), field("flag", "bool"), field("seen", "date"), field("born", "date"),
 		field("tags", "select", "values", []string{"a", "b", "c"}, "maxSelect", 3), field("extra", "json"),
 		field("created", "autodate", "onCreate", true),
 	}, "indexes": []string{"CREATE UNIQUE INDEX traps_name ON traps (name)"}})
@@ -82,7 +85,7 @@ func loadTraps(t *testing.T, p *pocketbase, n int) {
 	r := rand.New(rand.NewPCG(7, 7))
 	var ids []string
 	for i := range n {
-		rec := map[string]any{"name": fmt.Sprintf("%s#%d", pick(r, trapTexts), i), "note": pick(r, trapTexts), "num": pick(r, trapNumbers), "flag": r.IntN(2) == 0, "seen": pick(r, trapTimes)}
+		rec := map[string]any{"name": fmt.Sprintf("%s#%d", pick(r, trapTexts), i), "note": pick(r, trapTexts), "num": pick(r, trapNumbers), "flag": r.IntN(2) == 0, "seen": pick(r, trapTimes), "born": pick(r, trapDates)}
 		if r.IntN(3) > 0 {
 			rec["kind"] = pick(r, []string{"hot", "cold", "Ä", "a'b"})
 			rec["mail"] = pick(r, []string{"a@b.de", "A@b.de", "k.o'hara@example.com"})
@@ -136,6 +139,8 @@ func (g *gen) value(c int) any {
 			return us + pick(g.r, []int64{0, 0, 0, 1, -1, 500, 1000})
 		}
 		return pick(g.r, []int64{math.MinInt64, math.MaxInt64, -70_000_000_000_000_000, 300_000_000_000_000_000})
+	case "date":
+		return pick(g.r, []int64{8767, 8825, 0, -1, -10958, -714387, 2921939, math.MaxInt64, math.MinInt64, 3_000_000, -2_000_000})
 	case "select":
 		return pick(g.r, []string{"hot", "cold", "Ä", "a'b", "", "HOT"})
 	case "relation":
@@ -238,7 +243,7 @@ func (g *gen) expr(depth int) pushdown.Expr {
 func TestDifferential_PocketBase(t *testing.T) {
 	p := startPocketBase(t)
 	loadTraps(t, p, 300)
-	src := openSource(t, exampleManifest(t, trapObject[1:]), p.url, map[string]string{"user": pbUser, "password": pbPassword})
+	src := openSource(t, exampleManifest(t, trapObject[1:]), p.url, map[string]string{"user": pbUser, "password": pbPassword}, "auth_collection", "_superusers")
 	tab := openTable(t, src, "traps")
 	tab.pageSize = 70 // several pages
 	columns := make([]int, len(tab.columns))

@@ -59,10 +59,17 @@ type Auth struct {
 	Scopes   []string `yaml:"scopes" doc:"client_credentials: scopes to ask for."`
 	InBody   bool     `yaml:"in_body" doc:"client_credentials: send id and secret in the body, not by basic authentication."`
 	// Login.
-	Path  string `yaml:"path" check:"form=path" doc:"login: path of the login endpoint, called by POST."`
+	Path  string `yaml:"path" check:"form=path" doc:"login: path of the login endpoint, called by POST; {option} is replaced by the server option of that name."`
 	Body  []Pair `yaml:"body" doc:"login: its body's fields. {user} and {password} stand for the user mapping's options."`
 	Form  bool   `yaml:"form" doc:"login: send the body as a form, not as JSON."`
 	Token string `yaml:"token" doc:"login: where the answer has the token, a dotted path."`
+	Check *Check `yaml:"check" doc:"A request that fails with 401 when the credential is not good (any more). For an API that takes such a caller for a guest and shows nothing: without it, nothing found is believed. With it, nothing found is asked again once the credential was checked, at most once a minute."`
+}
+
+// Check is a request that needs a good credential.
+type Check struct {
+	Method string `yaml:"method" check:"enum=GET|POST" doc:"Default GET."`
+	Path   string `yaml:"path" check:"required,form=path" doc:"Path after base_url; {option} is replaced by the server option of that name."`
 }
 
 // Limits are how fast the API may be called.

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -28,8 +27,8 @@ import (
 )
 
 const (
-	pbUser     = "root@example.com"
-	pbPassword = "secret-of-the-test"
+	pbUser     = "admin@hallway.example"
+	pbPassword = "admin-password"
 )
 
 // pocketbase is a running server; one serves all tests of the package.
@@ -82,19 +81,9 @@ func newPocketBase() (*pocketbase, error) {
 			return nil, fmt.Errorf("building tests/pocketbase: %w\n%s", err, out)
 		}
 	}
-	data := filepath.Join(dir, "data")
-	if out, err := exec.Command(bin, "superuser", "upsert", pbUser, pbPassword, "--dir", data).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("making a superuser: %w\n%s", err, out)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
-	p.url = "http://" + addr
-	p.cmd = exec.Command(bin, "serve", "--http", addr, "--dir", data)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	address := filepath.Join(dir, "address")
+	p.cmd = exec.Command(bin, "--http", "127.0.0.1:0", "--dir", filepath.Join(dir, "data"), "--address-file", address)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return nil, err
@@ -103,18 +92,13 @@ func newPocketBase() (*pocketbase, error) {
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		resp, err := http.Get(p.url + "/api/health")
-		if err == nil {
-			_ = resp.Body.Close()
-			break
-		}
-		if time.Now().After(deadline) {
+	for deadline := time.Now().Add(60 * time.Second); p.url == ""; time.Sleep(20 * time.Millisecond) {
+		if text, err := os.ReadFile(address); err == nil && len(text) > 0 {
+			p.url = "http://" + strings.TrimSpace(string(text))
+		} else if time.Now().After(deadline) {
 			text, _ := os.ReadFile(log.Name())
 			return nil, fmt.Errorf("waiting for PocketBase: %w\n%s", err, text)
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	var answer struct{ Token string }
 	status, body := p.call("POST", "/api/collections/_superusers/auth-with-password",
@@ -185,10 +169,14 @@ func testEnv(manifest []byte) connectors.Env {
 	}
 }
 
-func openSource(t *testing.T, manifest []byte, url string, credential map[string]string) *source {
+func openSource(t *testing.T, manifest []byte, url string, credential map[string]string, options ...string) *source {
 	t.Helper()
+	opts := map[string]string{"manifest": "m.yaml", "base_url": url}
+	for i := 0; i < len(options); i += 2 {
+		opts[options[i]] = options[i+1]
+	}
 	src, err := New().Open(context.Background(), testEnv(manifest), connectors.ServerSpec{
-		Name: "crm", Options: map[string]string{"manifest": "m.yaml", "base_url": url}, Credential: credential})
+		Name: "crm", Options: opts, Credential: credential})
 	if err != nil {
 		t.Fatalf("opening: %v", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
@@ -52,7 +53,7 @@ func serverOptions() []connectors.OptionSpec {
 // Load reads a manifest of the sidecar.
 func Load(files fs.FS, name string) (*Manifest, error) {
 	invalid := func(e *connectors.Error) error {
-		e.Class = connectors.InvalidOption
+		e.Class = connectors.InvalidOptionValue
 		return e
 	}
 	if files == nil {
@@ -159,7 +160,10 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 	cfg.RateHeaders = transport.RateHeaders{Remaining: m.Limits.RemainingHeader, Reset: m.Limits.ResetHeader, IntervalMillis: m.Limits.IntervalHeader}
 	cfg.Timeout = time.Duration(timeout) * time.Second
 	var err error
-	cfg.Auth, err = auth(&m.Auth, m.Name, server.Credential)
+	if m.Auth.Check != nil {
+		s.check = fill(m.Auth.Check.Path, values)
+	}
+	cfg.Auth, err = auth(&m.Auth, fill(m.Auth.Path, values), m.Name, server.Credential)
 	return cfg, err
 }
 
@@ -171,7 +175,7 @@ func optionNumber(options map[string]string, name string, low, high float64, set
 	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil || !(f >= low && f <= high) || (name != "calls_per_second" && f != float64(int(f))) {
-		return &connectors.Error{Class: connectors.InvalidOption,
+		return &connectors.Error{Class: connectors.InvalidOptionValue,
 			Message: fmt.Sprintf("invalid value for option %q: %q", name, text),
 			Hint:    fmt.Sprintf("It is a number from %g to %g.", low, high)}
 	}
@@ -179,7 +183,7 @@ func optionNumber(options map[string]string, name string, low, high float64, set
 	return nil
 }
 
-func auth(a *Auth, api string, credential map[string]string) (transport.Auth, error) {
+func auth(a *Auth, path, api string, credential map[string]string) (transport.Auth, error) {
 	var missing string
 	get := func(name string) string {
 		v := credential[name]
@@ -211,7 +215,7 @@ func auth(a *Auth, api string, credential map[string]string) (transport.Auth, er
 			}
 			fields[b.Name] = transport.NewSecret(text)
 		}
-		out = transport.Login{Path: a.Path, Fields: fields, Form: a.Form, Token: a.Token, Header: a.Name, Prefix: a.Prefix}
+		out = transport.Login{Path: path, Fields: fields, Form: a.Form, Token: a.Token, Header: a.Name, Prefix: a.Prefix}
 	}
 	if missing != "" {
 		return nil, &connectors.Error{Class: connectors.InvalidOption, API: api,
@@ -239,6 +243,10 @@ type source struct {
 	client   *transport.Client
 	quoter   quoter
 	pageSize int
+	// check is the path of auth.check; empty: none. checked is when it last
+	// succeeded, in Unix nanoseconds.
+	check   string
+	checked atomic.Int64
 }
 
 // Close gives up the connections.

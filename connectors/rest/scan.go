@@ -164,6 +164,16 @@ func (s *scan) run(ctx context.Context) error {
 		s.q.Stats.Pages.Add(1)
 		s.request = page.request
 		next, err := s.read(page)
+		if err == nil && s.pager.n == 1 && s.reader.rows == 0 && s.rows == 0 {
+			if again, err := s.t.src.checkCredential(ctx, s.q.Stats); err != nil {
+				return err
+			} else if again {
+				spare <- page.body
+				s.pager = newPager(s.l.paging, s.pager.size)
+				coming = ask(nil)
+				continue
+			}
+		}
 		if errors.Is(err, errEnough) {
 			break
 		}

@@ -54,7 +54,7 @@ func (s *source) Table(_ context.Context, spec connectors.TableSpec) (connectors
 		if near := connectors.Nearest(name, names); near != "" {
 			hint = fmt.Sprintf("Perhaps you meant the object %q. ", near) + hint
 		}
-		return nil, &connectors.Error{Class: connectors.InvalidOption, API: s.m.Name,
+		return nil, &connectors.Error{Class: connectors.InvalidOptionValue, API: s.m.Name,
 			Message: fmt.Sprintf("there is no object %q", name), Hint: hint}
 	}
 	t := &table{src: s, spec: spec, object: o, key: -1, items: s.m.Read.Items, pageSize: s.pageSize}
@@ -108,7 +108,7 @@ func (t *table) bind(i int, cs connectors.ColumnSpec) error {
 	if v, ok := cs.Options["key"]; ok {
 		isKey, err := strconv.ParseBool(v)
 		if err != nil || isKey != (f.Name == t.object.Key) {
-			return &connectors.Error{Class: connectors.InvalidOption, API: t.src.m.Name, Column: cs.Name,
+			return &connectors.Error{Class: connectors.InvalidOptionValue, API: t.src.m.Name, Column: cs.Name,
 				Message: fmt.Sprintf("invalid value for option \"key\" of column %q: %q", cs.Name, v),
 				Hint:    fmt.Sprintf("The key of %s is the field %q.", t.object.Name, t.object.Key)}
 		}

@@ -6,6 +6,7 @@ package transport
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -307,5 +308,27 @@ func (c *Client) login(ctx context.Context, l *Login) (*oauth2.Token, error) {
 	if token == "" {
 		return nil, fail(connectors.Protocol, resp.StatusCode, fmt.Sprintf("The login's answer has no string at %q.", l.Token))
 	}
-	return &oauth2.Token{AccessToken: token}, nil
+	return &oauth2.Token{AccessToken: token, Expiry: jwtExpiry(token)}, nil
+}
+
+// jwtExpiry is when a token says that it ends, if it is a JWT; the zero time:
+// it does not say. Its signature is the API's to check. Without this an API
+// that takes a stale token for no token, and shows a guest nothing, would look
+// empty.
+func jwtExpiry(token string) time.Time {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return time.Time{}
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return time.Time{}
+	}
+	var claims struct {
+		Exp float64 `json:"exp"`
+	}
+	if json.Unmarshal(payload, &claims) != nil || !(claims.Exp > 0 && claims.Exp < 1e11) {
+		return time.Time{}
+	}
+	return time.Unix(int64(claims.Exp), 0)
 }

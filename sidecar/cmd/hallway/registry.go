@@ -4,11 +4,13 @@ package main
 
 import (
 	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/connectors/rest"
 	"github.com/hallwaydb/hallway/connectors/synthetic"
 )
 
 func registry() *connectors.Registry {
 	return connectors.NewRegistry(
+		rest.New(),
 		synthetic.New(),
 	)
 }
