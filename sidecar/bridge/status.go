@@ -22,11 +22,11 @@ import (
 
 // SQLSTATEs that no error class has.
 const (
-	stateInternal      = "XX000"
-	stateProtocol      = "08P01" // protocol_violation
-	stateStalePlan     = "55000" // object_not_in_prerequisite_state
-	stateCanceled      = "57014" // query_canceled
-	statePeer          = "28000" // invalid_authorization_specification
+	stateInternal  = "XX000"
+	stateProtocol  = "08P01" // protocol_violation
+	stateStalePlan = "55000" // object_not_in_prerequisite_state
+	stateCanceled  = "57014" // query_canceled
+	statePeer      = "28000" // invalid_authorization_specification
 )
 
 // classes is the one home of class -> SQLSTATE; the code is for gRPC's metrics
