@@ -330,6 +330,6 @@ func newGenerator(col connectors.ColumnSpec, i int, s settings, key bool) (gener
 }
 
 func badColumn(col connectors.ColumnSpec, name, value, detail string) error {
-	return &connectors.Error{Class: connectors.InvalidOption, Column: col.Name, Detail: detail,
+	return &connectors.Error{Class: connectors.InvalidOptionValue, Column: col.Name, Detail: detail,
 		Message: "invalid value \"" + value + "\" of option \"" + name + "\" of column \"" + col.Name + "\""}
 }

@@ -3,8 +3,9 @@
 // function of its seed and the row number, so that two scans agree; knobs make
 // it as slow, broken or forgetful as APIs are.
 //
-// This file is the connector and its options; generate.go makes values,
-// table.go plans and scans, store.go keeps what was inserted.
+// This file is the connector and its options; table.go binds and plans,
+// scan.go scans, generate.go makes values up, store.go keeps what was inserted
+// and modify.go changes it.
 package synthetic
 
 import (
@@ -51,7 +52,7 @@ func (c *Connector) Options() []connectors.OptionSpec {
 		connectors.OptionSpec{Name: "token", Where: connectors.OnUserMapping, Secret: true,
 			Help: "Looked at by nobody; for tests of where a credential shows up."},
 		connectors.OptionSpec{Name: "store", Where: connectors.OnTable,
-			Help: "Name of the object in memory that the table shows; tables with the same name share it."},
+			Help: "Name of the writable object in memory that the table shows instead of generated rows; tables that name the same store share it until the sidecar stops."},
 		connectors.OptionSpec{Name: "generator", Where: connectors.OnColumn,
 			Help: "What fills the column: sequence (the row number), typical or extreme; by default the table's option values, and sequence for the key."},
 		connectors.OptionSpec{Name: "distinct", Where: connectors.OnColumn, Default: "0",
@@ -65,9 +66,9 @@ func (c *Connector) Options() []connectors.OptionSpec {
 		connectors.OptionSpec{Name: "unique", Where: connectors.OnColumn, Default: "false",
 			Help: "Whether the store refuses a value that another row has (23505)."},
 		connectors.OptionSpec{Name: "check", Where: connectors.OnColumn,
-			Help: "What the store refuses else: email (23514 for text without @), positive (numbers below zero), max:N (22001 past N characters)."},
+			Help: "What the store accepts: email (text with an @ within, else 23514), positive (numbers above zero, else 23514) or max:N (text of at most N characters, else 22001)."},
 		connectors.OptionSpec{Name: "default", Where: connectors.OnColumn,
-			Help: "Value, as text, that the store puts into a column that an INSERT does not name."},
+			Help: "Value, as text, that the store gives the column when an INSERT does not name it."},
 	)
 }
 
@@ -79,6 +80,8 @@ type settings struct {
 	latency                  time.Duration
 	errorAt, hangAt, panicAt int64
 	errorClass               connectors.Class
+	writeError               connectors.Class // if writesFail
+	writesFail               bool
 	ignoreFilters            bool
 	pushdown                 mode
 	nulls                    float64
@@ -142,6 +145,17 @@ func knobs() []knob {
 			s.errorClass = class
 			return nil
 		}},
+		{"write_error", "none", "Kind of failure of every write of a store: none, unknown_outcome (the rows are written and the answer is lost), or a kind of the option error.", func(s *settings, v string) error {
+			class, ok := classes()[v]
+			if v == "unknown_outcome" {
+				class, ok = connectors.UnknownOutcome, true
+			}
+			if !ok && v != "none" {
+				return fmt.Errorf("it must be none, unknown_outcome or one of %s", strings.Join(classNames(), ", "))
+			}
+			s.writeError, s.writesFail = class, ok
+			return nil
+		}},
 		{"hang_at_page", "0", "Number of the page, from 1, that never comes; 0: none.", func(s *settings, v string) error {
 			return setInt(&s.hangAt, v, 0, 1<<40)
 		}},
@@ -151,7 +165,7 @@ func knobs() []knob {
 		{"ignore_filters", "false", "Whether filters are taken, called a superset, and ignored, as many APIs do.", func(s *settings, v string) error {
 			return setBool(&s.ignoreFilters, v)
 		}},
-		{"pushdown", "exact", "What is done with filters and orders: exact, superset or none.", func(s *settings, v string) error {
+		{"pushdown", "exact", "What is done with filters and orders: exact; superset (some rows more come than match); none.", func(s *settings, v string) error {
 			switch v {
 			case "exact":
 				s.pushdown = modeExact
@@ -238,7 +252,7 @@ func readSettings(sets ...map[string]string) (settings, error) {
 }
 
 func badOption(name, value string, err error) error {
-	return &connectors.Error{Class: connectors.InvalidOption,
+	return &connectors.Error{Class: connectors.InvalidOptionValue,
 		Message: fmt.Sprintf("invalid value %q of option %q", value, name), Detail: sentence(err.Error())}
 }
 

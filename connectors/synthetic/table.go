@@ -1,27 +1,26 @@
 package synthetic
 
-// Tables: what they can do, plans, and scans page by page.
+// Tables: binding columns to an object, what the object can do, and plans.
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"time"
+	"strings"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
-	"github.com/hallwaydb/hallway/sidecar/rows"
 )
 
-// table is a foreign table on the generated object.
+// table is a foreign table on the generated object or on a store.
 type table struct {
 	settings
-	spec   connectors.TableSpec
-	types  []pushdown.Type
-	gens   []generator
-	key    int // column that identifies a row; -1: none
-	object string
+	spec  connectors.TableSpec
+	types []pushdown.Type
+	key   []int // columns that identify a row
+
+	gens        []generator // of the generated object
+	*storeTable             // nil: the generated object
 }
 
 // Table binds a foreign table.
@@ -30,38 +29,52 @@ func (s *source) Table(_ context.Context, spec connectors.TableSpec) (connectors
 	if err := connectors.CheckOptions(s.c.Options(), connectors.OnTable, on, spec.Options); err != nil {
 		return nil, err
 	}
-	for _, col := range spec.Columns {
-		if err := connectors.CheckOptions(s.c.Options(), connectors.OnColumn, fmt.Sprintf("column %q", col.Name), col.Options); err != nil {
-			return nil, err
-		}
-	}
 	set, err := readSettings(s.options, spec.Options)
 	if err != nil {
 		return nil, err
 	}
-	t := &table{settings: set, spec: spec, key: -1, object: "sequence"}
-	if o := spec.Options["object"]; o != "" && o != "sequence" {
-		return nil, &connectors.Error{Class: connectors.InvalidSchema, API: apiName,
-			Message: fmt.Sprintf("there is no object %q", o), Hint: "Objects: sequence."}
-	}
+	t := &table{settings: set, spec: spec}
 	for i, col := range spec.Columns {
-		t.types = append(t.types, col.Type)
-		var key bool
+		if err := connectors.CheckOptions(s.c.Options(), connectors.OnColumn, fmt.Sprintf("column %q", col.Name), col.Options); err != nil {
+			return nil, err
+		}
+		key := col.Field() == "id" && !slices.ContainsFunc(spec.Columns, hasKeyOption)
 		if v, ok := col.Options["key"]; ok {
 			if err := setBool(&key, v); err != nil {
 				return nil, badColumn(col, "key", v, sentence(err.Error()))
 			}
-		} else {
-			key = col.Name == "id" && t.key < 0 && !hasKey(spec)
 		}
 		if key {
-			if t.key >= 0 {
-				return nil, &connectors.Error{Class: connectors.InvalidOption, Column: col.Name,
-					Message: "a generated object has one key column"}
-			}
-			t.key = i
+			t.key = append(t.key, i)
 		}
-		g, err := newGenerator(col, i, set, key)
+		t.types = append(t.types, col.Type)
+	}
+	name, stored := spec.Options["store"]
+	object := spec.Options["object"]
+	switch {
+	case stored && (object == "" || object == "store"):
+		return s.bindStore(t, name)
+	case stored:
+		return nil, &connectors.Error{Class: connectors.InvalidOptionValue,
+			Message: fmt.Sprintf("%s has the options object %q and store", on, object), Hint: "Leave one of them out."}
+	case object == "" || object == "sequence":
+		return t.bindSequence()
+	}
+	return nil, &connectors.Error{Class: connectors.InvalidSchema, API: apiName,
+		Message: fmt.Sprintf("there is no object %q", object),
+		Hint:    "The object is sequence; for one that keeps what is inserted use the option store."}
+}
+
+func hasKeyOption(c connectors.ColumnSpec) bool { _, ok := c.Options["key"]; return ok }
+
+// bindSequence checks the columns of a table on the generated object.
+func (t *table) bindSequence() (connectors.Table, error) {
+	if len(t.key) > 1 {
+		return nil, &connectors.Error{Class: connectors.InvalidOptionValue, Column: t.spec.Columns[t.key[1]].Name,
+			Message: "a generated object has one key column", Hint: "Set key 'true' on one column only."}
+	}
+	for i, col := range t.spec.Columns {
+		g, err := newGenerator(col, i, t.settings, slices.Contains(t.key, i))
 		if err != nil {
 			return nil, err
 		}
@@ -70,125 +83,146 @@ func (s *source) Table(_ context.Context, spec connectors.TableSpec) (connectors
 	return t, nil
 }
 
-func hasKey(spec connectors.TableSpec) bool {
-	return slices.ContainsFunc(spec.Columns, func(c connectors.ColumnSpec) bool { _, ok := c.Options["key"]; return ok })
+// object names what the table shows, for messages.
+func (t *table) object() string {
+	if t.storeTable != nil {
+		return t.store.name
+	}
+	return "sequence"
 }
 
-// Describe tells the key and that nothing can be written.
+// size is the number of rows of the object.
+func (t *table) size() int64 {
+	if t.storeTable != nil {
+		return t.store.size()
+	}
+	return t.rows
+}
+
+// Describe tells the key; only stores can be written.
 func (t *table) Describe() connectors.Description {
-	d := connectors.Description{Rows: float64(t.rows),
-		ReadOnlyReason: fmt.Sprintf("object %q is generated", t.object)}
-	if t.key >= 0 {
-		d.Key = []int{t.key}
-		d.Lookups = []connectors.Lookup{{Columns: d.Key, Unique: true}}
+	d := connectors.Description{Key: t.key, Rows: float64(t.size())}
+	if len(t.key) > 0 {
+		d.Lookups = []connectors.Lookup{{Columns: t.key, Unique: true}}
+	}
+	if t.storeTable == nil {
+		d.ReadOnlyReason = fmt.Sprintf("object %q is generated", t.object())
+		return d
+	}
+	d.Insertable = true
+	d.Updatable, d.Deletable = len(t.key) > 0, len(t.key) > 0
+	if len(t.key) == 0 {
+		d.ReadOnlyReason = `no column has the option key, so no row of it can be addressed`
+	}
+	for i, r := range t.rules {
+		if r.computed != "" {
+			d.ReadOnlyColumns = append(d.ReadOnlyColumns, i)
+		}
 	}
 	return d
 }
 
-// Plan leaves everything to PostgreSQL.
+// Share of the rows that a conjunct is expected to let through.
+const (
+	selectivityEqual = 0.01
+	selectivityOther = 0.3
+)
+
+// Plan pushes whatever the evaluator can decide. It looks at shapes and types,
+// never at values.
 func (t *table) Plan(req pushdown.Request) pushdown.Plan {
-	p := pushdown.Plan{Conjuncts: make([]pushdown.Conjunct, len(req.Conjuncts)), Rows: float64(t.rows)}
-	for i := range p.Conjuncts {
-		p.Conjuncts[i].Reason = "pushdown is off"
+	total := float64(t.size())
+	p := pushdown.Plan{Conjuncts: make([]pushdown.Conjunct, len(req.Conjuncts)), Rows: total}
+	for i, c := range req.Conjuncts {
+		p.Conjuncts[i] = t.verdict(c)
+		if p.Conjuncts[i].Verdict == pushdown.Local || t.ignoreFilters {
+			continue
+		}
+		switch col, op, _, _, ok := pushdown.ColumnComparison(c); {
+		case ok && op == pushdown.EQ && len(t.key) == 1 && col == t.key[0]:
+			p.Rows = min(p.Rows, 1)
+		case ok && op == pushdown.EQ:
+			p.Rows *= selectivityEqual
+		default:
+			p.Rows *= selectivityOther
+		}
 	}
-	p.StartupCost = 10
-	p.TotalCost = p.StartupCost + p.Rows*0.01
+	if p.Rows < 1 && total >= 1 {
+		p.Rows = 1
+	}
+	if t.pushdown != modeNone {
+		for i, o := range req.Orderings {
+			if _, err := pushdown.CompileOrdering(o, t.types); err == nil {
+				p.ExactOrderings = append(p.ExactOrderings, i)
+			}
+		}
+	}
+	p.LimitExact = t.pushdown == modeExact && !t.ignoreFilters
+	// A page costs its latency, a row a little more than a local one; a
+	// millisecond is about a hundred units.
+	pages := 1 + p.Rows/float64(t.pageRows)
+	p.StartupCost = 10 + float64(t.latency.Microseconds())/10
+	p.TotalCost = p.StartupCost + p.Rows*0.01 + (pages-1)*float64(t.latency.Microseconds())/10
 	return p
 }
 
-// Request is what a scan does, in words.
-func (t *table) Request(connectors.Query) string { return "generate " + t.object }
+// verdict says what becomes of a conjunct.
+func (t *table) verdict(c pushdown.Expr) pushdown.Conjunct {
+	if t.pushdown == modeNone {
+		return pushdown.Conjunct{Reason: "pushdown is off"}
+	}
+	if _, err := pushdown.Compile(c, t.types); err != nil {
+		return pushdown.Conjunct{Reason: err.Error()}
+	}
+	switch {
+	case t.ignoreFilters:
+		return pushdown.Conjunct{Verdict: pushdown.Superset, Reason: "the object may ignore filters"}
+	case t.pushdown == modeSuperset:
+		return pushdown.Conjunct{Verdict: pushdown.Superset, Reason: "the object may return more"}
+	}
+	return pushdown.Conjunct{Verdict: pushdown.Exact}
+}
 
-// Scan makes the rows up, page by page.
-func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder) (connectors.ScanResult, error) {
-	res := connectors.ScanResult{TotalRows: float64(t.rows)}
-	gens := make([]*generator, len(q.Columns))
+// pushed are the conjuncts that a scan applies.
+func (t *table) pushed(conjuncts []pushdown.Expr) []pushdown.Expr {
+	var list []pushdown.Expr
+	for _, c := range conjuncts {
+		if t.verdict(c).Verdict != pushdown.Local {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// Request is what a scan does, in words: "GET sequence where id = 1 order by
+// name limit 10 fields id, name".
+func (t *table) Request(q connectors.Query) string {
+	fields := make([]string, len(t.spec.Columns))
+	for i, c := range t.spec.Columns {
+		fields[i] = c.Field()
+	}
+	var b strings.Builder
+	b.WriteString("GET " + t.object())
+	if pushed := t.pushed(q.Conjuncts); len(pushed) == 1 {
+		b.WriteString(" where " + pushdown.Format(pushed[0], fields))
+	} else if len(pushed) > 1 {
+		b.WriteString(" where " + pushdown.Format(&pushdown.And{Operands: pushed}, fields))
+	}
+	if q.Ordering != nil {
+		b.WriteString(" order by " + pushdown.FormatOrdering(q.Ordering, fields))
+	}
+	if q.Limit > 0 {
+		fmt.Fprintf(&b, " limit %d", q.Limit)
+	}
+	if q.Sample > 0 {
+		fmt.Fprintf(&b, " sample %d", q.Sample)
+	}
+	names := make([]string, len(q.Columns))
 	for i, c := range q.Columns {
-		gens[i] = &t.gens[c]
+		names[i] = pushdown.QuoteIdentifier(fields[c])
 	}
-	p := pager{settings: &t.settings, stats: q.Stats, out: out}
-	for row := int64(0); row < t.rows; row++ {
-		if row%t.pageRows == 0 {
-			if err := p.next(ctx); err != nil {
-				return res, err
-			}
-		}
-		for _, g := range gens {
-			g.put(out, row)
-		}
-		if err := out.EndRow(); err != nil {
-			return res, t.rowError(err, q.Columns)
-		}
+	if len(names) > 0 {
+		b.WriteString(" fields " + strings.Join(names, ", "))
 	}
-	if p.page == 0 {
-		if err := p.next(ctx); err != nil {
-			return res, err
-		}
-	}
-	q.Stats.Rows.Add(uint64(t.rows))
-	return res, out.Flush()
-}
-
-// rowError names the column of a value that does not fit.
-func (t *table) rowError(err error, columns []int) error {
-	var ce *rows.ConversionError
-	if !errors.As(err, &ce) || ce.Column < 0 {
-		return err
-	}
-	return &connectors.Error{Class: connectors.InvalidValue, API: apiName, Message: ce.Error(),
-		Column: t.spec.Columns[columns[ce.Column]].Name, Err: err}
-}
-
-// pager does what stands between two pages.
-type pager struct {
-	*settings
-	stats *connectors.Stats
-	out   *rows.Builder
-	page  int64
-}
-
-// next is called before each page; the rows so far are flushed if the page
-// takes time.
-func (p *pager) next(ctx context.Context) error {
-	p.page++
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if p.page > 1 && (p.latency > 0 || p.page == p.errorAt || p.page == p.hangAt || p.page == p.panicAt) {
-		if err := p.out.Flush(); err != nil {
-			return err
-		}
-	}
-	p.stats.Calls.Add(1)
-	if p.latency > 0 {
-		start := time.Now()
-		err := sleep(ctx, p.latency)
-		p.stats.APIMicros.Add(uint64(time.Since(start).Microseconds()))
-		if err != nil {
-			return err
-		}
-	}
-	switch p.page {
-	case p.hangAt:
-		<-ctx.Done()
-		return ctx.Err()
-	case p.panicAt:
-		panic(fmt.Sprintf("synthetic: panic_at_page %d", p.page))
-	case p.errorAt:
-		return &connectors.Error{Class: p.errorClass, API: apiName,
-			Message: fmt.Sprintf("page %d failed", p.page), Detail: fmt.Sprintf("The option error_at_page is %d.", p.page)}
-	}
-	p.stats.Pages.Add(1)
-	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return b.String()
 }

@@ -1,0 +1,260 @@
+package synthetic
+
+// Writes into stores.
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
+)
+
+// epoch2000 is 2000-01-01 in microseconds since 1970-01-01.
+const epoch2000 = 946684800_000000
+
+// Modify writes the rows one by one; a refused one does not stop the others.
+func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
+	if t.storeTable == nil {
+		return &connectors.Error{Class: connectors.NotSupported, API: apiName,
+			Message: fmt.Sprintf("object %q is read-only", t.object()),
+			Detail:  "Its rows are generated.",
+			Hint:    "A table with the option store keeps what is inserted."}
+	}
+	if batch.Op != connectors.Insert && len(t.key) == 0 {
+		return &connectors.Error{Class: connectors.NotSupported, API: apiName,
+			Message: fmt.Sprintf("rows of store %q cannot be addressed", t.store.name),
+			Hint:    "Set the option key 'true' on the column that identifies a row."}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	batch.Stats.Calls.Add(1)
+	if err := sleep(ctx, t.latency); err != nil {
+		return err
+	}
+	if t.writesFail && t.writeError != connectors.UnknownOutcome {
+		return &connectors.Error{Class: t.writeError, API: apiName, Message: "the write failed",
+			Detail: "The option write_error says so."}
+	}
+	t.store.mu.Lock()
+	defer t.store.mu.Unlock()
+	if err := t.addIndexes(); err != nil {
+		return err
+	}
+	batch.Results = make([]connectors.Result, len(batch.Rows))
+	for i := range batch.Rows {
+		rec, res := t.modifyRow(batch, &batch.Rows[i])
+		batch.Results[i] = res
+		if res.Outcome != connectors.Applied || len(batch.ReturningColumns) == 0 {
+			continue
+		}
+		for _, c := range batch.ReturningColumns {
+			batch.Returning.Value(t.valueOf(rec, c))
+		}
+		if err := batch.Returning.EndRow(); err != nil {
+			return t.rowError(err, batch.ReturningColumns)
+		}
+	}
+	if t.writesFail {
+		return &connectors.Error{Class: connectors.UnknownOutcome, API: apiName, Message: "no answer came to the write",
+			Detail: "The option write_error says so."}
+	}
+	return nil
+}
+
+func refused(err *connectors.Error) (*record, connectors.Result) {
+	return nil, connectors.Result{Outcome: connectors.Refused, Err: err}
+}
+
+// modifyRow writes one row and returns the record as it is now, or was before
+// it was deleted.
+func (t *table) modifyRow(batch *connectors.Batch, row *connectors.Row) (*record, connectors.Result) {
+	s := t.store
+	var old *record
+	if batch.Op != connectors.Insert {
+		fields := t.fieldsOf(batch.KeyColumns)
+		ix := s.indexes[indexName(fields)]
+		if ix == nil {
+			return refused(&connectors.Error{Class: connectors.NotSupported, API: apiName,
+				Message: fmt.Sprintf("rows of store %q cannot be addressed by %s", s.name, s.fieldNames(fields))})
+		}
+		if k, ok := s.keyString(row.Key, fields); ok {
+			old = ix.byKey[k]
+		}
+		if old == nil {
+			return nil, connectors.Result{Outcome: connectors.NotFound}
+		}
+	}
+	if batch.Op == connectors.Delete {
+		s.remove(old)
+		return old, connectors.Result{Outcome: connectors.Applied}
+	}
+	rec := &record{values: make([]pushdown.Value, len(s.fields))}
+	if old != nil {
+		copy(rec.values, old.values)
+	}
+	given := make([]bool, len(t.spec.Columns))
+	for i, c := range batch.Columns {
+		if t.rules[c].computed != "" {
+			return refused(&connectors.Error{Class: connectors.NotSupported, API: apiName, Column: t.spec.Columns[c].Name,
+				Message: t.spec.Columns[c].Field() + ": Is computed and cannot be written"})
+		}
+		given[c] = true
+		rec.values[t.fields[c]] = row.Values[i]
+	}
+	if old == nil {
+		if s.live >= maxStoreRows {
+			return refused(&connectors.Error{Class: connectors.LimitExceeded, API: apiName,
+				Message: fmt.Sprintf("store %q is full", s.name), Detail: fmt.Sprintf("It holds %d rows.", s.live)})
+		}
+		t.fillIn(rec, given)
+	}
+	for c, col := range t.spec.Columns {
+		if old != nil && !given[c] {
+			continue
+		}
+		if err := t.rules[c].refuse(col, rec.values[t.fields[c]]); err != nil {
+			return refused(err)
+		}
+	}
+	if ix := s.conflict(rec, old); ix != nil {
+		e := &connectors.Error{Class: connectors.UniqueViolation, API: apiName,
+			Message: s.fieldNames(ix.fields) + ": Value must be unique"}
+		for c, f := range t.fields {
+			if f == ix.fields[0] && len(ix.fields) == 1 {
+				e.Column = t.spec.Columns[c].Name
+			}
+		}
+		return refused(e)
+	}
+	if old != nil {
+		s.replace(old, rec)
+	} else {
+		s.insert(rec)
+	}
+	return rec, connectors.Result{Outcome: connectors.Applied}
+}
+
+// fillIn gives a new record its computed values and defaults.
+func (t *table) fillIn(rec *record, given []bool) {
+	s := t.store
+	s.next++
+	for c, r := range t.rules {
+		if given[c] {
+			continue
+		}
+		v := r.fallback
+		switch kind := t.types[c].Kind; r.computed {
+		case "sequence":
+			v.V = s.next
+			if kind == pushdown.Numeric || kind == pushdown.Text || kind == pushdown.Varchar {
+				v.V = strconv.FormatInt(s.next, 10)
+			}
+		case "now":
+			v.V = time.Now().UnixMicro() - epoch2000
+		case "uuid":
+			v.V = uuidOf(uint64(s.next))
+		}
+		rec.values[t.fields[c]] = v
+	}
+}
+
+// uuidOf makes version 4's form out of a number.
+func uuidOf(n uint64) string {
+	var raw [16]byte
+	for i := range raw {
+		raw[i] = byte(mix(n+uint64(i/8)<<40) >> (8 * (i % 8)))
+	}
+	raw[6] = raw[6]&0x0f | 0x40
+	raw[8] = raw[8]&0x3f | 0x80
+	h := hex.EncodeToString(raw[:])
+	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")
+}
+
+// conflict is the index in which another record than old has rec's key.
+func (s *store) conflict(rec, old *record) *index {
+	for _, ix := range s.indexes {
+		if k, ok := s.keyOf(rec.values, ix.fields); ok {
+			if other := ix.byKey[k]; other != nil && other != old {
+				return ix
+			}
+		}
+	}
+	return nil
+}
+
+func (s *store) insert(rec *record) {
+	rec.slot = len(s.records)
+	s.records = append(s.records, rec)
+	s.live++
+	s.enter(rec)
+}
+
+func (s *store) replace(old, rec *record) {
+	s.leave(old)
+	rec.slot = old.slot
+	s.records[rec.slot] = rec
+	s.enter(rec)
+}
+
+// remove deletes a record, and closes the gaps when they are most of the list.
+func (s *store) remove(old *record) {
+	s.leave(old)
+	s.records[old.slot] = nil
+	s.live--
+	if int64(len(s.records)) < 2*s.live+1024 {
+		return
+	}
+	kept := make([]*record, 0, s.live)
+	for _, r := range s.records {
+		if r != nil {
+			r.slot = len(kept)
+			kept = append(kept, r)
+		}
+	}
+	s.records = kept
+}
+
+func (s *store) enter(rec *record) {
+	for _, ix := range s.indexes {
+		if k, ok := s.keyOf(rec.values, ix.fields); ok {
+			ix.byKey[k] = rec
+		}
+	}
+}
+
+func (s *store) leave(rec *record) {
+	for _, ix := range s.indexes {
+		if k, ok := s.keyOf(rec.values, ix.fields); ok {
+			delete(ix.byKey, k)
+		}
+	}
+}
+
+// Requests says in words what Modify would do.
+func (t *table) Requests(batch *connectors.Batch) ([]string, error) {
+	verb := map[connectors.Operation]string{connectors.Insert: "POST", connectors.Update: "PATCH", connectors.Delete: "DELETE"}[batch.Op]
+	list := make([]string, 0, len(batch.Rows))
+	for _, row := range batch.Rows {
+		b := []byte(verb + " " + t.object())
+		for i, c := range batch.KeyColumns {
+			b = append(append(b, '/'), pushdown.AppendText(nil, row.Key[i], t.types[c])...)
+		}
+		for i, c := range batch.Columns {
+			b = append(b, ' ')
+			b = append(append(b, t.spec.Columns[c].Field()...), '=')
+			if row.Values[i].V == nil {
+				b = append(b, "NULL"...)
+				continue
+			}
+			b = append(b, pushdown.AppendText(nil, row.Values[i], t.types[c])...)
+		}
+		list = append(list, string(b))
+	}
+	return list, nil
+}
