@@ -27,7 +27,6 @@
 #include "optimizer/appendinfo.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
-#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -928,19 +927,12 @@ check_operation(const HallwayRelation *relation, Relation rel, CmdType operation
 				 errhint("Mark the columns that identify a row with OPTIONS (key 'true').")));
 }
 
-/* Option updatable of the table, else of its server, else true. */
 static bool
 option_updatable(Relation rel)
 {
 	ForeignTable *table = GetForeignTable(RelationGetRelid(rel));
-	const char *value = hallway_option(table->options, "updatable");
-	bool		updatable = true;
 
-	if (value == NULL)
-		value = hallway_option(GetForeignServer(table->serverid)->options, "updatable");
-	if (value != NULL)
-		(void) parse_bool(value, &updatable);
-	return updatable;
+	return hallway_boolean_option(table, GetForeignServer(table->serverid), "updatable", true);
 }
 
 static void
