@@ -167,6 +167,14 @@ extern void hallway_encode_value(Oid type, Datum value, bool isnull, Hallway__V1
 /* A server string in UTF-8: the string itself if nothing is to be converted. */
 extern char *hallway_to_utf8(char *text);
 
+/* ---- numeric.c: numerics without numeric_recv() -------------------------- */
+
+/* Whether hallway_numeric_decode() may be used in this server. */
+extern bool hallway_numeric_in_place(void);
+/* Makes the value of the bytes, in them; false: numeric_recv() must. */
+extern bool hallway_numeric_decode(uint8 *data, uint32 len, int32 typmod, Datum *result);
+
+
 /* ---- types.c: kinds of types --------------------------------------------- */
 
 /* Fills a Type message for a type with typmod, domains taken off. */

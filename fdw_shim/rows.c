@@ -45,6 +45,7 @@ typedef enum Decoder
 	DECODE_TIME,
 	DECODE_TIMESTAMP,
 	DECODE_UUID,
+	DECODE_NUMERIC,
 	DECODE_TEXT,				/* also json, and varchar within its length */
 	DECODE_BYTEA,
 	DECODE_JSONB,
@@ -58,6 +59,7 @@ typedef struct ValueReader
 	Decoder		decoder;
 	int			attindex;		/* attribute number - 1; -1 for an element */
 	uint32		limit;			/* DECODE_TEXT: bytes that fit in any case */
+	int64		unit;			/* times: multiples of it need no rounding */
 	bool		domain;			/* checks to be made on the result */
 	bool		byval;
 	char		align;
@@ -189,6 +191,13 @@ varlena_datum(const uint8 *data, uint32 len)
 	return PointerGetDatum(value);
 }
 
+/* Whether a time needs no rounding to its column's precision. */
+static inline bool
+is_multiple(int64 time, int64 unit)
+{
+	return likely(unit == 1) || time % unit == 0;
+}
+
 /* One value that is not NULL. */
 static inline Datum
 decode(HallwayRowReader *reader, ValueReader *value, const uint8 *data, uint32 len)
@@ -228,7 +237,7 @@ decode(HallwayRowReader *reader, ValueReader *value, const uint8 *data, uint32 l
 			{
 				TimeADT		time = (int64) get64(data);
 
-				if (likely(time >= 0 && time <= USECS_PER_DAY))
+				if (likely(time >= 0 && time <= USECS_PER_DAY && is_multiple(time, value->unit)))
 					return TimeADTGetDatum(time);
 			}
 			break;
@@ -237,13 +246,23 @@ decode(HallwayRowReader *reader, ValueReader *value, const uint8 *data, uint32 l
 			{
 				Timestamp	timestamp = (int64) get64(data);
 
-				if (likely(IS_VALID_TIMESTAMP(timestamp)) || TIMESTAMP_NOT_FINITE(timestamp))
+				if ((likely(IS_VALID_TIMESTAMP(timestamp)) && is_multiple(timestamp, value->unit)) ||
+					TIMESTAMP_NOT_FINITE(timestamp))
 					return TimestampGetDatum(timestamp);
 			}
 			break;
 		case DECODE_UUID:
 			if (likely(len == UUID_LEN))
 				return PointerGetDatum(data);
+			break;
+		case DECODE_NUMERIC:
+			{
+				Datum		result;
+
+				if (likely(hallway_numeric_decode(unconstify(uint8 *, data), len,
+												  value->typmod, &result)))
+					return result;
+			}
 			break;
 		case DECODE_TEXT:
 			if (likely(len <= value->limit && plain_text(data, len)))
@@ -297,6 +316,10 @@ value_reader_init(ValueReader *value, Oid type, int32 typmod, MemoryContext cxt,
 	value->type = getBaseTypeAndTypmod(type, &value->typmod);
 	value->domain = value->type != type;
 	value->attindex = -1;
+	value->unit = 1;
+	if (value->typmod >= 0)
+		for (int digits = value->typmod; digits < MAX_TIMESTAMP_PRECISION; digits++)
+			value->unit *= 10;
 	get_typlenbyvalalign(value->type, &value->len, &value->byval, &value->align);
 
 	switch (hallway_type_kind(value->type))
@@ -323,11 +346,11 @@ value_reader_init(ValueReader *value, Oid type, int32 typmod, MemoryContext cxt,
 			value->decoder = DECODE_DATE;
 			break;
 		case HALLWAY__V1__KIND__KIND_TIME:
-			value->decoder = value->typmod < 0 ? DECODE_TIME : DECODE_RECEIVE;
+			value->decoder = DECODE_TIME;
 			break;
 		case HALLWAY__V1__KIND__KIND_TIMESTAMP:
 		case HALLWAY__V1__KIND__KIND_TIMESTAMPTZ:
-			value->decoder = value->typmod < 0 ? DECODE_TIMESTAMP : DECODE_RECEIVE;
+			value->decoder = DECODE_TIMESTAMP;
 			break;
 		case HALLWAY__V1__KIND__KIND_UUID:
 			value->decoder = DECODE_UUID;
@@ -361,7 +384,7 @@ value_reader_init(ValueReader *value, Oid type, int32 typmod, MemoryContext cxt,
 			value->decoder = DECODE_BYTEA;
 			return;
 		case HALLWAY__V1__KIND__KIND_NUMERIC:
-			value->decoder = DECODE_RECEIVE;
+			value->decoder = hallway_numeric_in_place() ? DECODE_NUMERIC : DECODE_RECEIVE;
 			break;
 		default:
 			value->decoder = DECODE_INPUT;
@@ -499,6 +522,7 @@ decode_slow(HallwayRowReader *reader, ValueReader *value,
 				result = decode_array(reader, value, data, len);
 				break;
 			case DECODE_RECEIVE:
+			case DECODE_NUMERIC:
 			case DECODE_DATE:
 			case DECODE_TIME:
 			case DECODE_TIMESTAMP:
