@@ -10,6 +10,11 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
+#include "executor/executor.h"
+#include "nodes/bitmapset.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -18,13 +23,22 @@
 /* A result of one batch up to this size can be replayed. */
 #define REWINDABLE_BYTES	(64 * 1024)
 
+/* A column that PostgreSQL computes from others of the row. */
+typedef struct GeneratedColumn
+{
+	AttrNumber	attnum;
+	ExprState  *expr;
+} GeneratedColumn;
+
 struct HallwayFetch
 {
 	MemoryContext context;		/* holds all of this but the struct itself */
 	Relation	rel;
 	Oid			userid;
 	Hallway__V1__ScanRequest *request;	/* the caller's */
-	List	   *attnums;
+	List	   *attnums;		/* that travel; no generated ones */
+	List	   *generated;		/* of GeneratedColumn * */
+	ExprContext *econtext;		/* to compute those; NULL if there are none */
 
 	HallwayStream *stream;		/* NULL once ended */
 	HallwayRowReader *reader;
@@ -42,6 +56,8 @@ struct HallwayFetch
 	uint64		batches;
 };
 
+static void choose_columns(HallwayFetch *fetch, List *attnums);
+static void compute_generated(HallwayFetch *fetch, TupleTableSlot *slot);
 static void send_request(HallwayFetch *fetch);
 static HallwayFetchStatus advance(HallwayFetch *fetch, bool wait);
 static void take_message(HallwayFetch *fetch, const uint8 *data, size_t len);
@@ -64,7 +80,7 @@ hallway_fetch_open(Relation rel, Oid userid, Hallway__V1__ScanRequest *request, 
 	fetch->request = request;
 
 	oldcontext = MemoryContextSwitchTo(fetch->context);
-	fetch->attnums = list_copy(attnums);
+	choose_columns(fetch, attnums);
 	send_request(fetch);
 	fetch->reader = hallway_reader_create(RelationGetDescr(rel), fetch->attnums);
 	MemoryContextSwitchTo(oldcontext);
@@ -82,7 +98,11 @@ hallway_fetch_next(HallwayFetch *fetch, TupleTableSlot *slot, bool wait)
 		if (fetch->in_batch)
 		{
 			if (hallway_reader_next(fetch->reader, slot))
+			{
+				if (fetch->generated != NIL)
+					compute_generated(fetch, slot);
 				return HALLWAY_FETCH_ROW;
+			}
 			fetch->in_batch = false;
 		}
 
@@ -163,10 +183,81 @@ hallway_fetch_close(HallwayFetch *fetch)
 	if (fetch == NULL)
 		return;
 	hallway_stream_close(fetch->stream);
+	if (fetch->econtext != NULL)
+		FreeExprContext(fetch->econtext, true);
 	MemoryContextDelete(fetch->context);
 	pfree(fetch);
 }
 
+/*
+ * An API has no generated columns: instead of those among attnums, the columns
+ * they are computed from are asked for.
+ */
+static void
+choose_columns(HallwayFetch *fetch, List *attnums)
+{
+	TupleDesc	desc = RelationGetDescr(fetch->rel);
+	ListCell   *lc;
+
+	if (desc->constr == NULL || !desc->constr->has_generated_stored)
+	{
+		fetch->attnums = list_copy(attnums);
+		return;
+	}
+
+	foreach(lc, attnums)
+	{
+		AttrNumber	attnum = lfirst_int(lc);
+		GeneratedColumn *generated;
+		Bitmapset  *inputs = NULL;
+		Expr	   *expr;
+		int			col = -1;
+
+		if (!TupleDescAttr(desc, attnum - 1)->attgenerated)
+		{
+			fetch->attnums = list_append_unique_int(fetch->attnums, attnum);
+			continue;
+		}
+
+		expr = (Expr *) build_column_default(fetch->rel, attnum);
+		pull_varattnos((Node *) expr, 1, &inputs);
+		while ((col = bms_next_member(inputs, col)) >= 0)
+		{
+			AttrNumber	input = col + FirstLowInvalidHeapAttributeNumber;
+
+			if (input > 0)		/* tableoid needs no asking */
+				fetch->attnums = list_append_unique_int(fetch->attnums, input);
+		}
+
+		generated = palloc(sizeof(GeneratedColumn));
+		generated->attnum = attnum;
+		generated->expr = ExecInitExpr(expression_planner(expr), NULL);
+		fetch->generated = lappend(fetch->generated, generated);
+	}
+	if (fetch->generated != NIL)
+		fetch->econtext = CreateStandaloneExprContext();
+}
+
+/* Fills them in; the values last until the next row. */
+static void
+compute_generated(HallwayFetch *fetch, TupleTableSlot *slot)
+{
+	ListCell   *lc;
+
+	ResetExprContext(fetch->econtext);
+	fetch->econtext->ecxt_scantuple = slot;
+	slot->tts_tableOid = RelationGetRelid(fetch->rel);
+	foreach(lc, fetch->generated)
+	{
+		GeneratedColumn *generated = lfirst(lc);
+		int			i = generated->attnum - 1;
+
+		slot->tts_values[i] = ExecEvalExprSwitchContext(generated->expr, fetch->econtext,
+														&slot->tts_isnull[i]);
+	}
+}
+
+/* The relation is looked up here: what is known of it may have changed. */
 static void
 send_request(HallwayFetch *fetch)
 {

@@ -712,17 +712,19 @@ columns_to_update(HallwayModifyState *state, ResultRelInfo *rinfo, TupleTableSlo
 
 /*
  * PostgreSQL checks a view's WITH CHECK OPTION after a foreign table has the
- * row, and row security not at all. Neither would help: so both are checked
- * here before the API is asked, on the row as it is sent.
+ * row, row security and a partition's bounds not at all. None of that would
+ * help: so all are checked here before the API is asked, on the row as sent.
  */
 static void
 check_options(HallwayModifyState *state, EState *estate, ResultRelInfo *rinfo,
 			  CmdType operation, TupleTableSlot *slot)
 {
+	slot->tts_tableOid = RelationGetRelid(state->rel);
+	if (state->rel->rd_rel->relispartition)
+		(void) ExecPartitionCheck(rinfo, slot, estate, true);
+
 	if (rinfo->ri_WithCheckOptions == NIL)
 		return;
-
-	slot->tts_tableOid = RelationGetRelid(state->rel);
 	if (operation == CMD_INSERT && state->statement == CMD_INSERT)
 		ExecWithCheckOptions(WCO_RLS_INSERT_CHECK, rinfo, slot, estate);
 	else
