@@ -45,7 +45,7 @@ func fake(t *testing.T, c *harness.Conn, api *fakes.Server, mode fakes.Mode) {
 }
 
 func fakeAt(c *harness.Conn, url string, mode fakes.Mode, token string) {
-	c.Exec(`CREATE SERVER api FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fake', base_url '%s/%s');
+	c.Exec(`CREATE SERVER api FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fake.yaml', base_url '%s/%s');
 		CREATE USER MAPPING FOR PUBLIC SERVER api OPTIONS (token '%s');
 		CREATE FOREIGN TABLE contacts (%s) SERVER api OPTIONS (object 'contacts')`, url, mode, token, fakeColumns)
 }

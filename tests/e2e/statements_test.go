@@ -58,9 +58,10 @@ func TestSelect_ShapesOfPlans(t *testing.T) {
 		"SELECT id FROM {} WHERE id = ANY (ARRAY[1, 5, NULL, 9]) ORDER BY id",
 		"SELECT id FROM {} ORDER BY amount DESC FETCH FIRST 3 ROWS WITH TIES",
 	} {
-		t.Run(sql, func(t *testing.T) { same(t, c, sql) })
+		t.Run(sql, func(t *testing.T) { same(t, c.On(t), sql) })
 	}
 	t.Run("nested loop by key", func(t *testing.T) {
+		c := c.On(t)
 		c.Exec("SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_memoize = off")
 		same(t, c, "SELECT l.id, f.name FROM l JOIN {} f ON f.id = l.id + 3 WHERE l.dept = 2 ORDER BY 1")
 		c.Exec("RESET ALL")
@@ -78,6 +79,7 @@ func TestPrepared_TenExecutions(t *testing.T) {
 			"SELECT id FROM {} WHERE id = ANY ($1::int8[]) AND name IS NOT DISTINCT FROM $2::text ORDER BY id",
 		} {
 			t.Run(mode+" "+sql, func(t *testing.T) {
+				c := c.On(t)
 				c.Exec("SET plan_cache_mode = %s", mode)
 				for _, table := range []string{"l", "f"} {
 					_, err := c.Prepare(ctx, table, strings.ReplaceAll(sql, "{}", table), nil)
@@ -122,11 +124,13 @@ func TestPrepared_OutlivesASidecarRestart(t *testing.T) {
 func TestCursor_HoldScrollAndRewind(t *testing.T) {
 	_, c := people(t, 100)
 	t.Run("with hold", func(t *testing.T) {
+		c := c.On(t)
 		c.Exec("BEGIN; DECLARE h CURSOR WITH HOLD FOR SELECT id FROM f ORDER BY id; FETCH 3 FROM h; COMMIT")
 		require.Equal(t, rows(row(4), row(5)), c.Query("FETCH 2 FROM h"))
 		c.Exec("CLOSE h")
 	})
 	t.Run("scroll", func(t *testing.T) {
+		c := c.On(t)
 		c.Exec("BEGIN; DECLARE s SCROLL CURSOR FOR SELECT id FROM f ORDER BY id")
 		require.Equal(t, rows(row(1), row(2), row(3)), c.Query("FETCH 3 FROM s"))
 		require.Equal(t, rows(row(2), row(1)), c.Query("FETCH BACKWARD 2 FROM s"))
@@ -135,6 +139,7 @@ func TestCursor_HoldScrollAndRewind(t *testing.T) {
 		c.Exec("COMMIT")
 	})
 	t.Run("interleaved", func(t *testing.T) {
+		c := c.On(t)
 		c.Exec("BEGIN; DECLARE a CURSOR FOR SELECT id FROM f ORDER BY id; DECLARE b CURSOR FOR SELECT id FROM f ORDER BY id DESC")
 		for i := range 100 {
 			require.Equal(t, rows(row(i+1)), c.Query("FETCH a"))
@@ -248,7 +253,7 @@ func TestRoles_CredentialOfWhoeverRunsIt(t *testing.T) {
 		t.Cleanup(func() { _, _ = c.Try("DROP OWNED BY %s; DROP ROLE %s", role, role) })
 	}
 	n := db.Name
-	c.Exec(`CREATE SERVER api FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fake', base_url '%[1]s/whoami');
+	c.Exec(`CREATE SERVER api FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fake.yaml', base_url '%[1]s/whoami');
 		CREATE USER MAPPING FOR owner_%[2]s SERVER api OPTIONS (token 'owner-token');
 		CREATE USER MAPPING FOR alice_%[2]s SERVER api OPTIONS (token 'alice-token');
 		CREATE USER MAPPING FOR bob_%[2]s SERVER api OPTIONS (token 'bob-token');
@@ -313,6 +318,7 @@ func TestSecurity_BarriersHoldBackUserQuals(t *testing.T) {
 	want := c.Query("SELECT id FROM l WHERE dept = 1 ORDER BY id")
 	for _, from := range []string{"barrier", "parent"} {
 		t.Run(from, func(t *testing.T) {
+			r := r.On(t)
 			require.Equal(t, want, r.Query("SELECT id FROM %s ORDER BY id", from))
 			require.Equal(t, want, r.Query("SELECT id FROM %s WHERE peek(coalesce(name, '-')) ORDER BY id", from))
 			// Division by zero on a hidden row would give it away.

@@ -151,6 +151,7 @@ func TestStop_LimitAndCloseEndTheScan(t *testing.T) {
 	_, c := synthetic(t)
 	fake(t, c, api, fakes.Slow) // a second for each page after the first
 	t.Run("limit", func(t *testing.T) {
+		c := c.On(t)
 		api.Reset()
 		start := time.Now()
 		require.Len(t, c.Query("SELECT * FROM contacts LIMIT 3"), 3)
@@ -162,6 +163,7 @@ func TestStop_LimitAndCloseEndTheScan(t *testing.T) {
 		require.Zero(t, api.InFlight())
 	})
 	t.Run("close", func(t *testing.T) {
+		c := c.On(t)
 		api.Reset()
 		c.Exec("BEGIN; DECLARE k CURSOR FOR SELECT * FROM contacts")
 		require.Len(t, c.Query("FETCH 3 FROM k"), 3)
@@ -177,6 +179,7 @@ func TestStop_LimitAndCloseEndTheScan(t *testing.T) {
 		require.Len(t, api.Requests(), n, "no page is asked for after CLOSE")
 	})
 	t.Run("rollback", func(t *testing.T) {
+		c := c.On(t)
 		api.Reset()
 		c.Exec("BEGIN; DECLARE k CURSOR FOR SELECT * FROM contacts")
 		require.Len(t, c.Query("FETCH 3 FROM k"), 3)
@@ -184,6 +187,7 @@ func TestStop_LimitAndCloseEndTheScan(t *testing.T) {
 		require.Eventually(t, func() bool { return api.InFlight() == 0 }, promptly, time.Millisecond)
 	})
 	t.Run("error in a failed transaction block", func(t *testing.T) {
+		c := c.On(t)
 		api.Reset()
 		c.Exec("BEGIN; DECLARE k CURSOR FOR SELECT * FROM contacts")
 		require.Len(t, c.Query("FETCH 3 FROM k"), 3)
@@ -193,6 +197,7 @@ func TestStop_LimitAndCloseEndTheScan(t *testing.T) {
 		c.Exec("ROLLBACK")
 	})
 	t.Run("savepoint", func(t *testing.T) {
+		c := c.On(t)
 		api.Reset()
 		c.Exec("BEGIN; SAVEPOINT s; DECLARE k CURSOR FOR SELECT * FROM contacts")
 		require.Len(t, c.Query("FETCH 3 FROM k"), 3)

@@ -41,7 +41,7 @@ var matrix = []struct {
 	{"posint", []string{"1", "2147483647"}},
 	{"email", []string{"a@b", "🦆@x"}},
 	{"bool[]", []string{"{}", "{t,f,NULL}"}},
-	{"int4[]", []string{"{}", "{1,NULL,3}", "{{1,2},{3,4}}", "[0:1]={5,6}", "[-3:-2][5:5]={{1},{2}}"}},
+	{"int4[]", []string{"{}", "{1,NULL,3}", "{2147483647,-2147483648}"}},
 	{"float8[]", []string{"{NaN,Infinity,-Infinity,0.1}"}},
 	{"numeric[]", []string{"{1.50,NaN,NULL}"}},
 	{"text[]", []string{"{}", `{""}`, `{NULL,"NULL"}`, `{"a,b","c\"d","{}","\\"}`, "{🦆}"}},
@@ -71,6 +71,7 @@ func TestTypes_RoundTrip(t *testing.T) {
 	c.Exec("%s", matrixTypes)
 	for i, m := range matrix {
 		t.Run(m.typ, func(t *testing.T) {
+			c := c.On(t)
 			f, l := fmt.Sprintf("f%d", i), fmt.Sprintf("l%d", i)
 			stored(c, db, f, "id int8, v "+m.typ)
 			c.Exec("CREATE TABLE %s (id int8, v %s)", l, m.typ)
@@ -111,6 +112,19 @@ func binary(t *testing.T, c *harness.Conn, sql string) [][][]byte {
 	return r.Rows
 }
 
+// An array that an API has no word for is refused, not changed on the way.
+func TestTypes_ArraysThatAPIsDoNotHave(t *testing.T) {
+	db, c := synthetic(t)
+	stored(c, db, "f", "id int8, v int4[]")
+	for _, v := range []string{"{{1,2},{3,4}}", "[0:1]={5,6}"} {
+		_, err := c.Try("INSERT INTO f VALUES (1, '%s')", v)
+		require.Contains(t, []string{"0A000", "22P03"}, harness.SQLState(err), "%s: %s", v, harness.Describe(err))
+		// In a condition such an array is a value like any other.
+		require.Equal(t, "0", c.Value("SELECT count(*) FROM f WHERE v = '%s'", v))
+	}
+	require.Equal(t, "0", c.Value("SELECT count(*) FROM f"))
+}
+
 // A megabyte in one value, past every buffer and window on the way.
 func TestTypes_OneMegabyte(t *testing.T) {
 	db, c := synthetic(t)
@@ -125,6 +139,7 @@ func TestTypes_OneMegabyte(t *testing.T) {
 		{"numeric", "repeat('9', 100000)::numeric"},
 	} {
 		t.Run(m.typ, func(t *testing.T) {
+			c := c.On(t)
 			f := fmt.Sprintf("big%d", i)
 			stored(c, db, f, "id int8, v "+m.typ)
 			c.Exec("CREATE TABLE local%d AS SELECT i AS id, (%s)::%s AS v FROM generate_series(1, 3) i", i, m.value, m.typ)
@@ -149,7 +164,8 @@ func TestTypes_AllTogether(t *testing.T) {
 	c.Exec("ALTER FOREIGN TABLE f DROP COLUMN gone")
 	c.Exec("CREATE TABLE l (id int8, %s)", strings.Join(cols, ", "))
 	for _, table := range []string{"f", "l"} {
-		c.Exec("%s", "INSERT INTO "+table+" VALUES (1, "+strings.Join(vals, ", ")+"), (2)")
+		c.Exec("%s", "INSERT INTO "+table+" VALUES (1, "+strings.Join(vals, ", ")+")")
+		c.Exec("INSERT INTO %s (id) VALUES (2)", table)
 	}
 	require.Equal(t, c.Query("SELECT * FROM l ORDER BY id"), c.Query("SELECT * FROM f ORDER BY id"))
 	require.Equal(t, c.Query("SELECT l::text FROM l ORDER BY id"), c.Query("SELECT f::text FROM f ORDER BY id"), "whole row")

@@ -23,7 +23,7 @@ func startFake(t *testing.T) *fakes.Server {
 // contacts makes table "contacts" of the fake API in one of its modes, and
 // "few", which has two of its columns.
 func contacts(c *harness.Conn, manifest, url string, mode fakes.Mode, token string) {
-	c.Exec(`CREATE SERVER api FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest '%s', base_url '%s/%s');
+	c.Exec(`CREATE SERVER api FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest '%s.yaml', base_url '%s/%s');
 		CREATE USER MAPPING FOR PUBLIC SERVER api OPTIONS (token '%s');
 		CREATE FOREIGN TABLE few (id text, email text, name text) SERVER api OPTIONS (object 'contacts')`, manifest, url, mode, token)
 	if manifest == "fake" {

@@ -85,7 +85,7 @@ func TestDifferential_CRM(t *testing.T) {
 	c := db.Connect(t)
 	cols := crm()
 	c.Exec(`SET hallway.address = '%[1]s';
-		CREATE SERVER pb FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fuzz', base_url '%[2]s', page_size '40');
+		CREATE SERVER pb FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fuzz.yaml', auth_collection '_superusers', base_url '%[2]s', page_size '40');
 		CREATE USER MAPPING FOR PUBLIC SERVER pb OPTIONS (user '%[3]s', password '%[4]s');
 		CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic'); CREATE USER MAPPING FOR PUBLIC SERVER syn`,
 		sidecar.Address(), pb.URL, pb.User, pb.Password)

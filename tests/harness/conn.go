@@ -24,6 +24,9 @@ type Conn struct {
 	t testing.TB
 }
 
+// On is the same session within a subtest.
+func (c *Conn) On(t testing.TB) *Conn { return &Conn{PgConn: c.PgConn, t: t} }
+
 // Null stands for SQL's NULL in a Row: no text that PostgreSQL writes has it.
 const Null = "\x00NULL"
 
