@@ -23,6 +23,9 @@ import (
 // host name, an address, host:port, [v6]:port, or *.domain.
 func CheckHostPattern(pattern string) error {
 	host, port := splitHostPort(pattern)
+	if strings.HasSuffix(pattern, ":") && host+":" == pattern {
+		return fmt.Errorf("%q: the port is missing after the colon", pattern)
+	}
 	if port != "" {
 		if _, err := net.LookupPort("tcp", port); err != nil || strings.Trim(port, "0123456789") != "" {
 			return fmt.Errorf("%q: the port must be a number from 1 to 65535", pattern)

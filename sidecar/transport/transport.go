@@ -147,10 +147,15 @@ func (r *Response) Link(ref string) (string, error) {
 // Excerpt reads the body's beginning as one line of at most n bytes, without
 // secrets, for the detail of an error. It leaves the body to Close alone.
 func (r *Response) Excerpt(n int) string {
-	buf := make([]byte, max(n, 0))
+	// Some more is read, so that no secret is cut in two and shown by half.
+	buf := make([]byte, max(n, 0)+1024)
 	got, _ := io.ReadFull(r.Body, buf)
 	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(buf[:got]), "?")), " ")
-	return r.c.red.text(text)
+	text = r.c.red.text(text)
+	if len(text) > n {
+		text = strings.ToValidUTF8(text[:n], "")
+	}
+	return text
 }
 
 // IsJSON reports whether the Content-Type is application/json or +json.
