@@ -3,6 +3,7 @@
 package rest
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -47,13 +48,17 @@ type pageFacts struct {
 	after   string
 	afterOK bool
 	header  http.Header
+	// link resolves a link against the page's own URL.
+	link func(string) (string, error)
 }
+
+var errTooManyPages = errors.New("there are more pages than paging.max_pages of the manifest")
 
 // next tells where the page after one with these facts is; nil: it was the
 // last.
 func (g *pager) next(f *pageFacts) (*position, error) {
 	if g.n++; g.n >= g.p.MaxPages {
-		return nil, fmt.Errorf("there are more than %d pages", g.p.MaxPages)
+		return nil, fmt.Errorf("%w: %d", errTooManyPages, g.p.MaxPages)
 	}
 	size := g.size
 	if f.echo > 0 && (size == 0 || f.echo < size) {
@@ -88,6 +93,10 @@ func (g *pager) next(f *pageFacts) (*position, error) {
 		}
 		if link == "" || (f.moreSaid && !f.more) {
 			return nil, nil
+		}
+		link, err := f.link(link)
+		if err != nil {
+			return nil, err
 		}
 		return &position{url: link}, g.watch.seen(link)
 	case "seek":

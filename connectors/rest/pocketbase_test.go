@@ -221,3 +221,11 @@ func scanRows(t *testing.T, tab *table, q connectors.Query) ([][]pushdown.Value,
 	_, err := tab.Scan(context.Background(), q, b)
 	return out, err
 }
+
+func decode(t *testing.T, p *pocketbase, method, path string, body, into any) {
+	t.Helper()
+	status, text := p.call(method, path, body)
+	if err := json.Unmarshal(text, into); err != nil || status > 299 {
+		t.Fatalf("%s %s: status %d: %s", method, path, status, text)
+	}
+}

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strconv"
 	"sync"
 
@@ -125,7 +124,7 @@ func emitKindOf(col *column) emitKind {
 // fetched is a page that has come, or not.
 type fetched struct {
 	body    *bytes.Buffer
-	header  http.Header
+	resp    *transport.Response
 	request string
 	err     error
 }
@@ -213,7 +212,7 @@ func (t *table) fetch(ctx context.Context, req *transport.Request, body *bytes.B
 		return f
 	}
 	defer func() { _ = resp.Close() }()
-	f.request, f.header = resp.Request, resp.Header
+	f.request, f.resp = resp.Request, resp
 	if n, err := strconv.Atoi(resp.Header.Get("Content-Length")); err == nil && n > 0 && n <= 8<<20 {
 		body.Grow(n + bytes.MinRead)
 	}
@@ -256,7 +255,7 @@ func (s *scan) read(page fetched) (*position, error) {
 		}
 		return nil, err
 	}
-	f := pageFacts{rows: int(s.rows-before) + s.reader.rows, header: page.header}
+	f := pageFacts{rows: int(s.rows-before) + s.reader.rows, link: page.resp.Link, header: page.resp.Header}
 	s.noteKeys()
 	f.firstKey, f.lastKey = s.firstID, s.lastID
 	var err error
@@ -276,7 +275,13 @@ func (s *scan) read(page fetched) (*position, error) {
 		f.after, f.afterOK = s.keyLiteral(f.lastKey)
 	}
 	next, err := s.pager.next(&f)
-	if err != nil {
+	var typed *connectors.Error
+	switch {
+	case errors.Is(err, errTooManyPages):
+		return nil, &connectors.Error{Class: connectors.LimitExceeded, API: s.t.src.m.Name, Message: err.Error(), Detail: page.request}
+	case errors.As(err, &typed):
+		return nil, typed
+	case err != nil:
 		return nil, s.t.protocol(page.request, err.Error(), nil)
 	}
 	return next, nil
