@@ -45,17 +45,23 @@ func (l *lockedBuffer) String() string {
 // api is a server with a client for it.
 type api struct {
 	*httptest.Server
-	hits atomic.Int64
-	log  lockedBuffer
+	hits, opened atomic.Int64
+	log          lockedBuffer
 }
 
 func serve(t testing.TB, h http.HandlerFunc) *api {
 	t.Helper()
 	a := &api{}
-	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	a.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.hits.Add(1)
 		h(w, r)
 	}))
+	a.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			a.opened.Add(1)
+		}
+	}
+	a.Start()
 	t.Cleanup(a.Close)
 	return a
 }
@@ -134,12 +140,6 @@ func TestDo_ReusesConnections(t *testing.T) {
 		w.(http.Flusher).Flush() // chunked
 		fmt.Fprint(w, `{"a":1}`)
 	})
-	var opened atomic.Int64
-	a.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-		if s == http.StateNew {
-			opened.Add(1)
-		}
-	}
 	c := a.client(t)
 	for range 10 {
 		r, err := c.Do(t.Context(), &Request{Path: "/x"})
@@ -149,7 +149,7 @@ func TestDo_ReusesConnections(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, r.Close())
 	}
-	assert.Equal(t, int64(1), opened.Load())
+	assert.Equal(t, int64(1), a.opened.Load())
 }
 
 func TestBody_IsBoundedAfterDecompression(t *testing.T) {
@@ -582,7 +582,7 @@ func TestResponse_LinkAndExcerpt(t *testing.T) {
 	require.NoError(t, err)
 	defer r.Close()
 	assert.False(t, r.IsJSON())
-	assert.Equal(t, "<html> <b>sorry ***</b>xx", r.Excerpt(24))
+	assert.Equal(t, "<html> <b>sorry ***</b>x", r.Excerpt(24))
 	for ref, want := range map[string]string{"": "", "?page=2": a.URL + "/v1/things?page=2", "/v2/x": a.URL + "/v2/x", "https://e.com/x": "https://e.com/x"} {
 		got, err := r.Link(ref)
 		require.NoError(t, err)
