@@ -11,17 +11,22 @@
 
 #include "postgres.h"
 
+#include "access/stratnum.h"
 #include "catalog/pg_foreign_server.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "nodes/pathnodes.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
 #include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "pgstat.h"
 #include "replication/message.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/pg_locale.h"
 #include "utils/wait_event.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
@@ -126,6 +131,128 @@ hallway_server_aclcheck(Oid serverid, Oid userid, AclMode mode)
 	return object_aclcheck(ForeignServerRelationId, serverid, userid, mode);
 #else
 	return pg_foreign_server_aclcheck(serverid, userid, mode);
+#endif
+}
+
+/* ---- planning ------------------------------------------------------------ */
+
+/* <> as a strategy: it stands in no operator family itself. */
+#define HALLWAY_STRATEGY_NE 6
+
+/* The btree strategy of an operator in a family, HALLWAY_STRATEGY_NE, or 0. */
+static inline int
+hallway_btree_strategy(Oid opno, Oid opfamily)
+{
+	ListCell   *lc;
+#if PG_VERSION_NUM >= 180000
+	StaticAssertDecl(COMPARE_LT == BTLessStrategyNumber &&
+					 COMPARE_GT == BTGreaterStrategyNumber &&
+					 COMPARE_NE == HALLWAY_STRATEGY_NE, "strategies are numbered otherwise");
+
+	foreach(lc, get_op_index_interpretation(opno))
+	{
+		OpIndexInterpretation *found = lfirst(lc);
+
+		if (found->opfamily_id == opfamily)
+			return (int) found->cmptype;
+	}
+#else
+	StaticAssertDecl(ROWCOMPARE_NE == HALLWAY_STRATEGY_NE, "strategies are numbered otherwise");
+
+	foreach(lc, get_op_btree_interpretation(opno))
+	{
+		OpBtreeInterpretation *found = lfirst(lc);
+
+		if (found->opfamily_id == opfamily)
+			return found->strategy;
+	}
+#endif
+	return 0;
+}
+
+static inline bool
+hallway_pathkey_descending(const PathKey *pathkey)
+{
+#if PG_VERSION_NUM >= 180000
+	return pathkey->pk_cmptype == COMPARE_GT;
+#else
+	return pathkey->pk_strategy == BTGreaterStrategyNumber;
+#endif
+}
+
+/* A member of the class that is an expression over rel alone, or NULL. */
+static inline Expr *
+hallway_ec_member_of_rel(EquivalenceClass *ec, RelOptInfo *rel)
+{
+	EquivalenceMember *em;
+#if PG_VERSION_NUM >= 180000
+	EquivalenceMemberIterator it;
+
+	setup_eclass_member_iterator(&it, ec, rel->relids);
+	while ((em = eclass_member_iterator_next(&it)) != NULL)
+	{
+#else
+	ListCell   *lc;
+
+	foreach(lc, ec->ec_members)
+	{
+		em = lfirst(lc);
+#endif
+		if (!em->em_is_const && bms_equal(em->em_relids, rel->relids))
+			return em->em_expr;
+	}
+	return NULL;
+}
+
+/* Byte order. */
+static inline bool
+hallway_collation_is_c(Oid collation)
+{
+#if PG_VERSION_NUM >= 180000
+	return pg_newlocale_from_collation(collation)->collate_is_c;
+#else
+	return lc_collate_is_c(collation);
+#endif
+}
+
+/* As whom a relation is read by the query that is being planned. */
+static inline Oid
+hallway_rel_user(RelOptInfo *rel)
+{
+	return OidIsValid(rel->userid) ? rel->userid : GetUserId();
+}
+
+/* Required privileges of a range table entry, as the executor will check them. */
+static inline void
+hallway_rte_permissions(Query *parse, RangeTblEntry *rte, AclMode *required,
+						Bitmapset **selected)
+{
+#if PG_VERSION_NUM >= 160000
+	RTEPermissionInfo *info = rte->perminfoindex == 0 ? NULL :
+		getRTEPermissionInfo(parse->rteperminfos, rte);
+
+	*required = info == NULL ? 0 : info->requiredPerms;
+	*selected = info == NULL ? NULL : info->selectedCols;
+#else
+	*required = rte->requiredPerms;
+	*selected = rte->selectedCols;
+#endif
+}
+
+static inline ForeignPath *
+hallway_create_foreignscan_path(PlannerInfo *root, RelOptInfo *rel, double rows,
+								Cost startup_cost, Cost total_cost, List *pathkeys,
+								Relids required_outer, List *fdw_private)
+{
+#if PG_VERSION_NUM >= 180000
+	return create_foreignscan_path(root, rel, NULL, rows, 0, startup_cost, total_cost,
+								   pathkeys, required_outer, NULL, NIL, fdw_private);
+#elif PG_VERSION_NUM >= 170000
+	return create_foreignscan_path(root, rel, NULL, rows, startup_cost, total_cost,
+								   pathkeys, required_outer, NULL, NIL, fdw_private);
+#else
+	return create_foreignscan_path(root, rel, NULL, rows, startup_cost, total_cost,
+								   pathkeys, required_outer, NULL, fdw_private);
 #endif
 }
 

@@ -33,6 +33,9 @@ bool		hallway_allow_inline_secrets;
 static bool check_address(char **newval, void **extra, GucSource source);
 static void define_settings(void);
 
+/* Called when the library is loaded. (Newer versions declare it themselves.) */
+extern PGDLLEXPORT void _PG_init(void);
+
 void
 _PG_init(void)
 {
@@ -147,6 +150,10 @@ hallway_sidecar_version(PG_FUNCTION_ARGS)
 
 	if (aclresult != ACLCHECK_OK)
 		aclcheck_error(aclresult, OBJECT_FOREIGN_SERVER, server->servername);
+	if (GetFdwRoutineByServerId(server->serverid)->GetForeignPlan != hallwayGetForeignPlan)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" is not one of Hallway's", server->servername)));
 
 	PG_RETURN_TEXT_P(cstring_to_text(
 						 hallway_channel_sidecar_version(

@@ -241,11 +241,14 @@ typedef struct HallwayQualContext
 	RelOptInfo *baserel;
 	HallwayRelation *relation;
 	List	   *params;			/* Exprs, in order of Parameter.index */
+	List	   *parameters;		/* their Parameter messages */
 } HallwayQualContext;
 
 /* The neutral form, or NULL if it cannot be shipped; adds to cxt->params. */
 extern Hallway__V1__Expr *hallway_ship_expr(HallwayQualContext *cxt, Expr *expr);
 extern Hallway__V1__SortKey *hallway_ship_sortkey(HallwayQualContext *cxt, PathKey *pathkey);
+/* The column's index if expr is nothing but a column of the relation, or -1. */
+extern int	hallway_column_index(HallwayQualContext *cxt, Expr *expr);
 
 /* ---- plan.c ------------------------------------------------------------- */
 
