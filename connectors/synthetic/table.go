@@ -102,7 +102,7 @@ func (t *table) size() int64 {
 // Describe tells the key; only stores can be written.
 func (t *table) Describe() connectors.Description {
 	d := connectors.Description{Key: t.key, Rows: float64(t.size())}
-	if len(t.key) > 0 {
+	if len(t.key) > 0 && t.pushdown != modeNone && !t.ignoreFilters {
 		d.Lookups = []connectors.Lookup{{Columns: t.key, Unique: true}}
 	}
 	if t.storeTable == nil {
