@@ -84,12 +84,12 @@ func TestDifferential_CRM(t *testing.T) {
 	db := env.Database(t)
 	c := db.Connect(t)
 	cols := crm()
-	c.Exec(`SET hallway.address = '%[1]s';
-		CREATE SERVER pb FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fuzz.yaml', auth_collection '_superusers', base_url '%[2]s', page_size '40');
+	c.Exec(`CREATE SERVER pb FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', address '%[1]s', manifest 'fuzz.yaml', base_url '%[2]s',
+			auth_collection '_superusers', page_size '40');
 		CREATE USER MAPPING FOR PUBLIC SERVER pb OPTIONS (user '%[3]s', password '%[4]s');
-		CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic'); CREATE USER MAPPING FOR PUBLIC SERVER syn`,
+		CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%[1]s');
+		CREATE USER MAPPING FOR PUBLIC SERVER syn`,
 		sidecar.Address(), pb.URL, pb.User, pb.Password)
-	c.Exec("ALTER DATABASE %s SET hallway.address = '%s'", db.Name, sidecar.Address())
 	for _, x := range []string{"a", "b"} {
 		c.Exec("CREATE FOREIGN TABLE pb_%[1]s (%[2]s) SERVER pb OPTIONS (object 'fuzz_%[1]s')", x, columnList(cols, true))
 		c.Exec("CREATE FOREIGN TABLE syn_%[1]s (%[2]s) SERVER syn OPTIONS (store '%[3]s.%[1]s')", x, columnList(cols, true), db.Name)

@@ -9,5 +9,5 @@ import (
 var env *harness.Env
 
 func TestMain(m *testing.M) {
-	harness.Main(m, harness.Settings{Locale: "en-US", Bare: true}, func(e *harness.Env) { env = e })
+	harness.Main(m, harness.Settings{Locale: "en-US"}, func(e *harness.Env) { env = e })
 }
