@@ -247,7 +247,10 @@ hallway_plan_clauses(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *stat
 	attnums = needed_attnums(baserel, state, call->considered);
 	request.columns = palloc(sizeof(uint32) * list_length(attnums));
 	foreach(lc, attnums)
-		request.columns[request.n_columns++] = state->relation->columns[lfirst_int(lc) - 1];
+	{
+		if (get_attgenerated(state->relation->relid, lfirst_int(lc)) == '\0')
+			request.columns[request.n_columns++] = state->relation->columns[lfirst_int(lc) - 1];
+	}
 
 	request.limit_possible = state->limit_possible && with_orderings;
 	if (request.limit_possible)

@@ -624,6 +624,9 @@ hallway_column_index(HallwayQualContext *cxt, Expr *expr)
 	if (!IsA(var, Var) || var->varlevelsup != 0 ||
 		var->varno != (int) cxt->baserel->relid || var->varattno <= 0)
 		return -1;
+	/* No API has the columns that PostgreSQL computes. */
+	if (get_attgenerated(cxt->relation->relid, var->varattno) != '\0')
+		return -1;
 	return cxt->relation->columns[var->varattno - 1];
 }
 

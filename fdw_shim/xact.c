@@ -319,6 +319,7 @@ static void
 warn_writes_stand(WriteLevel *level, bool savepoint)
 {
 	StringInfoData detail;
+	const char *what = savepoint ? "subtransaction" : "transaction";
 	uint64		rows = 0;
 	uint64		unknown = 0;
 	ListCell   *lc;
@@ -342,17 +343,20 @@ warn_writes_stand(WriteLevel *level, bool savepoint)
 		append_count(&detail, writes->unknown, "with unknown outcome");
 	}
 
-	if (rows > 0 || unknown > 0)
-	{
+	if (detail.len > 0)
 		appendStringInfoChar(&detail, '.');
+	if (rows > 0)
 		ereport(WARNING,
-				(errmsg_plural("%llu row written through Hallway stands in the API although the %s rolled back",
-							   "%llu rows written through Hallway stand in the API although the %s rolled back",
-							   (unsigned long) (rows > 0 ? rows : unknown),
-							   (unsigned long long) (rows > 0 ? rows : unknown),
-							   savepoint ? "subtransaction was" : "transaction was"),
+				(errmsg_plural("%llu row written through Hallway stands in the API although the %s was rolled back",
+							   "%llu rows written through Hallway stand in the API although the %s was rolled back",
+							   (unsigned long) rows, (unsigned long long) rows, what),
 				 errdetail_internal("%s", detail.data)));
-	}
+	else if (unknown > 0)
+		ereport(WARNING,
+				(errmsg_plural("%llu row written through Hallway may stand in the API although the %s was rolled back",
+							   "%llu rows written through Hallway may stand in the API although the %s was rolled back",
+							   (unsigned long) unknown, (unsigned long long) unknown, what),
+				 errdetail_internal("%s", detail.data)));
 	pfree(detail.data);
 }
 
