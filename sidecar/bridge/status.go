@@ -122,7 +122,7 @@ func wireError(ctx context.Context, c *call, err error) (codes.Code, *hallwayv1.
 	case errors.As(err, &ce):
 		return fromConnector(out, ce), out
 	case errors.As(err, &bin):
-		out.Sqlstate, out.Message = "22P03", bin.Error()
+		out.Sqlstate, out.Message = bin.SQLState, bin.Error()
 		return codes.InvalidArgument, out
 	case errors.As(err, &oe):
 		out.Sqlstate, out.Message, out.Detail, out.Hint = oe.sqlstate, oe.message, oe.detail, oe.hint

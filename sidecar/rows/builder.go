@@ -64,6 +64,7 @@ type Builder struct {
 	row  int   // where the current row begins in buf
 	col  int   // column that the next value is for
 	n    int   // whole rows in buf
+	full int   // batches handed over because they were full
 	want int   // size of the current batch
 	err  error // first failure in the current row
 	dead error // what the sink returned
@@ -85,14 +86,18 @@ func NewBuilder(types []pushdown.Type, sink Sink, opts Options) *Builder {
 	for i := range types {
 		b.cols[i] = newColumn(types[i])
 	}
-	b.buf = make([]byte, 0, b.want+slack)
+	b.buf = make([]byte, 0, firstRoom)
 	b.start()
 	return b
 }
 
-// Room past a batch's size, so that the next row's header and small rows do
-// not make the buffer grow.
-const slack = 2 << 10
+const (
+	// firstRoom is where the first batch begins: many scans return one row.
+	firstRoom = 2 << 10
+	// slack is room past a batch's size, so that a last row that is longer
+	// than the one before seldom makes the buffer grow.
+	slack = 2 << 10
+)
 
 // Columns is the number of columns of a row.
 func (b *Builder) Columns() int { return len(b.cols) - 1 }
@@ -118,8 +123,13 @@ func (b *Builder) EndRow() error {
 		return b.badRow(size)
 	}
 	b.n++
+	if b.n == 1 && b.full > 0 && cap(b.buf) < b.want+slack {
+		// A second batch has begun: it will be a long scan.
+		b.buf = append(make([]byte, 0, b.want+slack), b.buf...)
+	}
 	// The next row is expected to be as long as this one.
 	if len(b.buf)+size > b.want {
+		b.full++
 		if err := b.flush(); err != nil {
 			return err
 		}
@@ -177,10 +187,9 @@ func (b *Builder) flush() error {
 	full, n := b.buf, b.n
 	b.n, b.want = 0, b.opts.Next
 	b.dead = b.sink(full, n)
-	if b.opts.Reuse && cap(full) >= b.want+slack && cap(full) <= 4*(b.want+slack) {
+	b.buf = nil
+	if b.opts.Reuse && cap(full) <= 4*(b.want+slack) {
 		b.buf = full[:0]
-	} else {
-		b.buf = make([]byte, 0, b.want+slack)
 	}
 	if b.dead != nil {
 		b.start()

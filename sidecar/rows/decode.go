@@ -6,6 +6,7 @@ package rows
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"math"
 
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
@@ -16,7 +17,7 @@ import (
 // dimensions come in row-major order. The value shares no memory with b.
 func DecodeValue(t pushdown.Type, b []byte) (pushdown.Value, error) {
 	if t.Array {
-		return decodeArray(t, b, maxArrayDims)
+		return decodeArray(t, b, true)
 	}
 	return decodeScalar(t.Kind, b)
 }
@@ -98,7 +99,8 @@ func decodeScalar(kind pushdown.Kind, b []byte) (pushdown.Value, error) {
 	return pushdown.Value{V: string(b)}, nil
 }
 
-func decodeArray(t pushdown.Type, b []byte, maxDims uint32) (pushdown.Value, error) {
+// decodeArray reads an array; if flat, one of any shape.
+func decodeArray(t pushdown.Type, b []byte, flat bool) (pushdown.Value, error) {
 	if len(b) < 12 {
 		return pushdown.Value{}, badBinary("array of %d bytes", len(b))
 	}
@@ -108,8 +110,11 @@ func decodeArray(t pushdown.Type, b []byte, maxDims uint32) (pushdown.Value, err
 	switch {
 	case ndim > maxArrayDims || len(b) < int(ndim)*8:
 		return pushdown.Value{}, badBinary("array of %d dimensions in %d bytes", ndim, len(b))
-	case ndim > maxDims:
-		return pushdown.Value{}, badBinary("an array of %d dimensions, where only one can be sent to an API", ndim)
+	case ndim > 1 && !flat:
+		return pushdown.Value{}, notCarried("an array of %d dimensions cannot be sent to an API, only of one", ndim)
+	case ndim == 1 && !flat && binary.BigEndian.Uint32(b[4:]) != 1:
+		return pushdown.Value{}, notCarried("an array whose subscripts begin at %d cannot be sent to an API, only at 1",
+			int32(binary.BigEndian.Uint32(b[4:])))
 	case t.ElementOID != 0 && oid != t.ElementOID:
 		return pushdown.Value{}, badBinary("array of elements with OID %d instead of %d", oid, t.ElementOID)
 	}
@@ -170,15 +175,15 @@ type Reader struct {
 	flat  bool
 }
 
-// NewReader reads tuples of the given columns. An array of several dimensions
-// is refused, as a Value cannot tell its shape; it is meant for rows that are
-// to be written.
+// NewReader reads tuples of the given columns that are to be written: an array
+// of several dimensions, or whose subscripts do not begin at 1, is refused, as
+// a Value cannot tell its shape.
 func NewReader(types []pushdown.Type, tuples []byte) *Reader {
 	return &Reader{types: types, data: tuples}
 }
 
-// NewScanReader is NewReader for rows that are only looked at: elements of
-// arrays of several dimensions come in row-major order.
+// NewScanReader is NewReader for rows that are only looked at: the elements of
+// any array come in row-major order.
 func NewScanReader(types []pushdown.Type, tuples []byte) *Reader {
 	return &Reader{types: types, data: tuples, flat: true}
 }
@@ -207,17 +212,16 @@ func (r *Reader) Next(dst []pushdown.Value) (bool, error) {
 			dst[i] = pushdown.Value{}
 			continue
 		}
-		t := &r.types[i]
-		if t.Array {
-			dims := uint32(1)
-			if r.flat {
-				dims = maxArrayDims
-			}
-			dst[i], err = decodeArray(*t, item, dims)
+		if t := &r.types[i]; t.Array {
+			dst[i], err = decodeArray(*t, item, r.flat)
 		} else {
 			dst[i], err = decodeScalar(t.Kind, item)
 		}
 		if err != nil {
+			var be *BinaryError
+			if errors.As(err, &be) {
+				be.Column = i
+			}
 			return false, err
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -596,7 +595,3 @@ func foldEqual(s []byte, word string) bool {
 }
 
 func appendUint(dst []byte, v uint64) []byte { return strconv.AppendUint(dst, v, 10) }
-
-func badBinary(format string, args ...any) error {
-	return &BinaryError{Reason: fmt.Sprintf(format, args...)}
-}

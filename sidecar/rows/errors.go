@@ -19,6 +19,8 @@ const (
 	stateBadDate     = "22007"
 	stateDateRange   = "22008"
 	stateTooBig      = "54000"
+	stateBinary      = "22P03"
+	stateUnsupported = "0A000"
 )
 
 // A value may be no longer than PostgreSQL's palloc allows.
@@ -80,8 +82,28 @@ func shorten(s []byte) string {
 	return string(cut) + "..."
 }
 
-// BinaryError says that bytes are not what a type's binary format asks for.
-// Its SQLSTATE is 22P03.
-type BinaryError struct{ Reason string }
+// BinaryError says that bytes that came as a binary value cannot be read.
+type BinaryError struct {
+	// SQLState is 22P03 if the bytes are not what the type's binary format asks
+	// for, and 0A000 if they are a value that cannot be carried to an API.
+	SQLState string
+	// Reason is a clause without a full stop.
+	Reason string
+	// Column is the position in the tuple; -1: a value alone, or the whole tuple.
+	Column int
+}
 
-func (e *BinaryError) Error() string { return "invalid binary value: " + e.Reason }
+func (e *BinaryError) Error() string {
+	if e.SQLState == stateUnsupported {
+		return e.Reason
+	}
+	return "invalid binary value: " + e.Reason
+}
+
+func badBinary(format string, args ...any) error {
+	return &BinaryError{SQLState: stateBinary, Reason: fmt.Sprintf(format, args...), Column: -1}
+}
+
+func notCarried(format string, args ...any) error {
+	return &BinaryError{SQLState: stateUnsupported, Reason: fmt.Sprintf(format, args...), Column: -1}
+}

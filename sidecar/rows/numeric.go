@@ -276,6 +276,9 @@ func decodeNumeric(b []byte) (string, error) {
 	if len(b) != 8+2*n {
 		return "", badBinary("numeric of %d bytes for %d digits", len(b), n)
 	}
+	if n > maxNumericDigits {
+		return "", notCarried("a numeric of more than %d digits cannot be sent to an API, as PostgreSQL could not read it back", 4*maxNumericDigits)
+	}
 	switch sign {
 	case numericNaN:
 		return "NaN", nil
