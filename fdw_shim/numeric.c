@@ -69,7 +69,7 @@ hallway_numeric_in_place(void)
 	if (holds < 0)
 	{
 		holds = 1;
-		for (int i = 0; i < lengthof(samples); i++)
+		for (int i = 0; i < (int) lengthof(samples); i++)
 			if (!stored_form_holds(samples[i]))
 				holds = 0;
 	}

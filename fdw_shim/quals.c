@@ -627,6 +627,9 @@ hallway_column_index(HallwayQualContext *cxt, Expr *expr)
 	/* No API has the columns that PostgreSQL computes. */
 	if (get_attgenerated(cxt->relation->relid, var->varattno) != '\0')
 		return -1;
+	/* Generated columns are computed here; the API has none. */
+	if (get_attgenerated(cxt->relation->relid, var->varattno) != '\0')
+		return -1;
 	return cxt->relation->columns[var->varattno - 1];
 }
 

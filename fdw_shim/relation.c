@@ -176,7 +176,7 @@ relations_init(void)
 		USERMAPPINGOID, TYPEOID, ENUMOID, NAMESPACEOID, AUTHOID};
 
 	relations = hash_create("Hallway relations", 32, &ctl, HASH_ELEM | HASH_BLOBS);
-	for (int i = 0; i < lengthof(caches); i++)
+	for (int i = 0; i < (int) lengthof(caches); i++)
 		CacheRegisterSyscacheCallback(caches[i], invalidate_syscache, (Datum) 0);
 	CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
 }

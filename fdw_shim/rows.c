@@ -364,7 +364,7 @@ value_reader_init(ValueReader *value, Oid type, int32 typmod, MemoryContext cxt,
 			/* As many bytes as characters are allowed fit in any encoding. */
 			value->decoder = DECODE_TEXT;
 			value->limit = value->typmod < (int32) VARHDRSZ ? MaxAllocSize
-				: value->typmod - VARHDRSZ;
+				: (Size) (value->typmod - VARHDRSZ);
 			getTypeInputInfo(value->type, &function, &value->ioparam);
 			fmgr_info_cxt(function, &value->function, cxt);
 			return;
