@@ -153,12 +153,16 @@ CREATE TABLE p_eu PARTITION OF p FOR VALUES IN ('eu');
 CREATE FOREIGN TABLE p_us PARTITION OF p FOR VALUES IN ('us') SERVER modify OPTIONS (store 'modify_p_us');
 ALTER FOREIGN TABLE p_us ALTER id OPTIONS (ADD key 'true');
 INSERT INTO p VALUES (1, 'p1', 'eu'), (2, 'p2', 'us'), (3, 'p3', 'us') RETURNING tableoid::regclass, *;
-UPDATE p SET email = email || '!' RETURNING tableoid::regclass, *;
-UPDATE p_eu SET region = 'us' RETURNING tableoid::regclass, *;
-UPDATE p SET region = 'us' WHERE region = 'eu' RETURNING tableoid::regclass, *;
+WITH w AS (UPDATE p SET email = email || '!' RETURNING tableoid::regclass, *)
+  SELECT * FROM w ORDER BY id;
+WITH w AS (UPDATE p_eu SET region = 'us' RETURNING tableoid::regclass, *)
+  SELECT * FROM w ORDER BY id;
+WITH w AS (UPDATE p SET region = 'us' WHERE region = 'eu' RETURNING tableoid::regclass, *)
+  SELECT * FROM w ORDER BY id;
 INSERT INTO p VALUES (4, 'p4', 'eu');
 UPDATE p SET region = 'us' WHERE id = 4;
-UPDATE p SET region = 'us' WHERE region = 'eu' RETURNING tableoid::regclass, *;
+WITH w AS (UPDATE p SET region = 'us' WHERE region = 'eu' RETURNING tableoid::regclass, *)
+  SELECT * FROM w ORDER BY id;
 UPDATE p_us SET region = 'eu' WHERE id = 2;
 INSERT INTO p_us VALUES (5, 'p5', 'eu');
 COPY p FROM STDIN;
@@ -166,7 +170,8 @@ COPY p FROM STDIN;
 7	p7	eu
 \.
 SELECT tableoid::regclass, * FROM p ORDER BY id;
-DELETE FROM p WHERE id > 5 RETURNING tableoid::regclass, *;
+WITH w AS (DELETE FROM p WHERE id > 5 RETURNING tableoid::regclass, *)
+  SELECT * FROM w ORDER BY id;
 CREATE ROLE modify_user;
 GRANT USAGE ON SCHEMA modify TO modify_user;
 GRANT ALL ON p TO modify_user;
@@ -177,7 +182,7 @@ SET ROLE modify_user;
 INSERT INTO p VALUES (100, 'big', 'us');
 INSERT INTO p VALUES (99, 'small', 'us');
 RESET ROLE;
-SELECT id FROM p WHERE id > 10;
+SELECT id FROM p WHERE id > 10 ORDER BY id;
 
 -- what cannot be written says so
 CREATE FOREIGN TABLE made_up (id bigint OPTIONS (key 'true'), name text)
