@@ -242,7 +242,7 @@ func (l *loader) structure(n *yaml.Node, path string, v reflect.Value, depth int
 			for i, k := range keys {
 				names[i] = k.name
 			}
-			l.problem(kn, path, "unknown key %q; %s", kn.Value, oneOf(kn.Value, names))
+			l.problem(kn, path, "unknown key %q; expected %s", kn.Value, oneOf(kn.Value, names))
 		case seen[kn.Value]:
 			l.problem(kn, path, "the key %q stands here twice", kn.Value)
 		default:

@@ -522,8 +522,8 @@ func unixMicros(s []byte, format string) (int64, bool) {
 	return int64(f*float64(unit)) - epoch, true
 }
 
-// daysIn each month of any year; the builder knows leap years.
-var daysIn = [13]int{0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
+// daysIn each month of a leap year.
+var daysIn = [13]int{0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
 
 // isoMicros reads the usual forms of a point in time in UTC,
 // 2006-01-02 15:04:05.000Z with a T or without fraction, from the year 1000
@@ -542,6 +542,9 @@ func isoMicros(s []byte) (int64, bool) {
 	century, yy, month, day := two(0), two(2), two(5), two(8)
 	hour, minute, second := two(11), two(14), two(17)
 	if century < 10 || yy < 0 || month < 1 || month > 12 || day < 1 || day > daysIn[month] || uint(hour) > 23 || uint(minute) > 59 || uint(second) > 59 {
+		return 0, false
+	}
+	if year := century*100 + yy; month == 2 && day == 29 && (year%4 != 0 || (year%100 == 0 && year%400 != 0)) {
 		return 0, false
 	}
 	var frac int64
