@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,17 +24,9 @@ import (
 // host name, an address, host:port, [v6]:port, or *.domain.
 func CheckHostPattern(pattern string) error {
 	host, port := splitHostPort(pattern)
-	if strings.HasSuffix(pattern, ":") && host+":" == pattern {
-		return fmt.Errorf("%q: the port is missing after the colon", pattern)
-	}
-	if port != "" {
-		if _, err := net.LookupPort("tcp", port); err != nil || strings.Trim(port, "0123456789") != "" {
-			return fmt.Errorf("%q: the port must be a number from 1 to 65535", pattern)
-		}
-	}
 	name := strings.TrimPrefix(host, "*.")
 	switch {
-	case name == "" || strings.ContainsAny(name, "*/@?#\\ \t"):
+	case name == "" || strings.ContainsAny(pattern, "/@?#\\ \t") || strings.Contains(name, "*"):
 		return fmt.Errorf("%q: expected a host, host:port or *.domain", pattern)
 	case strings.HasPrefix(host, "*.") && !strings.Contains(name, "."):
 		return fmt.Errorf("%q: a whole top-level domain cannot be allowed", pattern)
@@ -41,6 +34,12 @@ func CheckHostPattern(pattern string) error {
 		if _, err := netip.ParseAddr(name); err != nil {
 			return fmt.Errorf("%q: expected a host, host:port or *.domain", pattern)
 		}
+	}
+	if port == "" && host+":" != pattern {
+		return nil
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("%q: the port must be a number from 1 to 65535", pattern)
 	}
 	return nil
 }
@@ -237,4 +236,23 @@ func checkHost(api string, u *url.URL, allow []string) error {
 		e.Detail = "allow_hosts is empty: no host is allowed."
 	}
 	return e
+}
+
+// CheckHost resolves a host of the allow list and reports what would keep a
+// client from connecting to it. What begins with *. is not resolved.
+func CheckHost(ctx context.Context, pattern string) error {
+	host, _ := splitHostPort(pattern)
+	if strings.HasPrefix(host, "*.") {
+		return nil
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return fmt.Errorf("%s cannot be found: %s", host, reason(err))
+	}
+	for _, a := range addrs {
+		if err := checkAddress(a, isLoopbackName(host)); err != nil {
+			return fmt.Errorf("%s leads to an address that is not allowed: %w", host, err)
+		}
+	}
+	return nil
 }

@@ -33,7 +33,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newCheck(), newVersion())
+	root.AddCommand(newServe(), newCheck(), newManifest(), newSettings(), newVersion())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }

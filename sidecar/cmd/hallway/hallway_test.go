@@ -1,0 +1,236 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
+	"github.com/hallwaydb/hallway/sidecar/bridge"
+	"github.com/hallwaydb/hallway/sidecar/config"
+)
+
+// command runs the program with arguments.
+func command(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	t.Setenv("HALLWAY_CONFIG", os.DevNull)
+	root := newRoot()
+	var out bytes.Buffer
+	root.SetOut(&out)
+	root.SetErr(&out)
+	root.SetArgs(args)
+	err := root.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// run starts a sidecar and gives what stops it and its log.
+func run(t *testing.T, change func(*config.Settings)) (path string, stop func() error, log *syncBuffer) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "s")
+	s, err := config.Load(os.DevNull, nil, map[string]string{"listen": "unix:" + path, "socket-group": "", "allow-users": ""})
+	require.NoError(t, err)
+	if change != nil {
+		change(s)
+	}
+	log = &syncBuffer{}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- serve(ctx, s, slog.New(bridge.LogHandler(slog.NewTextHandler(log, nil)))) }()
+	require.Eventually(t, func() bool {
+		c, err := net.Dial("unix", path)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	}, 5*time.Second, 5*time.Millisecond, log.String())
+	var once sync.Once
+	var result error
+	stop = func() error {
+		once.Do(func() {
+			cancel()
+			select {
+			case result = <-done:
+			case <-time.After(10 * time.Second):
+				t.Error("the sidecar does not stop")
+			}
+		})
+		return result
+	}
+	t.Cleanup(func() { _ = stop() })
+	return path, stop, log
+}
+
+// backend is a connection that has shaken hands.
+func backend(t *testing.T, path string) hallwayv1.BridgeClient {
+	t.Helper()
+	cc, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = cc.Close() })
+	c := hallwayv1.NewBridgeClient(cc)
+	_, err = c.Handshake(t.Context(), &hallwayv1.HandshakeRequest{Protocol: &hallwayv1.ProtocolVersion{Major: 1}})
+	require.NoError(t, err)
+	return c
+}
+
+func TestServe_ScansTheBuiltInConnectorAndStopsWhenIdle(t *testing.T) {
+	path, stop, log := run(t, nil)
+	c := backend(t, path)
+	ref := &hallwayv1.RelationRef{Handle: 1, Definition: &hallwayv1.Relation{
+		ServerName: "s", TableName: "numbers", ServerOptions: []*hallwayv1.Option{{Name: "connector", Value: "synthetic"}},
+		Columns: []*hallwayv1.Column{{Name: "id", Type: &hallwayv1.Type{Kind: hallwayv1.Kind_KIND_INT8, Oid: 20}}},
+	}}
+	_, err := c.Describe(t.Context(), &hallwayv1.DescribeRequest{Relation: ref})
+	// What synthetic makes of this table is its own business; that it was asked
+	// shows in the answer or in its error.
+	if err != nil {
+		assert.NotContains(t, err.Error(), "there is no connector")
+	}
+	began := time.Now()
+	require.NoError(t, stop(), "a backend that idles holds nobody up")
+	assert.Less(t, time.Since(began), 2*time.Second)
+	assert.Contains(t, log.String(), "msg=stopped")
+	_, err = os.Stat(path)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestServe_SecondOnTheSameSocketIsRefused(t *testing.T) {
+	path, _, _ := run(t, nil)
+	_, err := command(t, "serve", "--listen", "unix:"+path, "--socket-group", "")
+	require.EqualError(t, err, "listening at "+path+": another sidecar is listening there")
+	backend(t, path)
+}
+
+func TestServe_DefaultGroupMayBeMissingAGivenOneNot(t *testing.T) {
+	s := config.Default()
+	s.Listen, s.SocketGroup = "unix:"+filepath.Join(t.TempDir(), "s"), "no-such-group"
+	var log syncBuffer
+	socket, err := listen(s, slog.New(slog.NewTextHandler(&log, nil)))
+	require.NoError(t, err)
+	require.NoError(t, socket.Close())
+	assert.Contains(t, log.String(), "only its members can connect")
+
+	_, err = command(t, "serve", "--listen", "unix:"+filepath.Join(t.TempDir(), "s"), "--socket-group", "no-such-group")
+	require.EqualError(t, err, `there is no group "no-such-group"`)
+}
+
+func TestServe_Metrics(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := l.Addr().String()
+	require.NoError(t, l.Close())
+	path, _, _ := run(t, func(s *config.Settings) { s.MetricsListen = addr })
+	backend(t, path)
+	r, err := http.Get("http://" + addr + "/metrics")
+	require.NoError(t, err)
+	defer r.Body.Close()
+	var text bytes.Buffer
+	_, err = text.ReadFrom(r.Body)
+	require.NoError(t, err)
+	assert.Contains(t, text.String(), "hallway_connections 1")
+	assert.Contains(t, text.String(), `grpc_server_handled_total{grpc_code="OK",grpc_method="Handshake",grpc_service="hallway.v1.Bridge"`)
+}
+
+func TestCheck_SaysHowToMend(t *testing.T) {
+	d := t.TempDir()
+	write := func(name, text string, mode os.FileMode) {
+		p := filepath.Join(d, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(p), 0o700))
+		require.NoError(t, os.WriteFile(p, []byte(text), mode))
+		require.NoError(t, os.Chmod(p, mode))
+	}
+	write("manifests/bad.yaml", "nonsense: true\n", 0o644)
+	write("secrets/open", "hunter2-secret", 0o644)
+	write("secrets/good", "hunter2-secret", 0o600)
+	write("file", "", 0o600)
+	base := []string{"check", "--socket-group", "", "--allow-users", ""}
+
+	out, err := command(t, append(base, "--listen", "unix:"+d+"/none/s", "--manifests", d+"/manifests", "--secrets", d+"/secrets", "--allow-hosts", "127.0.0.1")...)
+	require.ErrorIs(t, err, errChecksFailed)
+	for _, want := range []string{
+		"FAIL  socket     the directory " + d + "/none does not exist",
+		"FAIL  manifests  " + d + "/manifests/bad.yaml:1: ",
+		`FAIL  secrets    secret "open" is refused: open has mode 0644`,
+		"ok    hosts      allowed: 127.0.0.1",
+	} {
+		assert.Contains(t, out, want)
+	}
+	assert.NotContains(t, out, "hunter2")
+
+	out, _ = command(t, append(base, "--listen", "unix:"+d+"/s", "--manifests", "", "--secrets", "")...)
+	assert.Contains(t, out, "FAIL  socket     "+d+"/s does not exist: the sidecar does not run\n                 Start the sidecar: \"systemctl start hallway\", or \"hallway serve\".\n")
+	assert.Contains(t, out, "warn  hosts      allow_hosts is empty: no API can be called")
+	out, _ = command(t, append(base, "--listen", "unix:"+d+"/file")...)
+	assert.Contains(t, out, "FAIL  socket     "+d+"/file is not a socket")
+
+	path, _, _ := run(t, nil)
+	out, err = command(t, append(base, "--listen", "unix:"+path, "--manifests", "", "--secrets", "", "--allow-hosts", "localhost")...)
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "ok    sidecar    version "+version+" answers at "+path+" (mode 0660")
+
+	out, err = command(t, "check", "--drain", "x")
+	require.ErrorIs(t, err, errChecksFailed)
+	assert.Contains(t, out, `FAIL  settings   --drain: expected a duration such as 30s or 5m, got "x"`)
+}
+
+func TestManifestCheck(t *testing.T) {
+	files, err := filepath.Glob("../../../examples/*.yaml")
+	require.NoError(t, err)
+	for _, f := range files {
+		out, err := command(t, "manifest", "check", f)
+		require.NoError(t, err, out)
+		assert.Equal(t, f+": ok\n", out)
+	}
+	bad := filepath.Join(t.TempDir(), "bad.yaml")
+	require.NoError(t, os.WriteFile(bad, []byte("name: x\nnonsense: 1\n"), 0o600))
+	out, err := command(t, "manifest", "check", bad)
+	require.EqualError(t, err, "1 of 1 manifests cannot be used")
+	assert.Contains(t, out, bad+":2: ")
+}
+
+func TestVersionSettingsAndHelp(t *testing.T) {
+	out, err := command(t, "version")
+	require.NoError(t, err)
+	assert.Contains(t, out, "hallway "+version)
+	assert.Contains(t, out, "protocol 1.0\n")
+	out, err = command(t, "settings")
+	require.NoError(t, err)
+	assert.Equal(t, config.Example(), out)
+	out, err = command(t, "serve", "--help")
+	require.NoError(t, err)
+	for _, f := range config.Fields() {
+		assert.Contains(t, out, "--"+f.Flag()+" string")
+	}
+	_, err = command(t, "serve", "extra")
+	require.Error(t, err)
+	assert.False(t, strings.Contains(out, `"" `))
+}
