@@ -15,6 +15,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -218,6 +219,8 @@ func (s *Server) misbehave(w http.ResponseWriter, r *http.Request, mode Mode) bo
 			"id": "c1", "email": "me@example.com", "name": strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")}}})
 		return true
 	case Hang:
+		// net/http notices that a client has gone only behind the body.
+		_, _ = io.Copy(io.Discard, r.Body)
 		s.sleep(r.Context(), time.Hour)
 		return true
 	case RateLimited:

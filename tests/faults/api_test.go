@@ -47,7 +47,7 @@ func TestAPI_ReadFaults(t *testing.T) {
 		{name: "403", mode: "403", state: "42501", message: "missing scope: crm.objects.contacts.read"},
 		{name: "404", mode: "404", state: "HV00R", message: "there is no object of that name"},
 		{name: "409", mode: "409", state: "55000", message: "changed by someone else"},
-		{name: "422", mode: "422", state: "23514", message: "the value is not valid"},
+		{name: "422", mode: "422", state: "HV000", message: "the value is not valid"},
 		{name: "423", mode: "423", state: "55P03", message: "the record is locked"},
 		{name: "429 until tomorrow", mode: fakes.RateLimited, state: "53400", hint: `.`},
 		{name: "500", mode: "500", state: "08006", message: "something went wrong"},
@@ -158,7 +158,8 @@ func TestAPI_WriteFaults(t *testing.T) {
 			api := startFake(t)
 			c := env.Database(t).Connect(t)
 			contacts(c, tc.manifest, api.URL, tc.mode, api.Secret)
-			c.Exec("CREATE TABLE local (i int); BEGIN; INSERT INTO local VALUES (1)")
+			c.Exec("CREATE TABLE local (i int)")
+			c.Exec("BEGIN; INSERT INTO local VALUES (1)")
 			_, err := c.Try("INSERT INTO few (email) VALUES ('a@b.example')")
 			t.Log(harness.Describe(err))
 			require.Contains(t, tc.states, harness.SQLState(err), "%s", harness.Describe(err))

@@ -156,7 +156,7 @@ func TestAnswer_AgainstTheContractIsAnError(t *testing.T) {
 				OnScan: func(_ *hallwayv1.ScanRequest, s stream) error {
 					return fakes.SendAll(s, fakes.Header(7), row, fakes.Footer())
 				}}, nil},
-		{"too few verdicts", where, plan(func(p *hallwayv1.PlanResponse) { p.Verdicts = p.Verdicts[:1] }), nil},
+		{"too few verdicts", where, plan(func(p *hallwayv1.PlanResponse) { p.Verdicts = p.Verdicts[:min(1, len(p.Verdicts))] }), nil},
 		{"too many verdicts", where, plan(func(p *hallwayv1.PlanResponse) { p.Verdicts = append(p.Verdicts, p.Verdicts...) }), nil},
 		{"an ordering that was not asked for", where, plan(func(p *hallwayv1.PlanResponse) { p.ExactOrderings = []uint32{9} }), nil},
 		{"a key column that is not there", "DELETE FROM f WHERE i = 1",
