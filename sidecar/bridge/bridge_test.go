@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -192,6 +193,48 @@ func TestPlan_LeavesToPostgreSQLWhatItCannotRead(t *testing.T) {
 	assert.Equal(t, []hallwayv1.Verdict{hallwayv1.Verdict_VERDICT_LOCAL, hallwayv1.Verdict_VERDICT_EXACT, hallwayv1.Verdict_VERDICT_LOCAL}, got)
 	assert.Equal(t, "nested more than 200 deep", p.GetVerdicts()[0].GetReason())
 	assert.Equal(t, "not known to this version of the sidecar", p.GetVerdicts()[2].GetReason())
+}
+
+// '{{1,2}}' = '{1,2}' is false, and a list of elements cannot tell.
+func TestScan_ArraysOfOtherShapesAreComparedByPostgreSQL(t *testing.T) {
+	array := func(dims, lower uint32) *hallwayv1.Value {
+		var b []byte
+		for _, n := range []uint32{dims, 0, 20} {
+			b = binary.BigEndian.AppendUint32(b, n)
+		}
+		for range dims {
+			b = binary.BigEndian.AppendUint32(b, 1)
+			b = binary.BigEndian.AppendUint32(b, lower)
+		}
+		if dims > 0 {
+			b = binary.BigEndian.AppendUint32(b, 8)
+			b = binary.BigEndian.AppendUint64(b, 7)
+		}
+		return &hallwayv1.Value{Binary: b}
+	}
+	arrayType := &hallwayv1.Type{Kind: hallwayv1.Kind_KIND_INT8, Array: true, ElementOid: 20}
+	param := &hallwayv1.Expr{Node: &hallwayv1.Expr_Parameter{Parameter: &hallwayv1.Parameter{Type: arrayType}}}
+	equal := &hallwayv1.Expr{Node: &hallwayv1.Expr_Comparison{Comparison: &hallwayv1.Comparison{
+		Operator: hallwayv1.ComparisonOperator_COMPARISON_OPERATOR_EQ, Left: column(0), Right: param}}}
+	in := &hallwayv1.Expr{Node: &hallwayv1.Expr_Membership{Membership: &hallwayv1.Membership{Operand: column(0), Array: param}}}
+	f := &fake{plan: func(r pushdown.Request) pushdown.Plan {
+		p := pushdown.Plan{Conjuncts: make([]pushdown.Conjunct, len(r.Conjuncts))}
+		for i := range p.Conjuncts {
+			p.Conjuncts[i].Verdict = pushdown.Exact
+		}
+		return p
+	}}
+	c := start(t, f).client()
+	p := planOf(t, c, &hallwayv1.PlanRequest{Relation: things(1), Conjuncts: []*hallwayv1.Expr{equal, in}})
+	for _, tc := range []struct {
+		value *hallwayv1.Value
+		want  []uint32
+	}{{array(1, 1), nil}, {array(0, 0), nil}, {array(2, 1), []uint32{0}}, {array(1, 0), []uint32{0}}, {&hallwayv1.Value{Null: true}, nil}} {
+		st, err := c.Scan(t.Context(), &hallwayv1.ScanRequest{Relation: things(1), Plan: p.GetPlan(), Parameters: []*hallwayv1.Value{tc.value}})
+		out, err := drainScan(t, st, err)
+		require.NoError(t, err)
+		assert.Equal(t, tc.want, out.header.GetRecheck())
+	}
 }
 
 func TestScan_StreamsHeaderBatchesFooter(t *testing.T) {

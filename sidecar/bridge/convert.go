@@ -5,6 +5,7 @@
 package bridge
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -102,7 +103,7 @@ func (c *converter) expr(e *hallwayv1.Expr, depth int) (pushdown.Expr, error) {
 		}
 		return &pushdown.Column{Index: int(i)}, nil
 	case *hallwayv1.Expr_Parameter:
-		return c.param(n.Parameter)
+		return c.param(n.Parameter, false)
 	case *hallwayv1.Expr_Comparison:
 		op := n.Comparison.GetOperator()
 		if op <= 0 || op > hallwayv1.ComparisonOperator_COMPARISON_OPERATOR_NOT_DISTINCT {
@@ -115,12 +116,17 @@ func (c *converter) expr(e *hallwayv1.Expr, depth int) (pushdown.Expr, error) {
 		return &pushdown.Comparison{Op: pushdown.Operator(op), Left: l, Right: r, //nolint:gosec // checked above
 			Collation: collationOf(n.Comparison.GetCollation())}, nil
 	case *hallwayv1.Expr_Membership:
-		l, r, err := c.pair(n.Membership.GetOperand(), n.Membership.GetArray(), depth)
+		array, ok := n.Membership.GetArray().GetNode().(*hallwayv1.Expr_Parameter)
+		if !ok || !array.Parameter.GetType().GetArray() {
+			return nil, protocolError("a membership's array is not a parameter of array type")
+		}
+		l, err := c.expr(n.Membership.GetOperand(), depth)
 		if err != nil {
 			return nil, err
 		}
-		if p, ok := r.(*pushdown.Param); !ok || !p.Type.Array {
-			return nil, protocolError("a membership's array is not a parameter of array type")
+		r, err := c.param(array.Parameter, true)
+		if err != nil {
+			return nil, err
 		}
 		return &pushdown.Membership{Operand: l, Array: r, Negated: n.Membership.GetNegated(),
 			Collation: collationOf(n.Membership.GetCollation())}, nil
@@ -206,7 +212,8 @@ func (c *converter) operands(list []*hallwayv1.Expr, depth int) ([]pushdown.Expr
 	return c.exprs(list, depth)
 }
 
-func (c *converter) param(p *hallwayv1.Parameter) (pushdown.Expr, error) {
+// param is a parameter; list says that only its elements matter.
+func (c *converter) param(p *hallwayv1.Parameter, list bool) (pushdown.Expr, error) {
 	if p.GetIndex() > maxParameters {
 		return nil, protocolError("parameter index %d", p.GetIndex())
 	}
@@ -215,18 +222,35 @@ func (c *converter) param(p *hallwayv1.Parameter) (pushdown.Expr, error) {
 		return nil, err
 	}
 	out := &pushdown.Param{Index: int(p.GetIndex()), Type: t}
+	var v *hallwayv1.Value
 	switch {
 	case c.scan:
 		if out.Index >= len(c.values) {
 			return nil, protocolError("the value of parameter %d is missing", out.Index)
 		}
-		out.Known = true
-		out.Value, err = valueOf(t, c.values[out.Index])
+		v = c.values[out.Index]
 	case p.GetKnown():
-		out.Known = true
-		out.Value, err = valueOf(t, p.GetValue())
+		v = p.GetValue()
+	default:
+		return out, nil
 	}
+	if t.Array && !list && !v.GetNull() && !plainArray(v.GetBinary()) {
+		return nil, &notShippable{"compared with an array of several dimensions or other subscripts"}
+	}
+	out.Known = true
+	out.Value, err = valueOf(t, v)
 	return out, err
+}
+
+// plainArray reports whether an array in binary format is what a list of its
+// elements says: empty, or of one dimension that begins at 1. A pushdown.Value
+// cannot tell others from it, and PostgreSQL does.
+func plainArray(b []byte) bool {
+	if len(b) < 20 {
+		return true // empty, or malformed: DecodeValue says which
+	}
+	dims, lower := binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[16:])
+	return dims == 0 || dims == 1 && lower == 1
 }
 
 // request is a pushdown.Request with the way back to the wire's conjuncts.

@@ -178,6 +178,12 @@ func batchOf(rel *relation, req *hallwayv1.ModifyRequest) (*connectors.Batch, er
 func decodeRows(rel *relation, key, columns []int, data []byte, n int) ([]connectors.Row, error) {
 	positions := append(append([]int{}, key...), columns...)
 	list, err := rows.DecodeTuples(rel.typesAt(positions), data, n)
+	var bin *rows.BinaryError
+	if errors.As(err, &bin) && bin.SQLState == classes[connectors.NotSupported].sqlstate && bin.Column >= 0 && bin.Column < len(positions) {
+		name := rel.spec.Columns[positions[bin.Column]].Name
+		return nil, &connectors.Error{Class: connectors.NotSupported, Column: name,
+			Message: fmt.Sprintf("column %q cannot be written: %s", name, bin.Reason), Err: err}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the rows to write: %w", err)
 	}
