@@ -33,14 +33,19 @@ func StatusClass(status int, write bool) connectors.Class {
 			return connectors.CheckViolation
 		}
 		return connectors.Protocol
-	case http.StatusRequestTimeout, http.StatusBadGateway, http.StatusGatewayTimeout:
-		// A gateway that gave up does not know what the API did.
+	case http.StatusServiceUnavailable:
+		return connectors.Unavailable // it did not begin
+	case http.StatusRequestTimeout:
 		if write {
 			return connectors.UnknownOutcome
 		}
 		return connectors.Unavailable
 	}
 	if status >= 500 {
+		// An API that broke, or a gateway that gave up, may have written first.
+		if write {
+			return connectors.UnknownOutcome
+		}
 		return connectors.Unavailable
 	}
 	return connectors.Protocol

@@ -631,10 +631,12 @@ func TestStatusClass(t *testing.T) {
 		{409, connectors.Conflict, connectors.Conflict},
 		{423, connectors.Locked, connectors.Locked},
 		{429, connectors.RateLimited, connectors.RateLimited},
-		{500, connectors.Unavailable, connectors.Unavailable},
+		{500, connectors.Unavailable, connectors.UnknownOutcome},
 		{502, connectors.Unavailable, connectors.UnknownOutcome},
 		{503, connectors.Unavailable, connectors.Unavailable},
 		{504, connectors.Unavailable, connectors.UnknownOutcome},
+		{408, connectors.Unavailable, connectors.UnknownOutcome},
+		{520, connectors.Unavailable, connectors.UnknownOutcome},
 		{418, connectors.Protocol, connectors.Protocol},
 	} {
 		assert.Equal(t, tc.read, StatusClass(tc.status, false), tc.status)
