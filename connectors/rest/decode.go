@@ -118,6 +118,8 @@ func (s *scanner) object(t *trie, out []span, nested func(slot int) (bool, error
 		s.pos++
 		c := s.space()
 		switch {
+		case c == 0:
+			return s.bad("a value")
 		case to == nil:
 			if _, err := s.skip(); err != nil {
 				return err
