@@ -94,10 +94,11 @@ func (g *gen) cond(depth int, aliases ...string) *Cond {
 		case 2:
 			return g.tree("AND", depth, aliases)
 		case 3:
-			return &Cond{op: "NOT", kids: []*Cond{g.cond(depth-1, aliases...)}}
+			k := g.cond(depth-1, aliases...)
+			return &Cond{op: "NOT", kids: []*Cond{k}, api: k.api && k.op == ""}
 		default:
-			return &Cond{op: pick(g, "IS TRUE", "IS NOT TRUE", "IS FALSE", "IS NOT FALSE", "IS UNKNOWN", "IS NOT UNKNOWN"),
-				kids: []*Cond{g.cond(depth-1, aliases...)}}
+			k, op := g.cond(depth-1, aliases...), pick(g, "IS TRUE", "IS NOT TRUE", "IS FALSE", "IS NOT FALSE", "IS UNKNOWN", "IS NOT UNKNOWN")
+			return &Cond{op: op, kids: []*Cond{k}, api: k.api && op == "IS TRUE"}
 		}
 	}
 	return g.leafCond(aliases)
@@ -128,7 +129,8 @@ func (g *gen) leafCond(aliases []string) *Cond {
 	}
 	if c.class == cBool && g.chance(60) {
 		return pick(g,
-			leaf(false, txt(ref)), leaf(false, txt("NOT "+ref)),
+			leaf(c.api, txt(ref)), leaf(c.api, txt("NOT "+ref)),
+			leaf(c.api, txt(ref+pick(g, " IS TRUE", " IS FALSE"))),
 			leaf(false, txt(ref+pick(g, " IS TRUE", " IS NOT TRUE", " IS FALSE", " IS NOT FALSE", " IS UNKNOWN", " IS NOT UNKNOWN"))))
 	}
 	switch g.n(16) {
@@ -140,9 +142,11 @@ func (g *gen) leafCond(aliases []string) *Cond {
 		}
 		return leaf(api, txt(ref+" "+op+" "), litp(l))
 	case 4:
-		return leaf(false, txt(ref+pick(g, " IS NULL", " IS NOT NULL")))
+		// A field that always has a value needs no word for it.
+		return leaf(c.api && c.nulls > 0, txt(ref+pick(g, " IS NULL", " IS NOT NULL")))
 	case 5:
-		return leaf(false, txt(ref+pick(g, " IS DISTINCT FROM ", " IS NOT DISTINCT FROM ")), litp(g.literal(c)))
+		l := g.literal(c)
+		return leaf(apiLiteral(c, l), txt(ref+pick(g, " IS DISTINCT FROM ", " IS NOT DISTINCT FROM ")), litp(l))
 	case 6, 7:
 		return g.in(c, ref)
 	case 8, 9:
@@ -247,7 +251,7 @@ func (g *gen) textCond(c *column, ref string) *Cond {
 		return leaf(api, ps...)
 	case 5:
 		l.Text = prefix(l.Text)
-		return leaf(false, txt("starts_with("+ref+", "), litp(l), txt(")"))
+		return leaf(c.api && !strings.Contains(ref, "COLLATE"), txt("starts_with("+ref+", "), litp(l), txt(")"))
 	case 6:
 		l.Text = prefix(l.Text)
 		return leaf(false, txt(ref+" ^@ "), litp(l))
