@@ -66,7 +66,8 @@ func TestDifferential_Wide(t *testing.T) {
 	}
 	f := &fuzzer{conn: c.PgConn, local: map[string]string{"A": "a", "B": "b"}, timeout: 20 * time.Second}
 	f.loop(t, &gen{rng: rng, cols: cols}, (*flagN+1)/2, func() []variant {
-		return []variant{randomVariant(rng, targets[rng.IntN(len(targets))], f.local)}
+		// Half of them where nothing is checked again.
+		return []variant{randomVariant(rng, targets[max(0, rng.IntN(6)-2)], f.local)}
 	})
 }
 

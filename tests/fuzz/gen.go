@@ -179,7 +179,12 @@ func (g *gen) in(c *column, ref string) *Cond {
 		lits = append(lits, l)
 		api = api && apiLiteral(c, l)
 	}
-	not := g.chance(35)
+	if g.chance(15) {
+		// The trap of NOT IN.
+		lits[g.n(n)] = Lit{Null: true, Type: lits[0].Type}
+		api = false
+	}
+	not := g.chance(45)
 	if g.chance(40) && c.class != cArray {
 		// The form with one array.
 		var parts []string
