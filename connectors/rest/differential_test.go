@@ -61,9 +61,9 @@ var trapDates = []string{"", "2024-01-02", "2024-02-29", "1969-12-31", "0044-03-
 func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
 // loadTraps fills the collection once and gives the ids.
-func loadTraps(t *testing.T, p *pocketbase, n int) {
+func loadTraps(t *testing.T, p *pocketbase, name string, n int) {
 	t.Helper()
-	if status, _ := p.call("GET", "/api/collections/traps/records?perPage=1", nil); status == 200 {
+	if status, _ := p.call("GET", "/api/collections/"+name+"/records?perPage=1", nil); status == 200 {
 		return
 	}
 	field := func(name, kind string, more ...any) map[string]any {
@@ -73,15 +73,15 @@ func loadTraps(t *testing.T, p *pocketbase, n int) {
 		}
 		return f
 	}
-	p.must(t, "POST", "/api/collections", map[string]any{"name": "traps", "type": "base", "fields": []any{
+	p.must(t, "POST", "/api/collections", map[string]any{"name": name, "type": "base", "fields": []any{
 		field("name", "text", "required", true), field("note", "text"), field("mail", "email"),
 		field("kind", "select", "values", []string{"hot", "cold", "Ä", "a'b"}, "maxSelect", 1),
 		field("num", "number"), field("flag", "bool"), field("seen", "date"), field("born", "date"),
 		field("tags", "select", "values", []string{"a", "b", "c"}, "maxSelect", 3), field("extra", "json"),
 		field("created", "autodate", "onCreate", true),
-	}, "indexes": []string{"CREATE UNIQUE INDEX traps_name ON traps (name)"}})
-	c := p.must(t, "GET", "/api/collections/traps", nil)
-	p.must(t, "PATCH", "/api/collections/traps", map[string]any{"fields": append(c["fields"].([]any), field("other", "relation", "collectionId", c["id"], "maxSelect", 1))})
+	}, "indexes": []string{"CREATE UNIQUE INDEX " + name + "_name ON " + name + " (name)"}})
+	c := p.must(t, "GET", "/api/collections/"+name, nil)
+	p.must(t, "PATCH", "/api/collections/"+name, map[string]any{"fields": append(c["fields"].([]any), field("other", "relation", "collectionId", c["id"], "maxSelect", 1))})
 	r := rand.New(rand.NewPCG(7, 7))
 	var ids []string
 	for i := range n {
@@ -95,7 +95,7 @@ func loadTraps(t *testing.T, p *pocketbase, n int) {
 		if len(ids) > 0 && r.IntN(2) == 0 {
 			rec["other"] = pick(r, ids)
 		}
-		ids = append(ids, p.must(t, "POST", "/api/collections/traps/records", rec)["id"].(string))
+		ids = append(ids, p.must(t, "POST", "/api/collections/"+name+"/records", rec)["id"].(string))
 	}
 }
 
@@ -242,7 +242,7 @@ func (g *gen) expr(depth int) pushdown.Expr {
 
 func TestDifferential_PocketBase(t *testing.T) {
 	p := startPocketBase(t)
-	loadTraps(t, p, 300)
+	loadTraps(t, p, "traps", 300)
 	src := openSource(t, exampleManifest(t, trapObject[1:]), p.url, map[string]string{"user": pbUser, "password": pbPassword}, "auth_collection", "_superusers")
 	tab := openTable(t, src, "traps")
 	tab.pageSize = 70 // several pages

@@ -139,6 +139,12 @@ func (t *table) modifyRow(ctx context.Context, batch *connectors.Batch, w *Write
 		}
 		return refused(e), nil
 	}
+	if len(bytes.TrimSpace(body)) > 0 && !resp.IsJSON() && !looksLikeJSON(body) && (w.Answer == "record" || bytes.HasPrefix(bytes.TrimSpace(body), []byte("<"))) {
+		// A proxy's page, with status 200, proves nothing.
+		e := t.protocol(resp.Request, fmt.Sprintf("expected JSON, got %s", describeBody(t.src, resp, body)), nil)
+		e.Class = connectors.UnknownOutcome
+		return connectors.Result{}, e
+	}
 	if returning {
 		if err := t.returning(ctx, batch, w, i, resp, body, before); err != nil {
 			return connectors.Result{}, err

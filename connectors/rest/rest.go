@@ -92,7 +92,8 @@ func Load(files fs.FS, name string) (*Manifest, error) {
 func (c *Connector) Open(_ context.Context, env connectors.Env, server connectors.ServerSpec) (connectors.Source, error) {
 	name := server.Options["manifest"]
 	if name == "" {
-		return nil, connectors.CheckOptions(c.Options(), connectors.OnServer, "", server.Options)
+		// Without it nobody knows which other options there are.
+		return nil, connectors.CheckOptions(c.Options(), connectors.OnServer, fmt.Sprintf("server %q", server.Name), nil)
 	}
 	m, err := Load(env.Manifests, name)
 	if err != nil {

@@ -191,6 +191,9 @@ func (s *scan) run(ctx context.Context) error {
 			}
 			return err
 		}
+		if s.q.Limit > 0 && s.rows >= s.q.Limit {
+			break
+		}
 		spare <- page.body
 		if next != nil && !ahead {
 			coming = ask(next)

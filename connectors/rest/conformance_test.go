@@ -1,0 +1,71 @@
+package rest
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/connectors/conformance"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
+)
+
+func TestConformance_PocketBase(t *testing.T) {
+	p := startPocketBase(t)
+	loadTraps(t, p, "people", 120)
+	target, err := url.Parse(p.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var calls atomic.Int64
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls.Add(1)
+		proxy.ServeHTTP(w, r)
+	}))
+	defer front.Close()
+	manifest := exampleManifest(t, strings.ReplaceAll(trapObject[1:], "traps", "people"))
+	m, err := Parse("m.yaml", manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := func(x any) pushdown.Value { return pushdown.Value{V: x} }
+	row := func(n int) conformance.Row {
+		return conformance.Row{"name": v(fmt.Sprintf("new%d", n)), "note": v([]string{"", "é'", `\`, "🦆"}[n%4]), "num": v(fmt.Sprintf("%d.5", n)), "flag": v(n%2 == 0),
+			"seen": v(int64(n) * 1_000_000), "born": v(int64(n)), "kind": v("hot"), "mail": {}, "extra": v(`{"n": 1}`)}
+	}
+	conformance.Run(t, conformance.Subject{
+		Connector: New(),
+		Env:       testEnv(manifest),
+		Server: connectors.ServerSpec{Name: "crm", Options: map[string]string{"manifest": "m.yaml", "base_url": front.URL, "auth_collection": "_superusers", "page_size": "30"},
+			Credential: map[string]string{"user": pbUser, "password": pbPassword}},
+		Table:        connectors.TableSpec{Schema: "public", Name: "people", Columns: columnsOf(m.object("people"))},
+		MinPages:     4,
+		Calls:        calls.Load,
+		Secret:       pbPassword,
+		RemoteSchema: "default",
+		MinPushed:    0.3,
+		Writes: &conformance.Writes{
+			Insert: row,
+			Update: func(n int) conformance.Row {
+				return conformance.Row{"note": v(fmt.Sprintf("changed %d", n)), "seen": {}, "kind": v("a'b")}
+			},
+			Delete:     true,
+			MissingKey: []pushdown.Value{v("nosuchnosuch000")},
+			Refused: []conformance.Refusal{
+				{Name: "bad e-mail", Change: conformance.Row{"mail": v("nonsense")}, Class: connectors.CheckViolation, Column: "mail"},
+				{Name: "required is NULL", Change: conformance.Row{"name": {}}, Class: connectors.NotNullViolation, Column: "name"},
+				{Name: "required is missing", Change: conformance.Row{"name": v(conformance.Omit{})}, Class: connectors.NotNullViolation, Column: "name"},
+				{Name: "unknown relation", Change: conformance.Row{"other": v("nosuchnosuch000")}, Class: connectors.ForeignKeyViolation, Column: "other"},
+				{Name: "unknown choice", Change: conformance.Row{"kind": v("lukewarm")}, Class: connectors.CheckViolation, Column: "kind"},
+				{Name: "NULL in a number", Change: conformance.Row{"num": {}}, Class: connectors.NotNullViolation, Column: "num"},
+				{Name: "NaN", Change: conformance.Row{"num": v("NaN")}, Class: connectors.CheckViolation, Column: "num"},
+			},
+		},
+	})
+}
