@@ -49,7 +49,7 @@ func NewGRPC(s *Server, creds credentials.TransportCredentials, metrics *grpcpro
 		stream = append([]grpc.StreamServerInterceptor{metrics.StreamServerInterceptor()}, stream...)
 	}
 	options := []grpc.ServerOption{
-		grpc.StatsHandler(connState{s}),
+		grpc.StatsHandler(connState{s}), grpc.ForceServerCodecV2(newCodec()),
 		grpc.ChainUnaryInterceptor(unary...), grpc.ChainStreamInterceptor(stream...),
 		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow),
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxSendMsgSize(math.MaxInt32),
