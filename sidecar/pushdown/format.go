@@ -76,7 +76,8 @@ func appendElement(dst []byte, s string) []byte {
 
 // AppendFloat writes a float of 32 or 64 bits as PostgreSQL 12 and later do:
 // the shortest digits that read back, with an exponent below 1e-4 and from
-// 1e15 (32 bits: 1e6) on.
+// 1e15 (32 bits: 1e6) on. Where the shortest digits lie just between two
+// floats, PostgreSQL writes one more.
 func AppendFloat(dst []byte, v float64, bits int) []byte {
 	switch {
 	case math.IsNaN(v):

@@ -8,7 +8,6 @@ package rows
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"time"
 	"unsafe"
@@ -249,7 +248,7 @@ func (b *Builder) Float64(v float64) {
 		b.slowFloat64(c, v)
 		return
 	}
-	u := math.Float64bits(v)
+	u := float64Bits(v)
 	b.buf = append(b.buf, 0, 0, 0, 8,
 		byte(u>>56), byte(u>>48), byte(u>>40), byte(u>>32), byte(u>>24), byte(u>>16), byte(u>>8), byte(u))
 	b.col++

@@ -92,7 +92,7 @@ func (c *column) appendInt(dst []byte, v int64) ([]byte, *problem) {
 		if f == 1<<63 || int64(f) != v {
 			return dst, problemf(stateOutOfRange, "it cannot be held exactly")
 		}
-		return binary.BigEndian.AppendUint32(dst, math.Float32bits(f)), nil
+		return binary.BigEndian.AppendUint32(dst, float32Bits(f)), nil
 	case pushdown.Numeric:
 		if c.t.Precision == 0 {
 			return appendScaled(dst, v, 0), nil
@@ -115,13 +115,13 @@ func (c *column) appendInt(dst []byte, v int64) ([]byte, *problem) {
 func (c *column) appendFloat(dst []byte, v float64) ([]byte, *problem) {
 	switch c.kind {
 	case pushdown.Float8:
-		return binary.BigEndian.AppendUint64(dst, math.Float64bits(v)), nil
+		return binary.BigEndian.AppendUint64(dst, float64Bits(v)), nil
 	case pushdown.Float4:
 		f := float32(v)
 		if math.IsInf(float64(f), 0) && !math.IsInf(v, 0) || f == 0 && v != 0 {
 			return dst, problemf(stateOutOfRange, "it is out of range")
 		}
-		return binary.BigEndian.AppendUint32(dst, math.Float32bits(f)), nil
+		return binary.BigEndian.AppendUint32(dst, float32Bits(f)), nil
 	case pushdown.Int2, pushdown.Int4, pushdown.Int8:
 		if v != math.Trunc(v) {
 			return dst, problemf(stateInvalidText, "it is not an integer")
@@ -148,6 +148,21 @@ func (c *column) appendFloat(dst []byte, v float64) ([]byte, *problem) {
 		return c.appendLiteral(dst, pushdown.AppendFloat(a[:0], v, 64))
 	}
 	return dst, wrongKind("a float")
+}
+
+// float64Bits has one NaN, PostgreSQL's.
+func float64Bits(v float64) uint64 {
+	if v != v {
+		return 0x7ff8000000000000
+	}
+	return math.Float64bits(v)
+}
+
+func float32Bits(v float32) uint32 {
+	if v != v {
+		return 0x7fc00000
+	}
+	return math.Float32bits(v)
 }
 
 // appendLiteral encodes the text of a boolean or number for a column that
@@ -218,9 +233,9 @@ func (c *column) appendNumber(dst, s []byte) ([]byte, *problem) {
 			return dst, p
 		}
 		if bits == 32 {
-			return binary.BigEndian.AppendUint32(dst, math.Float32bits(float32(v))), nil
+			return binary.BigEndian.AppendUint32(dst, float32Bits(float32(v))), nil
 		}
-		return binary.BigEndian.AppendUint64(dst, math.Float64bits(v)), nil
+		return binary.BigEndian.AppendUint64(dst, float64Bits(v)), nil
 	case pushdown.Numeric:
 		d, ok := parseDecimal(s)
 		if !ok {
