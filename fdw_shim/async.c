@@ -18,11 +18,22 @@
 #include "foreign/foreign.h"
 #include "storage/latch.h"
 #include "utils/rel.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "hallway.h"
 
+/*
+ * When whoever waits now has waited too long for any sign of a sidecar; 0: never.
+ * PostgreSQL's wait has no bound, so a timer ends it for this to be looked at.
+ */
+static TimestampTz give_up_at = 0;
+static TimeoutId give_up_timer = MAX_TIMEOUTS;
+
 static void produce(AsyncRequest *areq);
+static void bound_wait(ForeignScanState *node);
+static void on_give_up_timer(void);
 static void serve_waiting(AppendState *append, AsyncRequest *except, bool read);
 static AsyncRequest *next_waiting(AppendState *append, int *index);
 
@@ -37,6 +48,8 @@ void
 hallwayForeignAsyncRequest(AsyncRequest *areq)
 {
 	produce(areq);
+	if (!areq->request_complete)
+		give_up_at = hallway_wait_deadline();
 }
 
 void
@@ -70,16 +83,40 @@ hallwayForeignAsyncConfigureWait(AsyncRequest *areq)
 		if (hallway_scan_socket((ForeignScanState *) other->requestee) == socket)
 			return;
 	}
+	if (append->as_syncdone)
+		bound_wait((ForeignScanState *) areq->requestee);
 	AddWaitEventToSet(append->as_eventset, WL_SOCKET_READABLE, socket, NULL, areq);
 }
 
 void
 hallwayForeignAsyncNotify(AsyncRequest *areq)
 {
+	give_up_at = hallway_wait_deadline();
 	produce(areq);
 
 	/* What was read may have been for others, who would starve behind us. */
 	serve_waiting((AppendState *) areq->requestor, areq, false);
+}
+
+/* ERROR if nothing has come for too long, else makes sure to be asked again. */
+static void
+bound_wait(ForeignScanState *node)
+{
+	if (give_up_at == 0)
+		return;
+	if (GetCurrentTimestamp() >= give_up_at)
+		hallway_throw(hallway_wait_error(false), node->ss.ss_currentRelation);
+
+	if (give_up_timer == MAX_TIMEOUTS)
+		give_up_timer = RegisterTimeout(USER_TIMEOUT, on_give_up_timer);
+	if (!get_timeout_active(give_up_timer))
+		enable_timeout_at(give_up_timer, give_up_at);
+}
+
+/* The alarm sets the latch by itself, which is all that is wanted. */
+static void
+on_give_up_timer(void)
+{
 }
 
 /* Gives the next row, the end, or the promise to call back. */

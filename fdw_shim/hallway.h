@@ -108,6 +108,14 @@ extern bool hallway_stream_ready(HallwayStream *stream);
 extern void hallway_stream_close(HallwayStream *stream);	/* NULL is fine */
 extern pgsocket hallway_stream_socket(HallwayStream *stream);
 
+/*
+ * Who waits on the socket by other means is bound by hallway.max_wait too: when
+ * a wait that begins now ends (0: no bound, as with statement_timeout), and the
+ * Error that says so.
+ */
+extern TimestampTz hallway_wait_deadline(void);
+extern Hallway__V1__Error *hallway_wait_error(bool is_write);
+
 /* ---- error.c: Error of the sidecar -> ereport -------------------------- */
 
 /* rel may be NULL; gives TABLE and, by error->column_name, COLUMN. */

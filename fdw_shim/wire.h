@@ -158,8 +158,6 @@ extern Hallway__V1__Error *wire_error(const char *sqlstate, const char *message,
 extern WireSession *hallway_channel_session(HallwayChannel *channel);
 extern bool hallway_channel_wait(WireSession *session, TimestampTz deadline);
 extern void hallway_channel_release(WireSession *session);
-extern TimestampTz hallway_wait_deadline(void);
 extern int64 hallway_statement_remaining(void);
-extern Hallway__V1__Error *hallway_wait_error(bool is_write);
 
 #endif							/* HALLWAY_WIRE_H */
