@@ -1,0 +1,347 @@
+package rest
+
+// Reading from servers that page in every style, and from ones that break
+// their word.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
+	"github.com/hallwaydb/hallway/sidecar/rows"
+	"github.com/hallwaydb/hallway/tests/fakes"
+)
+
+// api is a small server that pages in all styles, at most max records a page.
+type api struct {
+	*httptest.Server
+	n, max   int
+	requests []string
+	// spoil changes an answer before it is sent; may be nil.
+	spoil func(r *http.Request, answer map[string]any)
+}
+
+func newAPI(t *testing.T, n, max int) *api {
+	a := &api{n: n, max: max}
+	a.Server = httptest.NewServer(http.HandlerFunc(a.serve))
+	t.Cleanup(a.Close)
+	return a
+}
+
+func (a *api) serve(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	a.requests = append(a.requests, r.URL.RequestURI())
+	number := func(name string, otherwise int) int {
+		if v, err := strconv.Atoi(q.Get(name)); err == nil {
+			return v
+		}
+		return otherwise
+	}
+	size := min(number("limit", a.max), a.max)
+	from := number("offset", 0) + number("page", 0)*size
+	if after := q.Get("after"); after != "" {
+		from, _ = strconv.Atoi(strings.TrimPrefix(after, "c"))
+	}
+	if key := q.Get("starting_after"); key != "" {
+		from, _ = strconv.Atoi(strings.TrimPrefix(key, "k"))
+		from++
+	}
+	items := []any{}
+	for i := from; i < min(from+size, a.n); i++ {
+		if s := q.Get("color"); s != "" && s != []string{"red", "green"}[i%2] {
+			continue
+		}
+		items = append(items, map[string]any{"id": fmt.Sprintf("k%d", i), "n": i, "color": []string{"red", "green"}[i%2]})
+	}
+	end := from + size
+	answer := map[string]any{"data": items, "size": size, "has_more": end < a.n}
+	if end < a.n {
+		answer["next"] = fmt.Sprintf("c%d", end)
+		q.Set("offset", itoa(end))
+		answer["next_url"] = r.URL.Path + "?" + q.Encode()
+		w.Header().Add("Link", fmt.Sprintf(`<http://%s%s?x=1,2&%s>; rel="next", <http://%s/>; rel=first`, r.Host, r.URL.Path, q.Encode(), r.Host))
+	}
+	if a.spoil != nil {
+		a.spoil(r, answer)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+const apiObjects = `
+objects:
+  things:
+    path: /things
+    key: id
+    fields:
+      id: {type: text, missing: never}
+      n: {type: integer}
+      color: {type: text}
+`
+
+func TestScan_PagingStyles(t *testing.T) {
+	for _, c := range []struct{ name, manifest string }{
+		{"page", "read: {items: data, page_size: {param: limit, max: 10}}\npaging: {style: page, param: page}"},
+		{"page that says more", "read: {items: data}\npaging: {style: page, param: page, more: has_more}"},
+		// The server gives 10 where 25 are asked for; only echo tells.
+		{"page with a lower bound", "read: {items: data, page_size: {param: limit, max: 25, echo: size}}\npaging: {style: page, param: page}"},
+		{"offset", "read: {items: data, page_size: {param: limit, max: 10}}\npaging: {style: offset, param: offset}"},
+		{"offset that says more", "read: {items: data, page_size: {param: limit, max: 25}}\npaging: {style: offset, param: offset, more: has_more}"},
+		{"cursor", "read: {items: data, page_size: {param: limit, max: 10}}\npaging: {style: cursor, param: after, cursor: next}"},
+		{"cursor of the last key", "read: {items: data, page_size: {param: limit, max: 10}}\npaging: {style: cursor, param: starting_after, cursor: \"{key}\", more: has_more}"},
+		{"link header", "read: {items: data, page_size: {param: limit, max: 10}}\npaging: {style: link}"},
+		{"link in the answer", "read: {items: data, page_size: {param: limit, max: 10}}\npaging: {style: link, cursor: next_url}"},
+	} {
+		for _, n := range []int{0, 1, 9, 10, 11, 20, 57} {
+			t.Run(fmt.Sprintf("%s/%d", c.name, n), func(t *testing.T) {
+				a := newAPI(t, n, 10)
+				tab := openTable(t, openSource(t, []byte("manifest: 1\nname: T\n"+c.manifest+apiObjects), a.URL, nil), "things")
+				got, err := scanRows(t, tab, connectors.Query{Request: pushdown.Request{Columns: []int{1}}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i := range got {
+					if got[i][0].V != int64(i) {
+						t.Fatalf("row %d is %v", i, got[i][0].V)
+					}
+				}
+				if len(got) != n {
+					t.Errorf("%d rows, want %d", len(got), n)
+				}
+			})
+		}
+	}
+}
+
+func TestScan_NoPagingThatSaysMore(t *testing.T) {
+	a := newAPI(t, 15, 10)
+	tab := openTable(t, openSource(t, []byte("manifest: 1\nname: T\nread: {items: data}\npaging: {style: none, more: has_more}"+apiObjects), a.URL, nil), "things")
+	_, err := scanRows(t, tab, connectors.Query{Request: pushdown.Request{Columns: []int{1}}})
+	wantClass(t, err, connectors.Protocol, "has no paging")
+}
+
+func wantClass(t *testing.T, err error, class connectors.Class, text string) {
+	t.Helper()
+	var e *connectors.Error
+	if !errors.As(err, &e) || e.Class != class || !strings.Contains(e.Message, text) {
+		t.Errorf("got %v; want class %d with %q", err, class, text)
+	}
+}
+
+func TestScan_PagesThatDoNotMove(t *testing.T) {
+	const cursor = "read: {items: data, page_size: {param: limit, max: 10}}\npaging: {style: cursor, param: after, cursor: next"
+	for _, c := range []struct {
+		name, manifest string
+		spoil          func(r *http.Request, answer map[string]any)
+		class          connectors.Class
+		text           string
+	}{
+		{"same cursor", cursor + "}", func(_ *http.Request, m map[string]any) { m["next"] = "c10" }, connectors.Protocol, "round in a circle"},
+		{"three cursors in turn", cursor + "}", func(r *http.Request, m map[string]any) {
+			m["next"] = map[string]string{"": "c10", "c10": "c20", "c20": "c30", "c30": "c10"}[r.URL.Query().Get("after")]
+		}, connectors.Protocol, "round in a circle"},
+		{"cursor that is an object", cursor + "}", func(_ *http.Request, m map[string]any) { m["next"] = map[string]any{"a": 1} }, connectors.Protocol, "expected a text or number, found an object"},
+		{"too many pages", cursor + ", max_pages: 3}", nil, connectors.LimitExceeded, "max_pages"},
+		{"page ignored", "read: {items: data, page_size: {param: limit, max: 10}}\npaging: {style: page, param: seite}", nil, connectors.Protocol, `does not obey "seite"`},
+		{"offset ignored", "read: {items: data, page_size: {param: limit, max: 10}}\npaging: {style: offset, param: skip}", nil, connectors.Protocol, `does not obey "skip"`},
+		{"link to another host", "read: {items: data}\npaging: {style: link, cursor: next}", func(_ *http.Request, m map[string]any) { m["next"] = "http://127.0.0.2:1/x" }, connectors.Protocol, "127.0.0.2"},
+		{"link with another scheme", "read: {items: data}\npaging: {style: link, cursor: next}", func(_ *http.Request, m map[string]any) { m["next"] = "file:///etc/passwd" }, connectors.Protocol, ""},
+		{"no array", "read: {items: records}", nil, connectors.Protocol, "no array of records"},
+		{"array is an object", "read: {items: data}", func(_ *http.Request, m map[string]any) { m["data"] = map[string]any{} }, connectors.Protocol, "expected an array of records"},
+		{"key is missing", "read: {items: data}", func(_ *http.Request, m map[string]any) { m["data"] = []any{map[string]any{"n": 1}} }, connectors.InvalidValue, "it is missing"},
+		{"wrong type", "read: {items: data}", func(_ *http.Request, m map[string]any) {
+			m["data"] = []any{map[string]any{"id": "k7", "n": map[string]any{"x": 1}}}
+		}, connectors.InvalidValue, `bad value in field "n" of things: expected integer, found an object (record "k7")`},
+		{"wrong number", "read: {items: data}", func(_ *http.Request, m map[string]any) { m["data"] = []any{map[string]any{"id": "k7", "n": 1.5}} }, connectors.InvalidValue, `(record "k7")`},
+		{"NUL in text", "read: {items: data}", func(_ *http.Request, m map[string]any) {
+			m["data"] = []any{map[string]any{"id": "k7", "color": "a\x00b"}}
+		}, connectors.InvalidValue, `bad value in field "color" of things`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := newAPI(t, 100, 10)
+			a.spoil = c.spoil
+			tab := openTable(t, openSource(t, []byte("manifest: 1\nname: T\n"+c.manifest+apiObjects), a.URL, nil), "things")
+			_, err := scanRows(t, tab, connectors.Query{Request: pushdown.Request{Columns: []int{0, 1, 2}}})
+			wantClass(t, err, c.class, c.text)
+			if len(a.requests) > 10 {
+				t.Errorf("%d requests until it was noticed", len(a.requests))
+			}
+		})
+	}
+}
+
+// eq is column = text.
+func eq(column int, text string) pushdown.Expr {
+	return &pushdown.Comparison{Op: pushdown.EQ, Left: &pushdown.Column{Index: column}, Collation: pushdown.Collation{Deterministic: true},
+		Right: &pushdown.Param{Type: pushdown.Type{Kind: pushdown.Text}, Known: true, Value: pushdown.Value{V: text}}}
+}
+
+// An API that ignores a filter, and one that obeys it, must both stay right:
+// unless the manifest vouches for it, nothing is exact.
+func TestScan_LiarStaysRight(t *testing.T) {
+	const manifest = "manifest: 1\nname: T\nread: {items: data, page_size: {param: limit, max: 10}}\npaging: {style: cursor, param: after, cursor: next}\nfilter: {style: params, types: {text: {operators: {eq: \"%s={value}\"}}}}"
+	for name, param := range map[string]string{"obeys": "{field}", "ignores": "filter[{field}]"} {
+		t.Run(name, func(t *testing.T) {
+			a := newAPI(t, 30, 10)
+			tab := openTable(t, openSource(t, []byte(fmt.Sprintf(manifest, param)+apiObjects), a.URL, nil), "things")
+			req := pushdown.Request{Columns: []int{1, 2}, Conjuncts: []pushdown.Expr{eq(2, "red")}, LimitPossible: true, LimitRows: 3}
+			if v := tab.Plan(req).Conjuncts[0]; v.Verdict != pushdown.Superset || v.Reason == "" {
+				t.Fatalf("verdict %+v", v)
+			}
+			got, err := scanRows(t, tab, connectors.Query{Request: req})
+			if err != nil {
+				t.Fatal(err)
+			}
+			red := 0
+			for _, row := range got {
+				if row[1].V == "red" {
+					red++
+				}
+			}
+			if red != 15 {
+				t.Errorf("%d red rows among %d, want all 15", red, len(got))
+			}
+			if !strings.Contains(a.requests[0], "=red") {
+				t.Errorf("the filter was not sent: %s", a.requests[0])
+			}
+		})
+	}
+}
+
+func TestScan_LimitStopsPaging(t *testing.T) {
+	a := newAPI(t, 1000, 10)
+	tab := openTable(t, openSource(t, []byte("manifest: 1\nname: T\nread: {items: data, page_size: {param: limit, max: 10}}\npaging: {style: cursor, param: after, cursor: next}"+apiObjects), a.URL, nil), "things")
+	got, err := scanRows(t, tab, connectors.Query{Request: pushdown.Request{Columns: []int{1}}, Limit: 25})
+	if err != nil || len(got) != 25 || len(a.requests) != 3 {
+		t.Errorf("%d rows with %d requests, %v; want 25 with 3", len(got), len(a.requests), err)
+	}
+	a.requests = nil
+	if got, err = scanRows(t, tab, connectors.Query{Request: pushdown.Request{Columns: []int{1}}, Limit: 5}); err != nil || len(got) != 5 || len(a.requests) != 1 || !strings.Contains(a.requests[0], "limit=5") {
+		t.Errorf("%d rows with %v, %v; want 5 with one request for 5", len(got), a.requests, err)
+	}
+}
+
+func TestScan_ReaderStopsPaging(t *testing.T) {
+	a := newAPI(t, 100_000, 100)
+	tab := openTable(t, openSource(t, []byte("manifest: 1\nname: T\nread: {items: data, page_size: {param: limit, max: 100}}\npaging: {style: cursor, param: after, cursor: next}"+apiObjects), a.URL, nil), "things")
+	out := rows.NewBuilder([]pushdown.Type{{Kind: pushdown.Int8}}, func([]byte, int) error { return rows.ErrStop }, rows.Options{First: 500})
+	_, err := tab.Scan(context.Background(), connectors.Query{Request: pushdown.Request{Columns: []int{1}}, Stats: &connectors.Stats{}}, out)
+	if !errors.Is(err, rows.ErrStop) {
+		t.Errorf("got %v", err)
+	}
+	if n := len(a.requests); n > 3 {
+		t.Errorf("%d requests after the reader stopped", n)
+	}
+}
+
+func TestScan_FaultsHaveTheirClass(t *testing.T) {
+	f, err := fakes.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	manifest, err := fakes.Manifests.ReadFile("manifests/fake.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for mode, class := range map[fakes.Mode]connectors.Class{
+		"401": connectors.Unauthenticated, "403": connectors.PermissionDenied, "404": connectors.NotFoundError, "409": connectors.Conflict,
+		"422": connectors.Protocol, "423": connectors.Locked, "500": connectors.Unavailable, fakes.ErrorSecond: connectors.Unavailable,
+		fakes.Cut: connectors.Unavailable, fakes.CutSecond: connectors.Unavailable, fakes.HTML: connectors.Protocol, fakes.BrokenJSON: connectors.Protocol,
+		fakes.WrongTypes: connectors.InvalidValue, fakes.Huge: connectors.LimitExceeded, fakes.Loop: connectors.Protocol, fakes.Cycle: connectors.Protocol,
+		fakes.Redirect: connectors.Protocol, fakes.RateLimited: connectors.RateLimited, fakes.Hang: connectors.DeadlineExceeded,
+	} {
+		t.Run(string(mode), func(t *testing.T) {
+			tab := openTable(t, openSource(t, manifest, f.URL+"/"+string(mode), map[string]string{"token": f.Secret}), "contacts")
+			columns := make([]int, len(tab.columns))
+			for i := range columns {
+				columns[i] = i
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+			defer cancel()
+			out := rows.NewBuilder(typesOf(tab), func([]byte, int) error { return nil }, rows.Options{})
+			_, err := tab.Scan(ctx, connectors.Query{Request: pushdown.Request{Columns: columns}, Stats: &connectors.Stats{}}, out)
+			var e *connectors.Error
+			if !errors.As(err, &e) || e.Class != class {
+				t.Fatalf("got %v, want class %d", err, class)
+			}
+			if text := fmt.Sprint(e, e.Detail, e.Hint); strings.Contains(text, f.Secret) {
+				t.Errorf("the secret shows: %s", text)
+			}
+		})
+	}
+	if f.Strayed() > 0 {
+		t.Error("another host was called")
+	}
+}
+
+func typesOf(tab *table) []pushdown.Type {
+	var types []pushdown.Type
+	for i := range tab.columns {
+		types = append(types, tab.columns[i].spec.Type)
+	}
+	return types
+}
+
+func TestScan_CancelStopsPaging(t *testing.T) {
+	f, err := fakes.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	manifest, _ := fakes.Manifests.ReadFile("manifests/fake.yaml")
+	tab := openTable(t, openSource(t, manifest, f.URL+"/"+string(fakes.Hang), map[string]string{"token": f.Secret}), "contacts")
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	start := time.Now()
+	out := rows.NewBuilder(nil, func([]byte, int) error { return nil }, rows.Options{})
+	_, err = tab.Scan(ctx, connectors.Query{Stats: &connectors.Stats{}}, out)
+	if !errors.Is(err, context.Canceled) || time.Since(start) > 150*time.Millisecond {
+		t.Errorf("got %v after %v", err, time.Since(start))
+	}
+}
+
+func TestNextLink(t *testing.T) {
+	for _, c := range []struct{ header, want string }{
+		{`<https://x/a?p=2>; rel="next"`, "https://x/a?p=2"},
+		{`<https://x/a?p=1>; rel="prev", <https://x/a?a=1,2&p=2>; title="a, b"; rel=next`, "https://x/a?a=1,2&p=2"},
+		{`<https://x/1>; rel="last next"`, "https://x/1"}, {`</rel>; REL=NEXT`, "/rel"},
+		{`<https://x/a>; rel="prev"`, ""}, {``, ""}, {`garbage`, ""}, {`<unclosed; rel=next`, ""}, {`<a>; rel="next-page"`, ""},
+	} {
+		if got := nextLink(http.Header{"Link": {c.header}}); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.header, got, c.want)
+		}
+	}
+}
+
+func TestPageSize_IsWhatALimitCanUse(t *testing.T) {
+	a := newAPI(t, 10, 100)
+	tab := openTable(t, openSource(t, []byte("manifest: 1\nname: T\nread: {items: data, page_size: {param: limit, max: 500}}\npaging: {style: cursor, param: after, cursor: next}"+apiObjects), a.URL, nil), "things")
+	unpushed := []pushdown.Expr{&pushdown.Function{Name: "f"}}
+	for _, c := range []struct {
+		q    connectors.Query
+		want string
+	}{
+		{connectors.Query{}, "limit=500"},
+		{connectors.Query{Limit: 7}, "limit=7"},
+		{connectors.Query{Request: pushdown.Request{LimitRows: 7}}, "limit=7"},
+		// What is filtered out locally must be made up for.
+		{connectors.Query{Request: pushdown.Request{LimitRows: 7, Conjuncts: unpushed}}, "limit=100"},
+		{connectors.Query{Request: pushdown.Request{LimitRows: 90, Conjuncts: unpushed}}, "limit=360"},
+		{connectors.Query{Request: pushdown.Request{LimitRows: 400, Conjuncts: unpushed}}, "limit=500"},
+	} {
+		if got := tab.Request(c.q); !slices.Contains(strings.FieldsFunc(got, func(r rune) bool { return r == '?' || r == '&' || r == ' ' }), c.want) {
+			t.Errorf("%+v: got %s, want %s", c.q, got, c.want)
+		}
+	}
+}
