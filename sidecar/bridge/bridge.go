@@ -115,6 +115,10 @@ func (s *Server) WaitIdle(ctx context.Context) error {
 	return nil
 }
 
+// Reset makes every connector open anew at its next use, so that changed
+// manifests and secrets count. Calls that run are not disturbed.
+func (s *Server) Reset() { s.sources.reset() }
+
 // Close closes all connectors. No call may run.
 func (s *Server) Close() { s.sources.close() }
 

@@ -586,6 +586,47 @@ func TestSources_InUseAreNotClosed(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestSources_ResetOpensAnewAndDisturbsNobody(t *testing.T) {
+	hold := make(chan struct{})
+	f := &fake{scan: func(context.Context, connectors.Query, *rows.Builder) (connectors.ScanResult, error) {
+		<-hold
+		return connectors.ScanResult{}, nil
+	}}
+	w := start(t, f)
+	c := w.client()
+	p := planOf(t, c, &hallwayv1.PlanRequest{Relation: things(1)})
+	st, err := c.Scan(t.Context(), &hallwayv1.ScanRequest{Relation: things(1), Plan: p.GetPlan()})
+	require.NoError(t, err)
+	_, err = st.Recv()
+	require.NoError(t, err)
+	w.srv.Reset()
+	_, closed, _ := f.count()
+	assert.Zero(t, closed, "a scan uses it")
+	_, err = c.Describe(t.Context(), &hallwayv1.DescribeRequest{Relation: &hallwayv1.RelationRef{Handle: 1}})
+	require.NoError(t, err)
+	opened, _, tables := f.count()
+	assert.Equal(t, [2]int{2, 2}, [2]int{opened, tables})
+	close(hold)
+	_, err = drainScan(t, st, nil)
+	require.NoError(t, err)
+	soon(t, "its last user closes it", func() bool { _, closed, _ := f.count(); return closed == 1 })
+	w.srv.Reset()
+	soon(t, "and an idle one is closed at once", func() bool { _, closed, _ := f.count(); return closed == 2 })
+}
+
+func TestErrors_HugeAndBrokenTextsFitTheWire(t *testing.T) {
+	long := strings.Repeat("é\x00\xff", 1<<20)
+	f := &fake{table: func(connectors.TableSpec) error {
+		return &connectors.Error{Class: connectors.Protocol, API: "A", Message: long, Detail: long, Hint: long, Column: long}
+	}}
+	_, err := start(t, f).client().Describe(t.Context(), &hallwayv1.DescribeRequest{Relation: things(1)})
+	e := wire(t, err)
+	assert.Equal(t, "HV000", e.GetSqlstate())
+	assert.LessOrEqual(t, len(e.GetMessage()), maxMessage)
+	assert.True(t, strings.HasSuffix(e.GetDetail(), "..."))
+	assert.NotContains(t, e.GetMessage(), "\x00")
+}
+
 func TestSources_FailureToOpenIsTriedAgain(t *testing.T) {
 	fail := true
 	f := &fake{open: func(connectors.ServerSpec) error {

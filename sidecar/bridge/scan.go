@@ -50,6 +50,9 @@ func (s *Server) Scan(req *hallwayv1.ScanRequest, stream grpc.ServerStreamingSer
 		}
 		return onColumn(err, b.rel.spec.Columns, q.Columns)
 	}
+	for i, w := range result.Warnings {
+		result.Warnings[i] = cleanText(w, maxMessage)
+	}
 	return stream.Send(&hallwayv1.ScanResponse{Message: &hallwayv1.ScanResponse_Footer{Footer: &hallwayv1.ScanFooter{ //nolint:wrapcheck // as above
 		Stats: statsMessage(q.Stats), TotalRows: finite(result.TotalRows), Warnings: result.Warnings}}})
 }
@@ -97,9 +100,12 @@ func prepareScan(ctx context.Context, b *bound, req *hallwayv1.ScanRequest) (con
 	if req.GetLimit() > 0 && allExact && now.LimitExact && r.LimitPossible && answered.GetLimitExact() {
 		q.Limit = req.GetLimit()
 	}
-	header.Request = b.table.Request(q)
+	header.Request = cleanText(b.table.Request(q), maxRequestText)
 	return q, header, nil
 }
+
+// maxRequestText bounds what EXPLAIN shows of a request, in bytes.
+const maxRequestText = 64 << 10
 
 // sender puts batches on the stream. Send blocks while the backend is behind,
 // and so does the connector then.

@@ -219,9 +219,10 @@ type source struct {
 	mu     sync.Mutex
 	tables map[[32]byte]connectors.Table
 
-	// Under sources.mu:
+	// Under sources.mu; gone means that it is not to be found any more.
 	refs int
 	used time.Time
+	gone bool
 }
 
 // sources are the open ones, by identity.
@@ -331,7 +332,9 @@ func (ss *sources) fill(ctx context.Context, key [32]byte, e *source, open func(
 	defer func() {
 		if e.err != nil {
 			ss.mu.Lock()
-			delete(ss.open, key)
+			if ss.open[key] == e {
+				delete(ss.open, key)
+			}
 			ss.mu.Unlock()
 		}
 		close(e.ready)
@@ -344,7 +347,27 @@ func (ss *sources) release(e *source) {
 	ss.mu.Lock()
 	e.refs--
 	e.used = time.Now()
+	last := e.gone && e.refs == 0
 	ss.mu.Unlock()
+	if last {
+		ss.shut(e)
+	}
+}
+
+// reset forgets all sources; those in use are closed by their last user.
+func (ss *sources) reset() {
+	var idle []*source
+	ss.mu.Lock()
+	for key, e := range ss.open {
+		delete(ss.open, key)
+		if e.gone = true; e.refs == 0 {
+			idle = append(idle, e)
+		}
+	}
+	ss.mu.Unlock()
+	for _, e := range idle {
+		ss.shut(e)
+	}
 }
 
 // bound is a relation with its connector's side, for one call.

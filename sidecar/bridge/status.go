@@ -101,11 +101,38 @@ func levelOf(ctx context.Context, err error) slog.Level {
 // status makes the error that gRPC sends.
 func (s *Server) status(ctx context.Context, c *call, err error) error {
 	code, pe := wireError(ctx, c, err)
+	fitWire(pe)
 	st, serr := status.New(code, pe.GetMessage()).WithDetails(pe)
 	if serr != nil {
 		return status.Error(codes.Internal, pe.GetMessage()) //nolint:wrapcheck // is a status
 	}
 	return st.Err() //nolint:wrapcheck // is a status
+}
+
+// Bounds of an error's texts in bytes: it travels in HTTP/2 headers, which
+// peers bound too, and an API may say a whole HTML page.
+const (
+	maxMessage = 4 << 10
+	maxDetail  = 8 << 10
+	maxHint    = 2 << 10
+)
+
+// fitWire makes an error's texts fit for the wire and for C.
+func fitWire(e *hallwayv1.Error) {
+	e.Message = cleanText(e.GetMessage(), maxMessage)
+	e.Detail = cleanText(e.GetDetail(), maxDetail)
+	e.Hint = cleanText(e.GetHint(), maxHint)
+	e.ColumnName = cleanText(e.GetColumnName(), 256)
+	e.TableName = cleanText(e.GetTableName(), 256)
+}
+
+// cleanText is s as valid UTF-8 without zero bytes, of at most n bytes.
+func cleanText(s string, n int) string {
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n-3], "") + "..."
 }
 
 // wireError is the Error message of err, and its gRPC code.

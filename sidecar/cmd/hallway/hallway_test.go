@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -121,6 +124,45 @@ func TestServe_ScansTheBuiltInConnectorAndStopsWhenIdle(t *testing.T) {
 	assert.Contains(t, log.String(), "msg=stopped")
 	_, err = os.Stat(path)
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestServe_DrainLetsCallsEndAndCancelsTheRest(t *testing.T) {
+	for name, tc := range map[string]struct {
+		drain time.Duration
+		rows  string
+		ok    bool
+	}{"they end": {5 * time.Second, "3", true}, "they do not": {100 * time.Millisecond, "100000", false}} {
+		t.Run(name, func(t *testing.T) {
+			path, stop, _ := run(t, func(s *config.Settings) { s.Drain = tc.drain })
+			c := backend(t, path)
+			ref := &hallwayv1.RelationRef{Handle: 1, Definition: &hallwayv1.Relation{
+				ServerName: "s", SchemaName: "x", TableName: "n", ServerOptions: []*hallwayv1.Option{{Name: "connector", Value: "synthetic"}},
+				TableOptions: []*hallwayv1.Option{{Name: "rows", Value: tc.rows}, {Name: "page_rows", Value: "1"}, {Name: "latency", Value: "100ms"}},
+				Columns:      []*hallwayv1.Column{{Name: "id", Type: &hallwayv1.Type{Kind: hallwayv1.Kind_KIND_INT8, Oid: 20}}},
+			}}
+			p, err := c.Plan(t.Context(), &hallwayv1.PlanRequest{Relation: ref})
+			require.NoError(t, err)
+			st, err := c.Scan(t.Context(), &hallwayv1.ScanRequest{Relation: ref, Plan: p.GetPlan(), Columns: []uint32{0}})
+			require.NoError(t, err)
+			_, err = st.Recv()
+			require.NoError(t, err)
+			stopped := make(chan error, 1)
+			began := time.Now()
+			go func() { stopped <- stop() }()
+			for err == nil {
+				_, err = st.Recv()
+			}
+			assert.Equal(t, tc.ok, errors.Is(err, io.EOF), "%v", err)
+			require.NoError(t, <-stopped)
+			assert.Less(t, time.Since(began), 3*time.Second)
+		})
+	}
+}
+
+func TestServe_SIGHUPOpensConnectorsAnew(t *testing.T) {
+	_, _, log := run(t, nil)
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "opening connectors anew") }, 2*time.Second, 5*time.Millisecond)
 }
 
 func TestServe_SecondOnTheSameSocketIsRefused(t *testing.T) {

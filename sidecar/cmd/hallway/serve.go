@@ -10,7 +10,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -30,7 +32,10 @@ func newServe() *cobra.Command {
 		Long: `Serve PostgreSQL backends on a Unix socket until told to stop (SIGTERM).
 
 Each setting can stand in the settings file (allow_hosts), in the environment
-(HALLWAY_ALLOW_HOSTS) or on the command line (--allow-hosts); the later wins.`,
+(HALLWAY_ALLOW_HOSTS) or on the command line (--allow-hosts); the later wins.
+
+SIGTERM stops it after running calls have ended (setting "drain"), a second one
+at once. SIGHUP opens connectors anew, so that changed manifests count.`,
 		Args: cobra.NoArgs,
 	}
 	load := settingsFlags(cmd)
@@ -84,14 +89,25 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
 	log.Info("serving", "version", version, "instance", instance, "listen", s.Listen, "pid", os.Getpid())
 	ops.Notify(log, daemon.SdNotifyReady)
 
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serving: %w", err)
-	case <-ctx.Done():
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+	for running := true; running; {
+		select {
+		case err := <-failed:
+			return fmt.Errorf("serving: %w", err)
+		case <-reload:
+			log.Info("opening connectors anew")
+			srv.Reset()
+		case <-ctx.Done():
+			running = false
+		}
 	}
 	ops.Notify(log, daemon.SdNotifyStopping)
 	gs.Health.Shutdown()
-	drain(srv, gs.Server, s.Drain, log)
+	if !drain(srv, gs.Server, s.Drain, log) {
+		return errHung
+	}
 	if err := <-failed; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serving: %w", err)
 	}
@@ -99,23 +115,39 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
 	return nil
 }
 
+var errHung = errors.New("some calls did not end when they were cancelled")
+
+// hangTimeout is how long cancelled calls may take to end.
+const hangTimeout = 5 * time.Second
+
 // drain tells backends to go elsewhere (GOAWAY) and lets their calls end; what
 // runs past the bound is cancelled. GracefulStop alone would wait for idle
-// backends, which do not read what we send.
-func drain(srv *bridge.Server, gs *grpc.Server, bound time.Duration, log *slog.Logger) {
+// backends, which do not read what we send. It reports whether all calls ended.
+func drain(srv *bridge.Server, gs *grpc.Server, bound time.Duration, log *slog.Logger) bool {
 	log.Info("stopping", "drain", bound.String())
-	done := make(chan struct{})
+	done := make(chan struct{}, 2)
 	go func() {
 		gs.GracefulStop()
-		close(done)
+		done <- struct{}{}
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	if err := srv.WaitIdle(ctx); err != nil {
 		log.Warn("cancelling the calls that still run")
 	}
-	gs.Stop()
-	<-done
+	go func() {
+		gs.Stop()
+		done <- struct{}{}
+	}()
+	late := time.After(hangTimeout)
+	for range 2 {
+		select {
+		case <-done:
+		case <-late:
+			return false
+		}
+	}
+	return true
 }
 
 // listen opens the socket. A group that is only the default may be missing.
