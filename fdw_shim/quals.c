@@ -89,6 +89,7 @@ static Hallway__V1__Expr *ship_not(HallwayQualContext *cxt, Expr *arg, Place pla
 static Hallway__V1__Expr *ship_comparison(HallwayQualContext *cxt, Expr *left, Expr *right,
 										  Hallway__V1__ComparisonOperator operator,
 										  Oid collation, Place place);
+static Expr *name_as_text(Expr *expr);
 static Hallway__V1__Expr *ship_op_expr(HallwayQualContext *cxt, OpExpr *op, Place place);
 static Hallway__V1__Expr *ship_distinct(HallwayQualContext *cxt, DistinctExpr *op,
 										bool negated, Place place);
@@ -358,6 +359,8 @@ ship_comparison(HallwayQualContext *cxt, Expr *left, Expr *right,
 	Hallway__V1__Expr *result;
 	Hallway__V1__Comparison *comparison;
 
+	left = name_as_text(left);
+	right = name_as_text(right);
 	if (!comparable(exprType((Node *) left), exprType((Node *) right), collation))
 		return NULL;
 
@@ -401,6 +404,17 @@ ship_comparison(HallwayQualContext *cxt, Expr *left, Expr *right,
 	result = make_expr(HALLWAY__V1__EXPR__NODE_COMPARISON);
 	result->comparison = comparison;
 	return result;
+}
+
+/* A name compares as its text does; current_user and its like are names. */
+static Expr *
+name_as_text(Expr *expr)
+{
+	if (exprType((Node *) expr) != NAMEOID)
+		return expr;
+	return (Expr *) makeFuncExpr(F_TEXT_NAME, TEXTOID, list_make1(expr),
+								 DEFAULT_COLLATION_OID, C_COLLATION_OID,
+								 COERCE_IMPLICIT_CAST);
 }
 
 /* = ANY (array) and <> ALL (array): IN and NOT IN. */
@@ -689,7 +703,8 @@ may_fail_walker(Node *node, void *context)
 			break;
 		case T_FuncExpr:
 			if (!is_builtin(((FuncExpr *) node)->funcid) ||
-				((FuncExpr *) node)->args != NIL)
+				(((FuncExpr *) node)->args != NIL &&
+				 ((FuncExpr *) node)->funcid != F_TEXT_NAME))
 				return true;
 			break;
 		case T_OpExpr:

@@ -1,0 +1,65 @@
+-- Joins, LATERAL, subqueries: keys that other tables provide are looked up.
+CREATE TABLE orders (id int PRIMARY KEY, person int8, total numeric);
+INSERT INTO orders SELECT g, g % 9, g * 10 FROM generate_series(1, 20) g;
+ANALYZE orders;
+CREATE FOREIGN TABLE accounts (
+  id int8 OPTIONS (key 'true'), name text, region int4 OPTIONS (distinct '5')
+) SERVER syn OPTIONS (rows '100000', page_rows '100');
+
+-- One lookup for each distinct key.
+SELECT plan('SELECT o.id, a.id FROM orders o JOIN accounts a ON a.id = o.person WHERE o.id < 5');
+SELECT o.id, a.id FROM orders o JOIN accounts a ON a.id = o.person WHERE o.id < 5 ORDER BY 1;
+SELECT run('SELECT o.id, a.id FROM orders o JOIN accounts a ON a.id = o.person WHERE o.id < 5');
+-- Outer joins.
+SELECT o.id, p.name FROM orders o LEFT JOIN people p ON p.id = o.person AND p.age > 20 WHERE o.id < 10 ORDER BY 1;
+SELECT p.id, count(o.id) FROM people p LEFT JOIN orders o ON o.person = p.id GROUP BY p.id ORDER BY 1;
+SELECT p.id, o.id FROM people p FULL JOIN orders o ON o.person = p.id WHERE o.id > 15 OR o.id IS NULL ORDER BY 1, 2;
+-- LATERAL.
+SELECT o.id, x.id, x.name FROM orders o, LATERAL (SELECT id, name FROM people p WHERE p.id >= o.person ORDER BY p.id LIMIT 1) x
+ WHERE o.id < 6 ORDER BY 1;
+SELECT plan('SELECT o.id, x.id FROM orders o, LATERAL (SELECT id FROM people p WHERE p.id >= o.person ORDER BY p.id LIMIT 1) x');
+SELECT o.id, x.s FROM orders o, LATERAL (SELECT p.name || o.id AS s FROM people p WHERE p.id = o.person OFFSET 0) x
+ WHERE o.id < 4 ORDER BY 1;
+-- A value of the other table in a list, and in an expression.
+SELECT o.id, p.id FROM orders o JOIN people p ON p.id = ANY (ARRAY[o.person, o.person + 1]) WHERE o.id < 3 ORDER BY 1, 2;
+SELECT o.id, a.id FROM orders o JOIN accounts a ON a.id = o.person + 1 WHERE o.id < 3 ORDER BY 1;
+-- Semi- and anti-joins, subqueries.
+SELECT id FROM people WHERE id IN (SELECT person FROM orders WHERE total > 150) ORDER BY id;
+SELECT id FROM people p WHERE NOT EXISTS (SELECT FROM orders o WHERE o.person = p.id AND total < 80) ORDER BY id;
+SELECT id, (SELECT max(total) FROM orders o WHERE o.person = p.id) FROM people p ORDER BY id;
+SELECT o.id, (SELECT name FROM people p WHERE p.id = o.person) FROM orders o WHERE o.id < 4 ORDER BY 1;
+SELECT count(*) FROM orders o WHERE (SELECT age FROM people p WHERE p.id = o.person) > 40;
+-- With itself.
+SELECT p.id, q.id FROM people p JOIN people q ON q.age = p.age AND q.id > p.id ORDER BY 1;
+SELECT p.id FROM people p JOIN people q USING (id) JOIN people r USING (id) WHERE r.age = 41 ORDER BY 1;
+-- Merge and hash joins read it whole, and rescans read it again.
+SET enable_nestloop = off;
+SELECT count(*) FROM orders o JOIN people p ON p.id = o.person;
+SET enable_hashjoin = off;
+SELECT count(*) FROM orders o JOIN people p ON p.id = o.person;
+RESET enable_nestloop;
+SET enable_mergejoin = off;
+SET enable_material = off;
+SET enable_memoize = off;
+SELECT count(*) FROM orders o JOIN people p ON p.age > o.total;
+SELECT count(*) FROM orders o JOIN people p ON p.id = o.person;
+RESET enable_hashjoin;
+RESET enable_mergejoin;
+RESET enable_material;
+RESET enable_memoize;
+-- CTEs, set operations, recursion.
+WITH p AS MATERIALIZED (SELECT * FROM people) SELECT count(*) FROM p a JOIN p b USING (id);
+SELECT id FROM people WHERE age > 40 UNION SELECT id FROM people WHERE active EXCEPT SELECT 1 ORDER BY id;
+WITH RECURSIVE r(id) AS (
+  SELECT 1::int8 UNION ALL SELECT p.id + 1 FROM r JOIN people p ON p.id = r.id
+) SELECT max(id) FROM r;
+-- Aggregates over everything, and over nothing.
+SELECT count(*), count(name), sum(age), max(balance), min(seen) FROM people;
+SELECT status, count(*) FROM people GROUP BY status HAVING count(*) > 1 ORDER BY status;
+SELECT count(*) FROM people WHERE false;
+-- Whole rows, system columns.
+SELECT p FROM people p WHERE id = 1;
+SELECT tableoid::regclass, id FROM people WHERE id = 1;
+
+DROP FOREIGN TABLE accounts;
+DROP TABLE orders;

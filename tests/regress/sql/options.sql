@@ -1,0 +1,108 @@
+-- Options of wrapper, servers, user mappings, tables and columns.
+\set VERBOSITY terse
+
+-- A server says which connector it is for, and keeps saying so.
+CREATE SERVER nope FOREIGN DATA WRAPPER hallway;
+\set VERBOSITY default
+CREATE SERVER nope FOREIGN DATA WRAPPER hallway OPTIONS (connector '');
+ALTER SERVER syn OPTIONS (DROP connector);
+
+-- Names that are nearly ours are slips of the pen.
+CREATE SERVER nope FOREIGN DATA WRAPPER hallway OPTIONS (conector 'rest');
+ALTER SERVER syn OPTIONS (ADD updateable 'false');
+ALTER FOREIGN TABLE people OPTIONS (ADD async_capabel 'true');
+ALTER FOREIGN TABLE people OPTIONS (ADD estimated_row '3');
+ALTER FOREIGN DATA WRAPPER hallway OPTIONS (ADD adress 'unix:/x');
+ALTER FOREIGN DATA WRAPPER hallway OPTIONS (ADD whatever 'x');
+
+-- Other names are the connector's, which refuses them at first use.
+CREATE FOREIGN TABLE odd (id int8 OPTIONS (key 'true')) SERVER syn OPTIONS (no_such_thing '1');
+SELECT * FROM failure('SELECT * FROM odd');
+ALTER FOREIGN TABLE odd OPTIONS (DROP no_such_thing);
+ALTER FOREIGN TABLE odd ALTER id OPTIONS (ADD no_such_thing '1');
+SELECT * FROM failure('SELECT * FROM odd');
+ALTER FOREIGN TABLE odd ALTER id OPTIONS (DROP no_such_thing);
+SELECT count(*) FROM odd;
+
+-- Values.
+CREATE SERVER nope FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', updatable 'perhaps');
+CREATE SERVER nope FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '/run/x.sock');
+CREATE SERVER nope FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address 'unix:x.sock');
+SELECT format('CREATE SERVER nope FOREIGN DATA WRAPPER hallway OPTIONS (connector %L, address %L)',
+              'synthetic', 'unix:/' || repeat('x', 200)) AS long_path \gset
+:long_path;
+CREATE SERVER nope FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', cache_scope 'all');
+ALTER FOREIGN TABLE odd OPTIONS (ADD estimated_rows '0');
+ALTER FOREIGN TABLE odd OPTIONS (ADD estimated_rows 'many');
+ALTER FOREIGN TABLE odd OPTIONS (ADD estimated_rows 'NaN');
+ALTER FOREIGN TABLE odd ALTER id OPTIONS (SET key 'primary');
+ALTER FOREIGN TABLE odd ALTER id OPTIONS (ADD field '');
+
+-- A connector that the sidecar does not have.
+CREATE SERVER unknown FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetik');
+CREATE FOREIGN TABLE unknown (id int8) SERVER unknown;
+SELECT * FROM failure('SELECT * FROM unknown');
+
+-- Estimates are the owner's to correct.
+ALTER FOREIGN TABLE odd OPTIONS (ADD estimated_rows '123456');
+SELECT (regexp_match(line, 'rows=(\d+)'))[1] FROM plan('SELECT * FROM odd', 'COSTS') line;
+ALTER FOREIGN TABLE odd OPTIONS (SET estimated_rows '42');
+SELECT (regexp_match(line, 'rows=(\d+)'))[1] FROM plan('SELECT * FROM odd', 'COSTS') line;
+
+-- Where a sidecar listens is a superuser's to say.
+CREATE ROLE regress_hallway_owner;
+GRANT USAGE ON FOREIGN DATA WRAPPER hallway TO regress_hallway_owner;
+GRANT CREATE ON DATABASE regression TO regress_hallway_owner;
+SET ROLE regress_hallway_owner;
+CREATE SERVER theirs FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address 'unix:/tmp/x');
+SET hallway.address = 'unix:/tmp/x';
+CREATE SERVER theirs FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic');
+SELECT hallway.sidecar_version('theirs') <> '' AS answers;
+SELECT hallway.sidecar_version('syn');
+RESET ROLE;
+
+-- A server's own address is taken before the wrapper's, and that before the setting.
+ALTER SERVER theirs OPTIONS (ADD address 'unix:/nowhere/at/all.sock');
+SELECT hallway.sidecar_version('theirs');
+SELECT current_setting('hallway.address') AS address \gset
+ALTER FOREIGN DATA WRAPPER hallway OPTIONS (ADD address 'unix:/nowhere/else.sock');
+SELECT hallway.sidecar_version('syn');
+ALTER SERVER theirs OPTIONS (SET address :'address');
+SELECT hallway.sidecar_version('theirs') <> '' AS answers;
+ALTER FOREIGN DATA WRAPPER hallway OPTIONS (DROP address);
+SELECT hallway.sidecar_version('syn') <> '' AS answers;
+
+-- Credentials that stand in a user mapping can be forbidden.
+CREATE USER MAPPING FOR regress_hallway_owner SERVER theirs OPTIONS (token 'abc');
+SET hallway.allow_inline_secrets = off;
+ALTER USER MAPPING FOR regress_hallway_owner SERVER theirs OPTIONS (SET token 'def');
+ALTER USER MAPPING FOR regress_hallway_owner SERVER theirs OPTIONS (DROP token, ADD secret 'hubspot_prod');
+SET ROLE regress_hallway_owner;
+SET hallway.allow_inline_secrets = on;
+RESET ROLE;
+RESET hallway.allow_inline_secrets;
+ALTER USER MAPPING FOR regress_hallway_owner SERVER theirs OPTIONS (SET secret '');
+
+-- Settings.
+SET hallway.address = 'localhost:5000';
+SET hallway.address = 'unix:relative';
+SET hallway.connect_timeout = 0;
+\set VERBOSITY terse
+SET hallway.no_such_setting = 1;
+SELECT name, setting, unit, context FROM pg_settings
+ WHERE name LIKE 'hallway.%' AND name <> 'hallway.address' ORDER BY name;
+
+-- Not every server is one of ours.
+CREATE FOREIGN DATA WRAPPER other;
+CREATE SERVER other FOREIGN DATA WRAPPER other;
+SELECT hallway.sidecar_version('other');
+SELECT hallway.sidecar_version('no_such_server');
+
+DROP SERVER theirs CASCADE;
+DROP SERVER unknown CASCADE;
+DROP SERVER other;
+DROP FOREIGN DATA WRAPPER other;
+DROP FOREIGN TABLE odd;
+REVOKE ALL ON FOREIGN DATA WRAPPER hallway FROM regress_hallway_owner;
+REVOKE ALL ON DATABASE regression FROM regress_hallway_owner;
+DROP ROLE regress_hallway_owner;
