@@ -18,7 +18,7 @@ import (
 
 var (
 	seed    = flag.Uint64("rest.seed", 1, "seed of the random queries")
-	queries = flag.Int("rest.queries", 1500, "number of random queries")
+	queries = flag.Int("rest.queries", 1000, "number of random queries")
 )
 
 // traps is a collection with a field of every kind that filters know, and what

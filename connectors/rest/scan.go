@@ -40,19 +40,21 @@ func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder)
 
 // scan is one scan. Only fetch runs in a goroutine of its own.
 type scan struct {
-	t       *table
-	q       *connectors.Query
-	l       *list
-	out     *rows.Builder
-	pager   *pager
-	reader  *pageReader
-	emit    []emitter
-	keySlot int
-	total   float64
-	rows    uint64
-	text    []byte // scratch for escapes
-	firstID string // of the page being read
-	lastID  string
+	t      *table
+	q      *connectors.Query
+	l      *list
+	out    *rows.Builder
+	pager  *pager
+	reader *pageReader
+	// verifier checks what the API calls exact; nil: nothing is.
+	verifier *verifier
+	emit     []emitter
+	keySlot  int
+	total    float64
+	rows     uint64
+	text     []byte // scratch for escapes
+	firstID  string // of the page being read
+	lastID   string
 	// page being read, for error messages.
 	request string
 }
@@ -98,6 +100,7 @@ func (s *scan) bind() {
 		}
 		s.emit[i] = emitter{slot: slot(col.path), col: col, kind: emitKindOf(col)}
 	}
+	s.verifier = s.newVerifier(slot)
 	s.reader = newPageReader(s.t.items, s.l.paging, &s.t.src.m.Read, record, width)
 	s.reader.full = s.hand
 }
@@ -337,6 +340,11 @@ func (s *scan) hand() error {
 			return errEnough
 		}
 		spans := s.reader.spans[row*width : (row+1)*width]
+		if s.verifier.due() {
+			if err := s.verify(row, spans, page); err != nil {
+				return err
+			}
+		}
 		for i := range s.emit {
 			e := &s.emit[i]
 			if e.col == nil {

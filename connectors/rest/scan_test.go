@@ -345,3 +345,60 @@ func TestPageSize_IsWhatALimitCanUse(t *testing.T) {
 		}
 	}
 }
+
+// A manifest that vouches for an API that lies is found out.
+func TestScan_LiarThatIsVouchedForIsAnError(t *testing.T) {
+	const manifest = "manifest: 1\nname: T\nread: {items: data, page_size: {param: limit, max: 10}}\npaging: {style: cursor, param: after, cursor: next}\nfilter: {style: params, enforced: true, types: {text: {operators: {eq: \"%s={value}\"}, exact: [eq]}}}"
+	for name, param := range map[string]string{"obeys": "{field}", "ignores": "filter[{field}]"} {
+		t.Run(name, func(t *testing.T) {
+			a := newAPI(t, 30, 10)
+			tab := openTable(t, openSource(t, []byte(fmt.Sprintf(manifest, param)+apiObjects), a.URL, nil), "things")
+			// The column of the filter is not among those read.
+			req := pushdown.Request{Columns: []int{1}, Conjuncts: []pushdown.Expr{eq(2, "red")}}
+			if v := tab.Plan(req).Conjuncts[0]; v.Verdict != pushdown.Exact {
+				t.Fatalf("verdict %+v", v)
+			}
+			got, err := scanRows(t, tab, connectors.Query{Request: req})
+			if name == "obeys" {
+				if err != nil || len(got) != 15 {
+					t.Errorf("%d rows, %v", len(got), err)
+				}
+				return
+			}
+			wantClass(t, err, connectors.Protocol, `record "k1" of things, which does not match`)
+		})
+	}
+}
+
+func TestSortable_WhereMissingValuesStand(t *testing.T) {
+	m := "manifest: 1\nname: T\npaging: {style: none}\nsort: {param: sort, enforced: true, max_keys: 3, text_order: bytes, nulls: %s}" + apiObjects
+	c := pushdown.Collation{C: true, Deterministic: true}
+	isNotNull := &pushdown.NullTest{Operand: &pushdown.Column{Index: 1}, Negated: true}
+	for _, x := range []struct {
+		nulls     string
+		key       pushdown.SortKey
+		conjuncts []pushdown.Expr
+		want      string
+	}{
+		{"smallest", pushdown.SortKey{Column: 1, NullsFirst: true}, nil, "n,id"},
+		{"smallest", pushdown.SortKey{Column: 1}, nil, ""},
+		{"smallest", pushdown.SortKey{Column: 1}, []pushdown.Expr{isNotNull}, "n,id"},
+		{"smallest", pushdown.SortKey{Column: 1}, []pushdown.Expr{&pushdown.Or{Operands: []pushdown.Expr{isNotNull, eq(2, "x")}}}, ""},
+		{"smallest", pushdown.SortKey{Column: 1, Descending: true}, nil, "-n,id"},
+		{"smallest", pushdown.SortKey{Column: 1, Descending: true, NullsFirst: true}, nil, ""},
+		{"largest", pushdown.SortKey{Column: 1}, nil, "n,id"},
+		{"largest", pushdown.SortKey{Column: 1, Descending: true, NullsFirst: true}, nil, "-n,id"},
+		{"first", pushdown.SortKey{Column: 1, Descending: true, NullsFirst: true}, nil, "-n,id"},
+		{"last", pushdown.SortKey{Column: 1, NullsFirst: true}, nil, ""},
+		{"last", pushdown.SortKey{Column: 1}, nil, "n,id"},
+		{"unknown", pushdown.SortKey{Column: 1}, nil, ""},
+		{"unknown", pushdown.SortKey{Column: 0, Collation: c}, nil, "id"},
+		{"unknown", pushdown.SortKey{Column: 0, Collation: pushdown.Collation{Deterministic: true}}, nil, ""},
+		{"last", pushdown.SortKey{Column: 2, Collation: c}, nil, "color,id"},
+	} {
+		tab := openTable(t, openSource(t, []byte(fmt.Sprintf(m, x.nulls)), "http://127.0.0.1:1", nil), "things")
+		if got, ok := tab.sortable(pushdown.Ordering{x.key}, x.conjuncts); got != x.want || ok != (x.want != "") {
+			t.Errorf("nulls %s, %+v: got %q, %v; want %q", x.nulls, x.key, got, ok, x.want)
+		}
+	}
+}

@@ -205,6 +205,10 @@ type list struct {
 	verdict []pushdown.Conjunct
 	// dependent: see pushdown.Plan.ValueDependent.
 	dependent bool
+	// verify are exact conjuncts that scans check now and then, and the columns
+	// that takes.
+	verify        []pushdown.Expr
+	verifyColumns []int
 }
 
 // Plan gives the verdicts; what Scan sends is decided by the same code.
@@ -212,7 +216,7 @@ func (t *table) Plan(req pushdown.Request) pushdown.Plan {
 	l := t.decide(req, nil)
 	p := pushdown.Plan{Conjuncts: l.verdict, LimitExact: true, ValueDependent: l.dependent}
 	for i, o := range req.Orderings {
-		if _, ok := t.sortable(o); ok {
+		if _, ok := t.sortable(o, req.Conjuncts); ok {
 			p.ExactOrderings = append(p.ExactOrderings, i)
 		}
 	}
@@ -244,7 +248,7 @@ func (t *table) decide(req pushdown.Request, sorted pushdown.Ordering) *list {
 	l.paging = &m.Paging
 	if m.Sort != nil {
 		if len(sorted) > 0 {
-			l.sort, _ = t.sortable(sorted)
+			l.sort, _ = t.sortable(sorted, req.Conjuncts)
 		}
 		seekable := m.Paging.Style == "seek" && t.keyCol != nil
 		switch {
@@ -269,6 +273,9 @@ func (t *table) decide(req pushdown.Request, sorted pushdown.Ordering) *list {
 	}
 	l.dependent = c.dependent
 	l.filter, l.params = w.result()
+	if l.filter != "" || len(l.params) > 0 {
+		l.verify, l.verifyColumns = t.verified(req, l.verdict)
+	}
 	return l
 }
 
@@ -300,8 +307,10 @@ func (t *table) keep(l *list, w *writer, n *node) pushdown.Conjunct {
 	return pushdown.Conjunct{Verdict: pushdown.Exact}
 }
 
-// sortable renders an ordering; false: the API has no such one.
-func (t *table) sortable(o pushdown.Ordering) (string, bool) {
+// sortable renders an ordering; false: the API has no such one. Where missing
+// values stand does not matter for a column that a conjunct keeps from being
+// NULL, whoever checks it.
+func (t *table) sortable(o pushdown.Ordering, conjuncts []pushdown.Expr) (string, bool) {
 	s := t.src.m.Sort
 	if s == nil || !s.Enforced || len(o) == 0 || (t.src.m.Paging.Style == "seek" && t.src.m.Paging.Ordered == nil) {
 		return "", false
@@ -313,7 +322,7 @@ func (t *table) sortable(o pushdown.Ordering) (string, bool) {
 		if unique {
 			break // what follows a unique key sorts nothing
 		}
-		if !t.sorts(col, k) {
+		if !t.sorts(col, k, slices.ContainsFunc(conjuncts, func(e pushdown.Expr) bool { return excludesNull(e, k.Column) })) {
 			return "", false
 		}
 		keys = append(keys, s.one(col.field, k.Descending))
@@ -328,7 +337,30 @@ func (t *table) sortable(o pushdown.Ordering) (string, bool) {
 	return strings.Join(keys, s.Separator), true
 }
 
-func (t *table) sorts(col *column, k pushdown.SortKey) bool {
+// excludesNull tells whether a condition is never true where a column is NULL.
+func excludesNull(e pushdown.Expr, column int) bool {
+	is := func(e pushdown.Expr) bool {
+		c, ok := e.(*pushdown.Column)
+		return ok && c.Index == column
+	}
+	switch e := e.(type) {
+	case *pushdown.Column:
+		return e.Index == column
+	case *pushdown.Comparison:
+		return e.Op != pushdown.Distinct && e.Op != pushdown.NotDistinct && (is(e.Left) || is(e.Right))
+	case *pushdown.Match:
+		return is(e.Operand)
+	case *pushdown.NullTest:
+		return e.Negated && is(e.Operand)
+	case *pushdown.Membership:
+		return !e.Negated && is(e.Operand) // NULL <> ALL ('{}') is true
+	case *pushdown.And:
+		return slices.ContainsFunc(e.Operands, func(o pushdown.Expr) bool { return excludesNull(o, column) })
+	}
+	return false
+}
+
+func (t *table) sorts(col *column, k pushdown.SortKey, notNull bool) bool {
 	s, f := t.src.m.Sort, col.field
 	if f.Type == "" || f.List || f.Type == "json" || (f.Sortable != nil && !*f.Sortable) {
 		return false
@@ -346,7 +378,7 @@ func (t *table) sorts(col *column, k pushdown.SortKey) bool {
 	case !col.comparable() || kind == pushdown.Enum || kind == pushdown.UUID:
 		return false
 	}
-	if f.Missing == "never" || col.key {
+	if f.Missing == "never" || col.key || notNull {
 		return true
 	}
 	switch s.Nulls {
@@ -393,7 +425,7 @@ func (t *table) request(l *list, q *connectors.Query, pos *position) *transport.
 		r.Query.Set(p, itoa(t.sizeOf(l, q)))
 	}
 	if f := m.Read.Fields; f != nil {
-		r.Query.Set(f.Param, strings.Join(t.wanted(q.Columns), f.Separator))
+		r.Query.Set(f.Param, strings.Join(t.wanted(q.Columns, l.verifyColumns), f.Separator))
 	}
 	filter := l.filter
 	if pos != nil && pos.after != "" {
@@ -440,7 +472,7 @@ func (t *table) sizeOf(l *list, q *connectors.Query) int {
 }
 
 // wanted are the names of the fields to ask for, the key always among them.
-func (t *table) wanted(columns []int) []string {
+func (t *table) wanted(lists ...[]int) []string {
 	var names []string
 	add := func(f *Field) {
 		if f != nil && f.Path != "" && !slices.Contains(names, f.Path) {
@@ -448,8 +480,10 @@ func (t *table) wanted(columns []int) []string {
 		}
 	}
 	add(t.keyField)
-	for _, c := range columns {
-		add(t.column(c).field)
+	for _, columns := range lists {
+		for _, c := range columns {
+			add(t.column(c).field)
+		}
 	}
 	if len(names) == 0 && len(t.object.Fields) > 0 {
 		add(&t.object.Fields[0])
