@@ -135,7 +135,7 @@ func (s *Server) streamCall(srv any, stream grpc.ServerStream, info *grpc.Stream
 // callStream is a stream with the call's context.
 type callStream struct {
 	grpc.ServerStream
-	ctx context.Context //nolint:containedctx // how grpc hands a context to a stream's handler
+	ctx context.Context
 }
 
 func (s *callStream) Context() context.Context { return s.ctx }

@@ -53,7 +53,7 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	buf := c.pool.Get(protowire.SizeTag(fieldBatch) + protowire.SizeBytes(inner))
 	out := (*buf)[:0]
 	out = protowire.AppendTag(out, fieldBatch, protowire.BytesType)
-	out = protowire.AppendVarint(out, uint64(inner)) //nolint:gosec // not negative
+	out = protowire.AppendVarint(out, uint64(inner))
 	if len(tuples) > 0 {
 		out = protowire.AppendTag(out, fieldTuples, protowire.BytesType)
 		out = protowire.AppendBytes(out, tuples)

@@ -49,7 +49,7 @@ func typeOf(t *hallwayv1.Type) (pushdown.Type, error) {
 		return pushdown.Type{}, protocolError("%d enum labels", len(t.GetEnumLabels()))
 	}
 	return pushdown.Type{
-		Kind: pushdown.Kind(k), Array: t.GetArray(), OID: t.GetOid(), ElementOID: t.GetElementOid(), //nolint:gosec // checked above
+		Kind: pushdown.Kind(k), Array: t.GetArray(), OID: t.GetOid(), ElementOID: t.GetElementOid(),
 		Length: t.GetLength(), Precision: t.GetPrecision(), Scale: t.GetScale(),
 		Labels: t.GetEnumLabels(), Name: t.GetName(),
 	}, nil
@@ -107,13 +107,13 @@ func (c *converter) expr(e *hallwayv1.Expr, depth int) (pushdown.Expr, error) {
 	case *hallwayv1.Expr_Comparison:
 		op := n.Comparison.GetOperator()
 		if op <= 0 || op > hallwayv1.ComparisonOperator_COMPARISON_OPERATOR_NOT_DISTINCT {
-			return nil, unknownPart
+			return nil, unknownPart()
 		}
 		l, r, err := c.pair(n.Comparison.GetLeft(), n.Comparison.GetRight(), depth)
 		if err != nil {
 			return nil, err
 		}
-		return &pushdown.Comparison{Op: pushdown.Operator(op), Left: l, Right: r, //nolint:gosec // checked above
+		return &pushdown.Comparison{Op: pushdown.Operator(op), Left: l, Right: r,
 			Collation: collationOf(n.Comparison.GetCollation())}, nil
 	case *hallwayv1.Expr_Membership:
 		array, ok := n.Membership.GetArray().GetNode().(*hallwayv1.Expr_Parameter)
@@ -133,13 +133,13 @@ func (c *converter) expr(e *hallwayv1.Expr, depth int) (pushdown.Expr, error) {
 	case *hallwayv1.Expr_Match:
 		k := n.Match.GetKind()
 		if k <= 0 || k > hallwayv1.MatchKind_MATCH_KIND_IREGEX {
-			return nil, unknownPart
+			return nil, unknownPart()
 		}
 		l, r, err := c.pair(n.Match.GetOperand(), n.Match.GetPattern(), depth)
 		if err != nil {
 			return nil, err
 		}
-		return &pushdown.Match{Kind: pushdown.MatchKind(k), Operand: l, Pattern: r, //nolint:gosec // checked above
+		return &pushdown.Match{Kind: pushdown.MatchKind(k), Operand: l, Pattern: r,
 			Negated: n.Match.GetNegated(), Collation: collationOf(n.Match.GetCollation())}, nil
 	case *hallwayv1.Expr_NullTest:
 		o, err := c.expr(n.NullTest.GetOperand(), depth)
@@ -150,13 +150,13 @@ func (c *converter) expr(e *hallwayv1.Expr, depth int) (pushdown.Expr, error) {
 	case *hallwayv1.Expr_BoolTest:
 		t := n.BoolTest.GetTruth()
 		if t <= 0 || t > hallwayv1.Truth_TRUTH_UNKNOWN {
-			return nil, unknownPart
+			return nil, unknownPart()
 		}
 		o, err := c.expr(n.BoolTest.GetOperand(), depth)
 		if err != nil {
 			return nil, err
 		}
-		return &pushdown.BoolTest{Operand: o, Truth: pushdown.Truth(t), Negated: n.BoolTest.GetNegated()}, nil //nolint:gosec // checked above
+		return &pushdown.BoolTest{Operand: o, Truth: pushdown.Truth(t), Negated: n.BoolTest.GetNegated()}, nil
 	case *hallwayv1.Expr_And:
 		list, err := c.operands(n.And.GetOperands(), depth)
 		if err != nil {
@@ -187,11 +187,13 @@ func (c *converter) expr(e *hallwayv1.Expr, depth int) (pushdown.Expr, error) {
 		return &pushdown.Function{Name: n.Function.GetName(), Args: args, Type: t,
 			Collation: collationOf(n.Function.GetCollation())}, nil
 	}
-	return nil, unknownPart
+	return nil, unknownPart()
 }
 
 // unknownPart: a newer shim may send what this sidecar does not know.
-var unknownPart error = &notShippable{"not known to this version of the sidecar"}
+func unknownPart() error {
+	return &notShippable{"not known to this version of the sidecar"}
+}
 
 func (c *converter) pair(l, r *hallwayv1.Expr, depth int) (pushdown.Expr, pushdown.Expr, error) {
 	le, err := c.expr(l, depth)

@@ -127,7 +127,7 @@ func (s *Server) results(ctx context.Context, batch *connectors.Batch, resp *hal
 			s.log.InfoContext(ctx, "row refused", "row", i+1, "error", refusal.Error())
 			_, out.Error = wireError(ctx, callOf(ctx), refusal)
 			fitWire(out.Error)
-			out.Error.Row = uint32(i) + 1 //nolint:gosec // below maxBatchRows
+			out.Error.Row = uint32(i) + 1
 			out.Outcome = hallwayv1.RowOutcome_ROW_OUTCOME_REFUSED
 		default:
 			return afterWrite(&connectors.Error{Class: connectors.Internal,

@@ -45,7 +45,7 @@ func (c peerCredentials) ServerHandshake(nc net.Conn) (net.Conn, credentials.Aut
 	var cred *unix.Ucred
 	var cerr error
 	if err := raw.Control(func(fd uintptr) {
-		cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) //nolint:gosec // a descriptor is small
+		cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	}); err != nil {
 		return nil, nil, fmt.Errorf("reading the peer's credentials: %w", err)
 	}

@@ -39,7 +39,7 @@ func (s *Server) Plan(ctx context.Context, req *hallwayv1.PlanRequest) (*hallway
 		ValueDependent: p.ValueDependent,
 	}
 	for _, o := range p.ExactOrderings {
-		resp.ExactOrderings = append(resp.ExactOrderings, uint32(o)) //nolint:gosec // checked by planned
+		resp.ExactOrderings = append(resp.ExactOrderings, uint32(o))
 	}
 	if resp.Plan, err = encodePlan(b.rel, req, resp); err != nil {
 		return nil, err

@@ -35,6 +35,9 @@ func (s *Server) Scan(req *hallwayv1.ScanRequest, stream grpc.ServerStreamingSer
 	defer s.stats.scans.Add(-1)
 
 	out := &sender{s: s, stream: stream, limit: q.Limit}
+	if req.GetProgress() {
+		out.progress = q.Stats
+	}
 	builder := rows.NewBuilder(b.rel.typesAt(q.Columns), out.send, rows.Options{Reuse: true})
 	result, err := b.table.Scan(ctx, q, builder)
 	if err == nil {
@@ -84,7 +87,7 @@ func prepareScan(ctx context.Context, b *bound, req *hallwayv1.ScanRequest) (con
 		exact := v.GetVerdict() == hallwayv1.Verdict_VERDICT_EXACT
 		allExact = allExact && exact
 		if !exact && answered.GetVerdicts()[i].GetVerdict() == hallwayv1.Verdict_VERDICT_EXACT {
-			header.Recheck = append(header.Recheck, uint32(i)) //nolint:gosec // below maxConjuncts
+			header.Recheck = append(header.Recheck, uint32(i))
 		}
 	}
 	q.Request, q.Stats, q.Sample = r.Request, &connectors.Stats{}, req.GetSampleRows()
@@ -115,6 +118,8 @@ type sender struct {
 	limit  uint64
 	sent   uint64
 	failed error
+	// Sent before each batch; nil: not asked for.
+	progress *connectors.Stats
 
 	// One message for all batches: Send has encoded it when it returns.
 	msg   hallwayv1.ScanResponse
@@ -123,16 +128,23 @@ type sender struct {
 }
 
 func (o *sender) send(tuples []byte, n int) error {
-	o.rows.Tuples, o.rows.Rows = tuples, uint32(n) //nolint:gosec // a batch holds less than 2^31 bytes
+	if o.progress != nil {
+		o.msg.Message = &hallwayv1.ScanResponse_Progress{Progress: statsMessage(o.progress)}
+		if err := o.stream.Send(&o.msg); err != nil {
+			o.failed = fmt.Errorf("sending progress: %w", err)
+			return rows.ErrStop
+		}
+	}
+	o.rows.Tuples, o.rows.Rows = tuples, uint32(n)
 	o.batch.Batch = &o.rows
 	o.msg.Message = &o.batch
 	if err := o.stream.Send(&o.msg); err != nil {
 		o.failed = fmt.Errorf("sending rows: %w", err)
 		return rows.ErrStop
 	}
-	o.s.stats.rowsSent.Add(uint64(n)) //nolint:gosec // not negative
+	o.s.stats.rowsSent.Add(uint64(n))
 	o.s.stats.bytesSent.Add(uint64(len(tuples)))
-	if o.sent += uint64(n); o.limit > 0 && o.sent >= o.limit { //nolint:gosec // not negative
+	if o.sent += uint64(n); o.limit > 0 && o.sent >= o.limit {
 		return rows.ErrStop
 	}
 	return nil

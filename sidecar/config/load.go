@@ -47,7 +47,7 @@ func Load(file string, environ []string, flags map[string]string) (*Settings, er
 	if path == "" {
 		path = DefaultFile
 	}
-	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	data, err := os.ReadFile(path)
 	switch {
 	case err == nil:
 		if err := s.file(path, data); err != nil {

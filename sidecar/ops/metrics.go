@@ -84,12 +84,12 @@ type Status struct {
 	Lines [][2]string
 }
 
-var page = template.Must(template.New("").Parse(`<!doctype html>
+const page = `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{{.Title}}</title>
 <style>body{font:16px system-ui;margin:2rem}td{padding:.15rem 1.5rem .15rem 0}td+td{font-variant-numeric:tabular-nums}</style>
 <h1>{{.Title}}</h1><table>{{range .Lines}}<tr><td>{{index . 0}}</td><td>{{index . 1}}</td></tr>{{end}}</table>
 <p><a href="/metrics">metrics</a> <a href="/healthz">health</a></p></html>
-`))
+`
 
 // ServeHTTP serves /metrics, /healthz and the status page at address until ctx
 // ends. healthy decides between 200 and 503.
@@ -114,6 +114,7 @@ func (m *Metrics) ServeHTTP(ctx context.Context, log *slog.Logger, address strin
 }
 
 func (m *Metrics) handler(log *slog.Logger, healthy func() bool, status func() Status) http.Handler {
+	show := template.Must(template.New("status").Parse(page))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -128,7 +129,7 @@ func (m *Metrics) handler(log *slog.Logger, healthy func() bool, status func() S
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-		if err := page.Execute(w, status()); err != nil {
+		if err := show.Execute(w, status()); err != nil {
 			log.Debug("writing the status page", "error", err)
 		}
 	})

@@ -43,7 +43,7 @@ func ListenUnix(path string, mode fs.FileMode, group string) (*Socket, error) {
 			return nil, err
 		}
 	}
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator names it
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("the directory %s does not exist", filepath.Dir(path))
@@ -59,7 +59,7 @@ func ListenUnix(path string, mode fs.FileMode, group string) (*Socket, error) {
 }
 
 func (s *Socket) listen(mode fs.FileMode, gid int) error {
-	if err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { //nolint:gosec // a descriptor is small
+	if err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return fmt.Errorf("listening at %s: %w", s.path, ErrInUse)
 		}

@@ -109,7 +109,7 @@ var formats = []struct {
 func (s *Store) fromDir(name string) (map[string]string, error) {
 	root, err := os.OpenRoot(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil //nolint:nilnil // not there
+		return nil, nil
 	}
 	if err != nil {
 		return nil, &Error{Name: name, Reason: "cannot be read: the secret store cannot be opened"}

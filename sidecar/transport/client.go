@@ -353,7 +353,7 @@ func (c *Client) attempt(ctx context.Context, req *Request, u *url.URL) (_ *Resp
 	req.Stats.APIMicros.Add(uint64(took.Microseconds()))
 	if err != nil {
 		c.observe(hr.Method, 0, start)
-		if context.Cause(actx) == errStalled && ctx.Err() == nil { //nolint:errorlint // a sentinel of this package, never wrapped
+		if errors.Is(context.Cause(actx), errStalled) && ctx.Err() == nil {
 			err = errStalled
 		}
 		err = c.sendError(ctx, err, req, sent.Load())

@@ -123,16 +123,16 @@ func (r *report) socket(ctx context.Context, s *config.Settings) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if c, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err != nil {
+	c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	if err != nil {
 		mend := start
 		if errors.Is(err, syscall.EACCES) {
 			mend = "Run this check as the sidecar's user or a member of socket_group."
 		}
 		r.fail("socket", fmt.Sprintf("%s cannot be connected to: %v", path, cause(err)), mend)
 		return
-	} else { //nolint:revive // the connection's scope
-		_ = c.Close()
 	}
+	_ = c.Close()
 	mode := fmt.Sprintf("mode %04o", st.Mode().Perm())
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
 		mode += fmt.Sprintf(", user %d, group %d", sys.Uid, sys.Gid)
@@ -164,7 +164,7 @@ func shakeHands(ctx context.Context, path string) (*hallwayv1.HandshakeResponse,
 	defer cc.Close()
 	return hallwayv1.NewBridgeClient(cc).Handshake(ctx, &hallwayv1.HandshakeRequest{ //nolint:wrapcheck // a status
 		Protocol:    &hallwayv1.ProtocolVersion{Major: bridge.ProtocolMajor, Minor: bridge.ProtocolMinor},
-		ShimVersion: "check " + version, BackendPid: int32(os.Getpid()), //nolint:gosec // process ids are small
+		ShimVersion: "check " + version, BackendPid: int32(os.Getpid()),
 	})
 }
 

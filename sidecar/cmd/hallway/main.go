@@ -24,7 +24,7 @@ func main() {
 	context.AfterFunc(ctx, stop)
 	if err := newRoot().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "hallway:", err)
-		os.Exit(1) //nolint:gocritic // stop only undoes the handling of signals
+		os.Exit(1)
 	}
 }
 
