@@ -47,6 +47,7 @@ struct HallwayFetch
 
 	Hallway__V1__ScanHeader *header;
 	Hallway__V1__ScanFooter *footer;
+	Hallway__V1__ScanStats *progress;	/* the last one; NULL: none */
 
 	/* The first batch, kept while it may be the only one; and one to read. */
 	uint8	   *first;
@@ -54,6 +55,7 @@ struct HallwayFetch
 	size_t		first_len;
 	uint32		first_rows;
 	uint64		batches;
+	uint64		received;		/* rows of all batches */
 };
 
 static void choose_columns(HallwayFetch *fetch, List *attnums);
@@ -139,6 +141,12 @@ const Hallway__V1__ScanFooter *
 hallway_fetch_footer(const HallwayFetch *fetch)
 {
 	return fetch->footer;
+}
+
+const Hallway__V1__ScanStats *
+hallway_fetch_stats(const HallwayFetch *fetch)
+{
+	return fetch->footer != NULL ? fetch->footer->stats : fetch->progress;
 }
 
 bool
@@ -350,6 +358,12 @@ take_message(HallwayFetch *fetch, const uint8 *data, size_t len)
 		protocol_violation(fetch, "something else before the header");
 	else if (message.footer != NULL)
 		fetch->footer = message.footer;
+	else if (message.progress != NULL)
+	{
+		if (fetch->progress != NULL)
+			pfree(fetch->progress);
+		fetch->progress = message.progress;
+	}
 	else
 		take_batch(fetch, message.tuples, message.len, message.rows);
 }
@@ -358,6 +372,9 @@ static void
 take_batch(HallwayFetch *fetch, const uint8 *tuples, size_t len, uint32 rows)
 {
 	fetch->batches++;
+	fetch->received += rows;
+	if (fetch->progress != NULL)
+		fetch->progress->rows = Max(fetch->progress->rows, fetch->received);
 	if (fetch->batches == 1 && len <= REWINDABLE_BYTES)
 	{
 		fetch->first = MemoryContextAlloc(fetch->context, Max(len, 1));

@@ -124,11 +124,12 @@ extern void hallway_warn(const char *text);
 
 /* ---- rows.c, write.c: batches of binary tuples <-> slots ---------------- */
 
-/* A ScanResponse: exactly one of header, footer and tuples is set. */
+/* A ScanResponse: exactly one of header, footer, progress and tuples is set. */
 typedef struct HallwayScanMessage
 {
 	Hallway__V1__ScanHeader *header;	/* in the current memory context */
 	Hallway__V1__ScanFooter *footer;
+	Hallway__V1__ScanStats *progress;
 	const uint8 *tuples;		/* within the message's bytes: not copied */
 	size_t		len;
 	uint32		rows;
@@ -314,6 +315,8 @@ extern const Hallway__V1__ScanHeader *hallway_fetch_header(HallwayFetch *fetch);
 extern Hallway__V1__ScanHeader *hallway_fetch_copy_header(HallwayFetch *fetch, MemoryContext context);
 /* NULL until the end has been reached. */
 extern const Hallway__V1__ScanFooter *hallway_fetch_footer(const HallwayFetch *fetch);
+/* The footer's figures, or (if progress was asked for) those so far; or NULL. */
+extern const Hallway__V1__ScanStats *hallway_fetch_stats(const HallwayFetch *fetch);
 /* Back to the first row without asking again: false if that cannot be done. */
 extern bool hallway_fetch_rewind(HallwayFetch *fetch);
 extern bool hallway_fetch_rewindable(const HallwayFetch *fetch);

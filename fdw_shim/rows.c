@@ -760,6 +760,9 @@ hallway_scan_message(const uint8 *data, size_t len, HallwayScanMessage *out)
 			case HALLWAY__V1__SCAN_RESPONSE__MESSAGE_FOOTER:
 				out->footer = response->footer;
 				return;
+			case HALLWAY__V1__SCAN_RESPONSE__MESSAGE_PROGRESS:
+				out->progress = response->progress;
+				return;
 			case HALLWAY__V1__SCAN_RESPONSE__MESSAGE_BATCH:
 				out->tuples = response->batch->tuples.data;
 				out->len = response->batch->tuples.len;

@@ -56,6 +56,7 @@ typedef struct HallwayScanState
 static void start(ForeignScanState *node);
 static void stop(HallwayScanState *state);
 static void take_stats(HallwayScanState *state);
+static void add_stats(Hallway__V1__ScanStats *sum, const Hallway__V1__ScanStats *stats);
 static void read_header(ForeignScanState *node);
 static void init_exprs(ForeignScanState *node);
 static Hallway__V1__ScanRequest *build_request(ForeignScanState *node);
@@ -231,12 +232,14 @@ hallway_scan_explain(ForeignScanState *node)
 	return state->header;
 }
 
-/* NULL if no request came to its end: a scan that was stopped has no figures. */
+/* For EXPLAIN ANALYZE, of requests that run or ran; NULL if none did. */
 const Hallway__V1__ScanStats *
 hallway_scan_stats(ForeignScanState *node)
 {
 	HallwayScanState *state = node->fdw_state;
 
+	/* The last request may have been left where a LIMIT above had enough. */
+	take_stats(state);
 	return state->has_stats ? &state->stats : NULL;
 }
 
@@ -303,27 +306,33 @@ stop(HallwayScanState *state)
 	state->stats_taken = false;
 }
 
-/* Adds the footer's figures to the scan's, once for each request. */
+/* Adds a request's figures to the scan's, when no more of its rows are wanted. */
 static void
 take_stats(HallwayScanState *state)
 {
-	const Hallway__V1__ScanFooter *footer;
+	const Hallway__V1__ScanStats *stats;
 
 	if (state->fetch == NULL || state->stats_taken)
 		return;
-	footer = hallway_fetch_footer(state->fetch);
-	if (footer == NULL || footer->stats == NULL)
+	stats = hallway_fetch_stats(state->fetch);
+	if (stats == NULL)
 		return;
 
-	state->stats.calls += footer->stats->calls;
-	state->stats.pages += footer->stats->pages;
-	state->stats.rows += footer->stats->rows;
-	state->stats.retries += footer->stats->retries;
-	state->stats.limit_wait_ms += footer->stats->limit_wait_ms;
-	state->stats.api_ms += footer->stats->api_ms;
-	state->stats.api_bytes += footer->stats->api_bytes;
+	add_stats(&state->stats, stats);
 	state->has_stats = true;
 	state->stats_taken = true;
+}
+
+static void
+add_stats(Hallway__V1__ScanStats *sum, const Hallway__V1__ScanStats *stats)
+{
+	sum->calls += stats->calls;
+	sum->pages += stats->pages;
+	sum->rows += stats->rows;
+	sum->retries += stats->retries;
+	sum->limit_wait_ms += stats->limit_wait_ms;
+	sum->api_ms += stats->api_ms;
+	sum->api_bytes += stats->api_bytes;
 }
 
 /*
@@ -427,6 +436,7 @@ build_request(ForeignScanState *node)
 	}
 
 	request->limit = limit_bound(node);
+	request->progress = node->ss.ps.instrument != NULL;
 	return request;
 }
 

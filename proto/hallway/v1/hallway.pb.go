@@ -1283,7 +1283,10 @@ type ScanRequest struct {
 	// of the object, more or fewer, and says the total in the footer if known.
 	SampleRows uint64 `protobuf:"varint,8,opt,name=sample_rows,json=sampleRows,proto3" json:"sample_rows,omitempty"`
 	// Oldest data that will do, in milliseconds; 0 reads the API. Only 0 so far.
-	MaxAgeMs      uint64 `protobuf:"varint,9,opt,name=max_age_ms,json=maxAgeMs,proto3" json:"max_age_ms,omitempty"`
+	MaxAgeMs uint64 `protobuf:"varint,9,opt,name=max_age_ms,json=maxAgeMs,proto3" json:"max_age_ms,omitempty"`
+	// Send the figures so far before each batch: for EXPLAIN ANALYZE of a scan
+	// that is stopped before its footer.
+	Progress      bool `protobuf:"varint,10,opt,name=progress,proto3" json:"progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1381,6 +1384,13 @@ func (x *ScanRequest) GetMaxAgeMs() uint64 {
 	return 0
 }
 
+func (x *ScanRequest) GetProgress() bool {
+	if x != nil {
+		return x.Progress
+	}
+	return false
+}
+
 type ScanResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
@@ -1388,6 +1398,7 @@ type ScanResponse struct {
 	//	*ScanResponse_Header
 	//	*ScanResponse_Batch
 	//	*ScanResponse_Footer
+	//	*ScanResponse_Progress
 	Message       isScanResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1457,6 +1468,15 @@ func (x *ScanResponse) GetFooter() *ScanFooter {
 	return nil
 }
 
+func (x *ScanResponse) GetProgress() *ScanStats {
+	if x != nil {
+		if x, ok := x.Message.(*ScanResponse_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
+}
+
 type isScanResponse_Message interface {
 	isScanResponse_Message()
 }
@@ -1473,11 +1493,18 @@ type ScanResponse_Footer struct {
 	Footer *ScanFooter `protobuf:"bytes,3,opt,name=footer,proto3,oneof"`
 }
 
+type ScanResponse_Progress struct {
+	// Only if ScanRequest.progress.
+	Progress *ScanStats `protobuf:"bytes,4,opt,name=progress,proto3,oneof"`
+}
+
 func (*ScanResponse_Header) isScanResponse_Message() {}
 
 func (*ScanResponse_Batch) isScanResponse_Message() {}
 
 func (*ScanResponse_Footer) isScanResponse_Message() {}
+
+func (*ScanResponse_Progress) isScanResponse_Message() {}
 
 type ScanHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2524,7 +2551,7 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\n" +
 	"total_cost\x18\a \x01(\x01R\ttotalCost\x12\x12\n" +
 	"\x04plan\x18\b \x01(\fR\x04plan\x12'\n" +
-	"\x0fvalue_dependent\x18\t \x01(\bR\x0evalueDependent\"\xb7\x02\n" +
+	"\x0fvalue_dependent\x18\t \x01(\bR\x0evalueDependent\"\xd3\x02\n" +
 	"\vScanRequest\x123\n" +
 	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\x12\x12\n" +
 	"\x04plan\x18\x02 \x01(\fR\x04plan\x121\n" +
@@ -2538,11 +2565,14 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\vsample_rows\x18\b \x01(\x04R\n" +
 	"sampleRows\x12\x1c\n" +
 	"\n" +
-	"max_age_ms\x18\t \x01(\x04R\bmaxAgeMs\"\xab\x01\n" +
+	"max_age_ms\x18\t \x01(\x04R\bmaxAgeMs\x12\x1a\n" +
+	"\bprogress\x18\n" +
+	" \x01(\bR\bprogress\"\xe0\x01\n" +
 	"\fScanResponse\x120\n" +
 	"\x06header\x18\x01 \x01(\v2\x16.hallway.v1.ScanHeaderH\x00R\x06header\x12,\n" +
 	"\x05batch\x18\x02 \x01(\v2\x14.hallway.v1.RowBatchH\x00R\x05batch\x120\n" +
-	"\x06footer\x18\x03 \x01(\v2\x16.hallway.v1.ScanFooterH\x00R\x06footerB\t\n" +
+	"\x06footer\x18\x03 \x01(\v2\x16.hallway.v1.ScanFooterH\x00R\x06footer\x123\n" +
+	"\bprogress\x18\x04 \x01(\v2\x15.hallway.v1.ScanStatsH\x00R\bprogressB\t\n" +
 	"\amessage\"_\n" +
 	"\n" +
 	"ScanHeader\x12\x18\n" +
@@ -2720,40 +2750,41 @@ var file_hallway_v1_hallway_proto_depIdxs = []int32{
 	19, // 18: hallway.v1.ScanResponse.header:type_name -> hallway.v1.ScanHeader
 	20, // 19: hallway.v1.ScanResponse.batch:type_name -> hallway.v1.RowBatch
 	21, // 20: hallway.v1.ScanResponse.footer:type_name -> hallway.v1.ScanFooter
-	22, // 21: hallway.v1.ScanFooter.stats:type_name -> hallway.v1.ScanStats
-	10, // 22: hallway.v1.ModifyRequest.relation:type_name -> hallway.v1.RelationRef
-	1,  // 23: hallway.v1.ModifyRequest.operation:type_name -> hallway.v1.Operation
-	23, // 24: hallway.v1.ModifyRequest.transaction:type_name -> hallway.v1.Transaction
-	2,  // 25: hallway.v1.RowResult.outcome:type_name -> hallway.v1.RowOutcome
-	37, // 26: hallway.v1.RowResult.error:type_name -> hallway.v1.Error
-	25, // 27: hallway.v1.ModifyResponse.results:type_name -> hallway.v1.RowResult
-	23, // 28: hallway.v1.EndTransactionRequest.transaction:type_name -> hallway.v1.Transaction
-	3,  // 29: hallway.v1.EndTransactionRequest.end:type_name -> hallway.v1.TransactionEnd
-	10, // 30: hallway.v1.ImportSchemaRequest.relation:type_name -> hallway.v1.RelationRef
-	7,  // 31: hallway.v1.ImportSchemaRequest.options:type_name -> hallway.v1.Option
-	31, // 32: hallway.v1.ImportSchemaResponse.tables:type_name -> hallway.v1.ImportedTable
-	32, // 33: hallway.v1.ImportedTable.columns:type_name -> hallway.v1.ImportedColumn
-	7,  // 34: hallway.v1.ImportedTable.options:type_name -> hallway.v1.Option
-	7,  // 35: hallway.v1.ImportedColumn.options:type_name -> hallway.v1.Option
-	5,  // 36: hallway.v1.Bridge.Handshake:input_type -> hallway.v1.HandshakeRequest
-	11, // 37: hallway.v1.Bridge.Describe:input_type -> hallway.v1.DescribeRequest
-	14, // 38: hallway.v1.Bridge.Plan:input_type -> hallway.v1.PlanRequest
-	17, // 39: hallway.v1.Bridge.Scan:input_type -> hallway.v1.ScanRequest
-	24, // 40: hallway.v1.Bridge.Modify:input_type -> hallway.v1.ModifyRequest
-	27, // 41: hallway.v1.Bridge.EndTransaction:input_type -> hallway.v1.EndTransactionRequest
-	29, // 42: hallway.v1.Bridge.ImportSchema:input_type -> hallway.v1.ImportSchemaRequest
-	6,  // 43: hallway.v1.Bridge.Handshake:output_type -> hallway.v1.HandshakeResponse
-	12, // 44: hallway.v1.Bridge.Describe:output_type -> hallway.v1.DescribeResponse
-	16, // 45: hallway.v1.Bridge.Plan:output_type -> hallway.v1.PlanResponse
-	18, // 46: hallway.v1.Bridge.Scan:output_type -> hallway.v1.ScanResponse
-	26, // 47: hallway.v1.Bridge.Modify:output_type -> hallway.v1.ModifyResponse
-	28, // 48: hallway.v1.Bridge.EndTransaction:output_type -> hallway.v1.EndTransactionResponse
-	30, // 49: hallway.v1.Bridge.ImportSchema:output_type -> hallway.v1.ImportSchemaResponse
-	43, // [43:50] is the sub-list for method output_type
-	36, // [36:43] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	22, // 21: hallway.v1.ScanResponse.progress:type_name -> hallway.v1.ScanStats
+	22, // 22: hallway.v1.ScanFooter.stats:type_name -> hallway.v1.ScanStats
+	10, // 23: hallway.v1.ModifyRequest.relation:type_name -> hallway.v1.RelationRef
+	1,  // 24: hallway.v1.ModifyRequest.operation:type_name -> hallway.v1.Operation
+	23, // 25: hallway.v1.ModifyRequest.transaction:type_name -> hallway.v1.Transaction
+	2,  // 26: hallway.v1.RowResult.outcome:type_name -> hallway.v1.RowOutcome
+	37, // 27: hallway.v1.RowResult.error:type_name -> hallway.v1.Error
+	25, // 28: hallway.v1.ModifyResponse.results:type_name -> hallway.v1.RowResult
+	23, // 29: hallway.v1.EndTransactionRequest.transaction:type_name -> hallway.v1.Transaction
+	3,  // 30: hallway.v1.EndTransactionRequest.end:type_name -> hallway.v1.TransactionEnd
+	10, // 31: hallway.v1.ImportSchemaRequest.relation:type_name -> hallway.v1.RelationRef
+	7,  // 32: hallway.v1.ImportSchemaRequest.options:type_name -> hallway.v1.Option
+	31, // 33: hallway.v1.ImportSchemaResponse.tables:type_name -> hallway.v1.ImportedTable
+	32, // 34: hallway.v1.ImportedTable.columns:type_name -> hallway.v1.ImportedColumn
+	7,  // 35: hallway.v1.ImportedTable.options:type_name -> hallway.v1.Option
+	7,  // 36: hallway.v1.ImportedColumn.options:type_name -> hallway.v1.Option
+	5,  // 37: hallway.v1.Bridge.Handshake:input_type -> hallway.v1.HandshakeRequest
+	11, // 38: hallway.v1.Bridge.Describe:input_type -> hallway.v1.DescribeRequest
+	14, // 39: hallway.v1.Bridge.Plan:input_type -> hallway.v1.PlanRequest
+	17, // 40: hallway.v1.Bridge.Scan:input_type -> hallway.v1.ScanRequest
+	24, // 41: hallway.v1.Bridge.Modify:input_type -> hallway.v1.ModifyRequest
+	27, // 42: hallway.v1.Bridge.EndTransaction:input_type -> hallway.v1.EndTransactionRequest
+	29, // 43: hallway.v1.Bridge.ImportSchema:input_type -> hallway.v1.ImportSchemaRequest
+	6,  // 44: hallway.v1.Bridge.Handshake:output_type -> hallway.v1.HandshakeResponse
+	12, // 45: hallway.v1.Bridge.Describe:output_type -> hallway.v1.DescribeResponse
+	16, // 46: hallway.v1.Bridge.Plan:output_type -> hallway.v1.PlanResponse
+	18, // 47: hallway.v1.Bridge.Scan:output_type -> hallway.v1.ScanResponse
+	26, // 48: hallway.v1.Bridge.Modify:output_type -> hallway.v1.ModifyResponse
+	28, // 49: hallway.v1.Bridge.EndTransaction:output_type -> hallway.v1.EndTransactionResponse
+	30, // 50: hallway.v1.Bridge.ImportSchema:output_type -> hallway.v1.ImportSchemaResponse
+	44, // [44:51] is the sub-list for method output_type
+	37, // [37:44] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_hallway_v1_hallway_proto_init() }
@@ -2767,6 +2798,7 @@ func file_hallway_v1_hallway_proto_init() {
 		(*ScanResponse_Header)(nil),
 		(*ScanResponse_Batch)(nil),
 		(*ScanResponse_Footer)(nil),
+		(*ScanResponse_Progress)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -2456,7 +2456,7 @@ const ProtobufCMessageDescriptor hallway__v1__plan_response__descriptor =
   (ProtobufCMessageInit) hallway__v1__plan_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__scan_request__field_descriptors[9] =
+static const ProtobufCFieldDescriptor hallway__v1__scan_request__field_descriptors[10] =
 {
   {
     "relation",
@@ -2566,6 +2566,18 @@ static const ProtobufCFieldDescriptor hallway__v1__scan_request__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "progress",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__ScanRequest, progress),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__scan_request__field_indices_by_name[] = {
   3,   /* field[3] = columns */
@@ -2575,13 +2587,14 @@ static const unsigned hallway__v1__scan_request__field_indices_by_name[] = {
   4,   /* field[4] = ordering */
   2,   /* field[2] = parameters */
   1,   /* field[1] = plan */
+  9,   /* field[9] = progress */
   0,   /* field[0] = relation */
   7,   /* field[7] = sample_rows */
 };
 static const ProtobufCIntRange hallway__v1__scan_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 10 }
 };
 const ProtobufCMessageDescriptor hallway__v1__scan_request__descriptor =
 {
@@ -2591,14 +2604,14 @@ const ProtobufCMessageDescriptor hallway__v1__scan_request__descriptor =
   "Hallway__V1__ScanRequest",
   "hallway.v1",
   sizeof(Hallway__V1__ScanRequest),
-  9,
+  10,
   hallway__v1__scan_request__field_descriptors,
   hallway__v1__scan_request__field_indices_by_name,
   1,  hallway__v1__scan_request__number_ranges,
   (ProtobufCMessageInit) hallway__v1__scan_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__scan_response__field_descriptors[3] =
+static const ProtobufCFieldDescriptor hallway__v1__scan_response__field_descriptors[4] =
 {
   {
     "header",
@@ -2636,16 +2649,29 @@ static const ProtobufCFieldDescriptor hallway__v1__scan_response__field_descript
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "progress",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Hallway__V1__ScanResponse, message_case),
+    offsetof(Hallway__V1__ScanResponse, progress),
+    &hallway__v1__scan_stats__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__scan_response__field_indices_by_name[] = {
   1,   /* field[1] = batch */
   2,   /* field[2] = footer */
   0,   /* field[0] = header */
+  3,   /* field[3] = progress */
 };
 static const ProtobufCIntRange hallway__v1__scan_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor hallway__v1__scan_response__descriptor =
 {
@@ -2655,7 +2681,7 @@ const ProtobufCMessageDescriptor hallway__v1__scan_response__descriptor =
   "Hallway__V1__ScanResponse",
   "hallway.v1",
   sizeof(Hallway__V1__ScanResponse),
-  3,
+  4,
   hallway__v1__scan_response__field_descriptors,
   hallway__v1__scan_response__field_indices_by_name,
   1,  hallway__v1__scan_response__number_ranges,

@@ -438,17 +438,23 @@ struct  Hallway__V1__ScanRequest
    * Oldest data that will do, in milliseconds; 0 reads the API. Only 0 so far.
    */
   uint64_t max_age_ms;
+  /*
+   * Send the figures so far before each batch: for EXPLAIN ANALYZE of a scan
+   * that is stopped before its footer.
+   */
+  protobuf_c_boolean progress;
 };
 #define HALLWAY__V1__SCAN_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__scan_request__descriptor) \
-    , NULL, {0,NULL}, 0,NULL, 0,NULL, 0, 0, 0, 0, 0 }
+    , NULL, {0,NULL}, 0,NULL, 0,NULL, 0, 0, 0, 0, 0, 0 }
 
 
 typedef enum {
   HALLWAY__V1__SCAN_RESPONSE__MESSAGE__NOT_SET = 0,
   HALLWAY__V1__SCAN_RESPONSE__MESSAGE_HEADER = 1,
   HALLWAY__V1__SCAN_RESPONSE__MESSAGE_BATCH = 2,
-  HALLWAY__V1__SCAN_RESPONSE__MESSAGE_FOOTER = 3
+  HALLWAY__V1__SCAN_RESPONSE__MESSAGE_FOOTER = 3,
+  HALLWAY__V1__SCAN_RESPONSE__MESSAGE_PROGRESS = 4
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__SCAN_RESPONSE__MESSAGE__CASE)
 } Hallway__V1__ScanResponse__MessageCase;
 
@@ -460,6 +466,10 @@ struct  Hallway__V1__ScanResponse
     Hallway__V1__ScanHeader *header;
     Hallway__V1__RowBatch *batch;
     Hallway__V1__ScanFooter *footer;
+    /*
+     * Only if ScanRequest.progress.
+     */
+    Hallway__V1__ScanStats *progress;
   };
 };
 #define HALLWAY__V1__SCAN_RESPONSE__INIT \
