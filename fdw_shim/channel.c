@@ -66,7 +66,7 @@ static void channel_connect(HallwayChannel *channel);
 static bool channel_try(HallwayChannel *channel, TimestampTz deadline);
 static int	open_socket(HallwayChannel *channel, TimestampTz deadline);
 static void connect_socket(HallwayChannel *channel, int fd, TimestampTz deadline);
-static void connect_failed(HallwayChannel *channel, const char *what, int err) pg_attribute_noreturn();
+pg_noreturn static void connect_failed(HallwayChannel *channel, const char *what, int err);
 static WireSession *session_start(int fd);
 static void session_close(WireSession *session);
 static void close_all(int code, Datum arg);

@@ -64,7 +64,7 @@ static void send_request(HallwayFetch *fetch);
 static HallwayFetchStatus advance(HallwayFetch *fetch, bool wait);
 static void take_message(HallwayFetch *fetch, const uint8 *data, size_t len);
 static void take_batch(HallwayFetch *fetch, const uint8 *tuples, size_t len, uint32 rows);
-static void protocol_violation(HallwayFetch *fetch, const char *what) pg_attribute_noreturn();
+pg_noreturn static void protocol_violation(HallwayFetch *fetch, const char *what);
 static void *pb_alloc(void *context, size_t size);
 static void pb_free(void *context, void *pointer);
 

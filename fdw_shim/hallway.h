@@ -23,6 +23,11 @@
 #include "hallway/v1/expr.pb-c.h"
 #include "hallway/v1/hallway.pb-c.h"
 
+/* As newer versions of PostgreSQL write it; older ones have another macro. */
+#ifndef pg_noreturn
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 /* The Makefile takes it from the control file. */
 #ifndef HALLWAY_VERSION
 #define HALLWAY_VERSION "0.1.0"
@@ -119,7 +124,7 @@ extern Hallway__V1__Error *hallway_wait_error(bool is_write);
 /* ---- error.c: Error of the sidecar -> ereport -------------------------- */
 
 /* rel may be NULL; gives TABLE and, by error->column_name, COLUMN. */
-extern void hallway_throw(const Hallway__V1__Error *error, Relation rel) pg_attribute_noreturn();
+pg_noreturn extern void hallway_throw(const Hallway__V1__Error *error, Relation rel);
 extern void hallway_warn(const char *text);
 
 /* ---- rows.c, write.c: batches of binary tuples <-> slots ---------------- */

@@ -96,7 +96,7 @@ static List *all_columns(Relation rel);
 static char *key_junk_name(Relation rel, AttrNumber attnum);
 static void check_operation(const HallwayRelation *relation, Relation rel, CmdType operation);
 static bool option_updatable(Relation rel);
-static void refuse_read_only(Relation rel, AttrNumber attnum) pg_attribute_noreturn();
+pg_noreturn static void refuse_read_only(Relation rel, AttrNumber attnum);
 static uint32 *column_indexes(const HallwayRelation *relation, List *attnums, size_t *n);
 static char *new_idempotency_key(void);
 

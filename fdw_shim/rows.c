@@ -98,7 +98,7 @@ static Datum decode_receive(ValueReader *value, const uint8 *data, uint32 len);
 static Datum foreign_text(HallwayRowReader *reader, ValueReader *value,
 						  const uint8 *data, uint32 len);
 static void check_text(const uint8 *data, uint32 len);
-static void malformed(const char *detail) pg_attribute_noreturn();
+pg_noreturn static void malformed(const char *detail);
 static void value_error(void *arg);
 
 /* ---- bytes ------------------------------------------------------------- */
