@@ -1,214 +1,19 @@
-// Relations bound to connectors: sources (a server with a credential) shared
-// by all backends, tables by their definition, closed when idle.
+// Sources (a server with a credential), shared by all backends and closed when
+// idle; their tables; and a relation bound to both for one call.
 
 package bridge
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"log/slog"
-	"maps"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
-	"github.com/hallwaydb/hallway/sidecar/pushdown"
 )
-
-// Bounds on what a definition may hold; PostgreSQL's own are lower.
-const (
-	maxColumns = 1664
-	maxOptions = 1000
-	// maxTables kept for one source; past it they are bound anew.
-	maxTables = 10000
-)
-
-// relation is a definition, taken apart once.
-type relation struct {
-	def       *hallwayv1.Relation   // names alone
-	connector string                // server option "connector"
-	server    connectors.ServerSpec // Credential without what a secret adds
-	secret    string                // name in the secret store; "": none
-	spec      connectors.TableSpec
-	table     [32]byte // identity of spec
-	shape     uint64   // of the columns' types, for stale plans
-
-	mu       sync.Mutex
-	key      [32]byte // identity of the source
-	resolved connectors.ServerSpec
-	checked  time.Time // when the secret was read
-}
-
-// newRelation checks a definition and takes it apart.
-func newRelation(def *hallwayv1.Relation) (*relation, error) {
-	if len(def.GetColumns()) > maxColumns {
-		return nil, protocolError("%d columns", len(def.GetColumns()))
-	}
-	r := &relation{def: &hallwayv1.Relation{ServerName: def.GetServerName(), UserName: def.GetUserName(),
-		SchemaName: def.GetSchemaName(), TableName: def.GetTableName()}}
-	r.server = connectors.ServerSpec{Name: def.GetServerName(), User: def.GetUserName()}
-	var err error
-	if r.server.Options, err = optionMap(def.GetServerOptions()); err != nil {
-		return nil, err
-	}
-	if r.server.Credential, err = optionMap(def.GetUserOptions()); err != nil {
-		return nil, err
-	}
-	// These are the shim's and the bridge's own, not the connector's.
-	r.connector = r.server.Options["connector"]
-	delete(r.server.Options, "connector")
-	delete(r.server.Options, "address")
-	r.secret = r.server.Credential["secret"]
-	delete(r.server.Credential, "secret")
-	r.spec = connectors.TableSpec{Schema: def.GetSchemaName(), Name: def.GetTableName(),
-		Columns: make([]connectors.ColumnSpec, len(def.GetColumns()))}
-	if r.spec.Options, err = optionMap(def.GetTableOptions()); err != nil {
-		return nil, err
-	}
-	id := newDigest()
-	shape := newDigest()
-	id.text(r.spec.Schema, r.spec.Name)
-	id.options(r.spec.Options)
-	for i, c := range def.GetColumns() {
-		t, err := typeOf(c.GetType())
-		if err != nil {
-			return nil, err
-		}
-		opts, err := optionMap(c.GetOptions())
-		if err != nil {
-			return nil, err
-		}
-		r.spec.Columns[i] = connectors.ColumnSpec{Name: c.GetName(), Type: t, NotNull: c.GetNotNull(),
-			Generated: c.GetGenerated(), Options: opts}
-		id.text(c.GetName(), fmt.Sprint(c.GetNotNull(), c.GetGenerated()))
-		id.options(opts)
-		for _, d := range []digest{id, shape} {
-			d.text(c.GetName(), t.Name)
-			d.text(t.Labels...)
-			d.ints(uint64(t.Kind), uint64(t.OID), uint64(t.Length), uint64(t.Precision), uint64(uint32(t.Scale)))
-		}
-	}
-	r.table = id.sum()
-	sh := shape.sum()
-	r.shape = binary.BigEndian.Uint64(sh[:8])
-	return r, nil
-}
-
-func optionMap(list []*hallwayv1.Option) (map[string]string, error) {
-	if len(list) > maxOptions {
-		return nil, protocolError("%d options", len(list))
-	}
-	m := make(map[string]string, len(list))
-	for _, o := range list {
-		if _, dup := m[o.GetName()]; dup {
-			return nil, protocolError("option %q is given twice", o.GetName())
-		}
-		m[o.GetName()] = o.GetValue()
-	}
-	return m, nil
-}
-
-// digest hashes definitions without ambiguity between neighbours.
-type digest struct{ h hash.Hash }
-
-func newDigest() digest { return digest{sha256.New()} }
-
-func (d digest) ints(list ...uint64) {
-	for _, n := range list {
-		d.h.Write(binary.BigEndian.AppendUint64(nil, n))
-	}
-}
-
-func (d digest) text(list ...string) {
-	d.ints(uint64(len(list)))
-	for _, s := range list {
-		d.ints(uint64(len(s)))
-		d.h.Write([]byte(s))
-	}
-}
-
-func (d digest) options(m map[string]string) {
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		d.text(k, m[k])
-	}
-	d.ints(uint64(len(m)))
-}
-
-func (d digest) sum() (out [32]byte) {
-	d.h.Sum(out[:0])
-	return out
-}
-
-// secretTTL is how long a secret is used before its file is read again, so
-// that a rotated one needs no restart.
-const secretTTL = 5 * time.Second
-
-// resolve gives the server with the whole credential, and its identity.
-func (r *relation) resolve(s *Server, spec connectors.Connector) (connectors.ServerSpec, [32]byte, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.checked.IsZero() && (r.secret == "" || time.Since(r.checked) < secretTTL) {
-		return r.resolved, r.key, nil
-	}
-	out := r.server
-	if r.secret != "" {
-		if s.cfg.Secrets == nil {
-			return out, r.key, &connectors.Error{Class: connectors.InvalidOptionValue,
-				Message: fmt.Sprintf("secret %q cannot be found: this sidecar has no secret store", r.secret),
-				Hint:    "Set secrets_dir or secrets_env_prefix in the sidecar's settings."}
-		}
-		values, err := s.cfg.Secrets.Lookup(r.secret)
-		if err != nil {
-			return out, r.key, &connectors.Error{Class: connectors.InvalidOptionValue, Message: err.Error(),
-				Hint: "The sidecar's administrator can run \"hallway check\"."}
-		}
-		out.Credential = maps.Clone(r.server.Credential)
-		for name, v := range values {
-			if name == "" {
-				if name, err = bareSecretOption(spec, r.secret); err != nil {
-					return out, r.key, err
-				}
-			}
-			// What the user mapping says itself wins.
-			if _, own := r.server.Credential[name]; !own {
-				out.Credential[name] = v
-			}
-		}
-	}
-	d := newDigest()
-	d.text(r.connector, out.Name)
-	d.options(out.Options)
-	d.options(out.Credential)
-	r.resolved, r.key, r.checked = out, d.sum(), time.Now()
-	return out, r.key, nil
-}
-
-// bareSecretOption is the option that a secret without a name is for: "token"
-// if the connector has it, else its only secret one.
-func bareSecretOption(c connectors.Connector, secret string) (string, error) {
-	var names []string
-	for _, o := range c.Options() {
-		if o.Where == connectors.OnUserMapping && o.Secret {
-			if o.Name == "token" {
-				return o.Name, nil
-			}
-			names = append(names, o.Name)
-		}
-	}
-	if len(names) == 1 {
-		return names[0], nil
-	}
-	return "", &connectors.Error{Class: connectors.InvalidOptionValue,
-		Message: fmt.Sprintf("secret %q is one value, and connector %q does not say which option that is", secret, c.Name()),
-		Hint:    fmt.Sprintf("Store it as %s.env with lines NAME=VALUE; names: %s.", secret, strings.Join(names, ", "))}
-}
 
 // source is an open connectors.Source.
 type source struct {
@@ -436,28 +241,4 @@ func (s *Server) bindTable(ctx context.Context, ref *hallwayv1.RelationRef) (*bo
 		return nil, protocolError("the relation is a server, not a table")
 	}
 	return b, nil
-}
-
-// typesAt are the types of columns by position, which must be valid.
-func (r *relation) typesAt(positions []int) []pushdown.Type {
-	out := make([]pushdown.Type, len(positions))
-	for i, p := range positions {
-		out[i] = r.spec.Columns[p].Type
-	}
-	return out
-}
-
-// columnsAt checks column indexes that came from the wire.
-func (r *relation) columnsAt(list []uint32) ([]int, error) {
-	if len(list) > maxColumns {
-		return nil, protocolError("%d columns asked for", len(list))
-	}
-	out := make([]int, len(list))
-	for i, c := range list {
-		if int64(c) >= int64(len(r.spec.Columns)) {
-			return nil, protocolError("column index %d of %d columns", c, len(r.spec.Columns))
-		}
-		out[i] = int(c)
-	}
-	return out, nil
 }
