@@ -267,7 +267,11 @@ func TestScan_FaultsHaveTheirClass(t *testing.T) {
 			for i := range columns {
 				columns[i] = i
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+			wait := 30 * time.Second
+			if mode == fakes.Hang {
+				wait = time.Second
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), wait)
 			defer cancel()
 			out := rows.NewBuilder(typesOf(tab), func([]byte, int) error { return nil }, rows.Options{})
 			_, err := tab.Scan(ctx, connectors.Query{Request: pushdown.Request{Columns: columns}, Stats: &connectors.Stats{}}, out)
