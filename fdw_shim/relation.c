@@ -44,6 +44,7 @@ typedef struct RelationInfo
 {
 	HallwayRelation public;		/* first: what callers hold */
 	MemoryContext cxt;
+	MemoryContext described;	/* within cxt: what public.description lies in */
 	bool		stale;
 	uint64		handle;
 	uint64		known;			/* generation on which the sidecar has it; 0 */
@@ -68,6 +69,7 @@ static uint64 invalidations = 0;
 
 static void relations_init(void);
 static RelationInfo *relation_lookup(Oid relid, Oid serverid, Oid userid);
+static void forget_stale(void);
 static RelationInfo *build_info(Oid relid, Oid serverid, Oid userid);
 static void define_server(RelationInfo *info, ForeignServer *server);
 static void define_table(RelationInfo *info);
@@ -200,9 +202,9 @@ relation_lookup(Oid relid, Oid serverid, Oid userid)
 	{
 		RelationInfo *info = build_info(relid, serverid, userid);
 
+		forget_stale();
 		entry = hash_search(relations, &key, HASH_ENTER, &found);
-		if (found)
-			MemoryContextSetParent(entry->info->cxt, TopTransactionContext);
+		Assert(!found);
 		entry->info = info;
 		MemoryContextSetParent(info->cxt, TopMemoryContext);
 	}
@@ -214,6 +216,25 @@ relation_lookup(Oid relid, Oid serverid, Oid userid)
 		entry->info->public.channel = hallway_channel(hallway_server_address(server));
 	}
 	return entry->info;
+}
+
+/*
+ * Stale entries leave the table, those of tables that were dropped too; their
+ * memory goes with the transaction, whose code may hold them.
+ */
+static void
+forget_stale(void)
+{
+	HASH_SEQ_STATUS status;
+	RelationEntry *entry;
+
+	hash_seq_init(&status, relations);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		if (entry->info->stale)
+		{
+			MemoryContextSetParent(entry->info->cxt, TopTransactionContext);
+			(void) hash_search(relations, &entry->key, HASH_REMOVE, NULL);
+		}
 }
 
 /*
@@ -343,18 +364,21 @@ describe(RelationInfo *info)
 	Hallway__V1__DescribeRequest request = HALLWAY__V1__DESCRIBE_REQUEST__INIT;
 	Hallway__V1__Error *error;
 	ProtobufCMessage *answer;
-	MemoryContext old = MemoryContextSwitchTo(info->cxt);
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "Hallway description",
+											  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
 
 	answer = hallway_relation_call(&info->public, "Describe", &request.base, &request.relation,
 								   &hallway__v1__describe_response__descriptor, false, &error);
 	MemoryContextSwitchTo(old);
 	if (answer == NULL)
-	{
-		Relation	rel = table_open(info->public.relid, AccessShareLock);
-
-		hallway_throw(error, rel);
-	}
+		hallway_throw(error, table_open(info->public.relid, AccessShareLock));
 	check_description(info, (const Hallway__V1__DescribeResponse *) answer);
+
+	if (info->described != NULL)
+		MemoryContextSetParent(info->described, TopTransactionContext);
+	MemoryContextSetParent(cxt, info->cxt);
+	info->described = cxt;
 	info->public.description = (const Hallway__V1__DescribeResponse *) answer;
 }
 
