@@ -356,7 +356,7 @@ func benchmarkScan(b *testing.B, columns int) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		out := rows.NewBuilder(types, func([]byte, int) error { return nil }, rows.Options{})
+		out := rows.NewBuilder(types, func([]byte, int) error { return nil }, rows.Options{Reuse: true})
 		q := connectors.Query{Request: pushdown.Request{Columns: all(spec)[:columns]}, Stats: &connectors.Stats{}}
 		if _, err := t.Scan(context.Background(), q, out); err != nil {
 			b.Fatal(err)

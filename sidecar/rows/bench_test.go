@@ -1,6 +1,7 @@
 package rows_test
 
 import (
+	"syscall"
 	"testing"
 
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
@@ -17,10 +18,11 @@ var typicalTypes = []pushdown.Type{
 // BenchmarkBuilder_Typical encodes rows from native values; BenchmarkBuilder_Parsed
 // from the texts that a JSON API sends.
 func BenchmarkBuilder_Typical(b *testing.B) {
-	out := rows.NewBuilder(typicalTypes, func([]byte, int) error { return nil }, rows.Options{})
+	out := rows.NewBuilder(typicalTypes, func([]byte, int) error { return nil }, rows.Options{Reuse: true})
 	uuid := []byte("0123456789abcdef")
 	amount := []byte("12345.67")
 	b.ReportAllocs()
+	start := cpu()
 	for i := 0; b.Loop(); i++ {
 		out.Int64(int64(i))
 		out.Int64(int64(i & 0xffff))
@@ -39,14 +41,15 @@ func BenchmarkBuilder_Typical(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N)*1e6, "ms/Mrow")
+	b.ReportMetric((cpu()-start)/float64(b.N)*1e9, "cpu-ms/Mrow")
 }
 
 func BenchmarkBuilder_Parsed(b *testing.B) {
-	out := rows.NewBuilder(typicalTypes, func([]byte, int) error { return nil }, rows.Options{})
+	out := rows.NewBuilder(typicalTypes, func([]byte, int) error { return nil }, rows.Options{Reuse: true})
 	values := []string{"123456789", "4321", "98.5", "12345.67", "andrea.muster@example.com", "Andrea", "Muster",
 		"Winterthur, Switzerland", "true", "2024-02-29", "2024-02-29 10:11:12.345Z", "0123e456-7890-abcd-ef01-23456789abcd", "17"}
 	b.ReportAllocs()
+	start := cpu()
 	for b.Loop() {
 		for _, v := range values {
 			out.String(v)
@@ -55,5 +58,15 @@ func BenchmarkBuilder_Parsed(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N)*1e6, "ms/Mrow")
+	b.ReportMetric((cpu()-start)/float64(b.N)*1e9, "cpu-ms/Mrow")
+}
+
+// cpu is the processor time of this process in seconds, which a busy machine
+// disturbs less than the clock.
+func cpu() float64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }

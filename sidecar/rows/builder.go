@@ -6,8 +6,10 @@
 package rows
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 	"unsafe"
@@ -59,7 +61,10 @@ type Builder struct {
 	sink Sink
 	opts Options
 
+	// buf[:pos] is what was encoded; buf is kept at its full length so that
+	// the fast paths store no slice headers.
 	buf  []byte
+	pos  int
 	row  int   // where the current row begins in buf
 	col  int   // column that the next value is for
 	n    int   // whole rows in buf
@@ -85,7 +90,7 @@ func NewBuilder(types []pushdown.Type, sink Sink, opts Options) *Builder {
 	for i := range types {
 		b.cols[i] = newColumn(types[i])
 	}
-	b.buf = make([]byte, 0, firstRoom)
+	b.buf = make([]byte, firstRoom)
 	b.start()
 	return b
 }
@@ -107,27 +112,48 @@ func (b *Builder) Type(i int) pushdown.Type { return b.cols[i].t }
 // Column is the position of the column that the next value is for.
 func (b *Builder) Column() int { return b.col }
 
+// room returns the next n bytes of buf, to be written over, and counts them.
+func (b *Builder) room(n int) []byte {
+	b.pos += n
+	if b.pos > len(b.buf) {
+		b.grow(n)
+	}
+	return b.buf[b.pos-n:]
+}
+
+// grow makes buf long enough for pos, which n bytes more were just added to.
+// It is kept out of room, so that room can be inlined.
+//
+//go:noinline
+func (b *Builder) grow(n int) {
+	bigger := make([]byte, max(2*len(b.buf), b.pos, 256))
+	copy(bigger, b.buf[:b.pos-n])
+	b.buf = bigger
+}
+
 func (b *Builder) start() {
-	b.row, b.col = len(b.buf), 0
+	b.row, b.col = b.pos, 0
 	n := len(b.cols) - 1
-	b.buf = append(b.buf, byte(n>>8), byte(n))
+	binary.BigEndian.PutUint16(b.room(2), uint16(n))
 }
 
 // EndRow ends the current row. When the batch is full it goes to the Sink. The
 // error is a *ConversionError (of the first value that did not fit), the
 // Sink's error, or says that the number of values was wrong.
 func (b *Builder) EndRow() error {
-	size := len(b.buf) - b.row
+	size := b.pos - b.row
 	if b.err != nil || b.dead != nil || b.col != len(b.cols)-1 || size > b.opts.MaxRow {
 		return b.badRow(size)
 	}
 	b.n++
-	if b.n == 1 && b.full > 0 && cap(b.buf) < b.want+slack {
+	if b.n == 1 && b.full > 0 && len(b.buf) < b.want {
 		// A second batch has begun: it will be a long scan.
-		b.buf = append(make([]byte, 0, b.want+slack), b.buf...)
+		bigger := make([]byte, b.want+slack)
+		copy(bigger, b.buf[:b.pos])
+		b.buf = bigger
 	}
 	// The next row is expected to be as long as this one.
-	if len(b.buf)+size > b.want {
+	if b.pos+size > b.want {
 		b.full++
 		if err := b.flush(); err != nil {
 			return err
@@ -155,7 +181,7 @@ func (b *Builder) badRow(size int) error {
 
 // Discard forgets the values given since the last EndRow.
 func (b *Builder) Discard() {
-	b.buf = b.buf[:b.row]
+	b.pos = b.row
 	b.err = nil
 	b.start()
 }
@@ -163,32 +189,24 @@ func (b *Builder) Discard() {
 // Flush hands all whole rows to the Sink, which is not called if there are
 // none. Values of a row not yet ended are kept.
 func (b *Builder) Flush() error {
-	if b.dead != nil {
+	if b.dead != nil || b.n == 0 {
 		return b.dead
 	}
-	if b.n == 0 {
-		return nil
-	}
-	part := append([]byte(nil), b.buf[b.row:]...)
-	b.buf = b.buf[:b.row]
-	if err := b.flush(); err != nil {
-		b.buf = append(b.buf[:0], part...)
-		b.row = 0
-		return err
-	}
-	b.buf = append(b.buf, part...)
+	part := append([]byte(nil), b.buf[b.row:b.pos]...)
+	b.pos = b.row
+	err := b.flush()
+	copy(b.room(len(part)), part)
 	b.row = 0
-	return nil
+	return err
 }
 
-// flush hands over buf, which holds whole rows only.
+// flush hands over buf, which holds whole rows only, and begins anew.
 func (b *Builder) flush() error {
-	full, n := b.buf, b.n
-	b.n, b.want = 0, b.opts.Next
+	full, n := b.buf[:b.pos:b.pos], b.n
+	b.pos, b.row, b.n, b.want = 0, 0, 0, b.opts.Next
 	b.dead = b.sink(full, n)
-	b.buf = nil
-	if b.opts.Reuse && cap(full) <= 4*(b.want+slack) {
-		b.buf = full[:0]
+	if !b.opts.Reuse || len(b.buf) > 4*(b.want+slack) {
+		b.buf = nil
 	}
 	if b.dead != nil {
 		b.start()
@@ -202,7 +220,7 @@ func (b *Builder) Null() {
 		b.tooMany()
 		return
 	}
-	b.buf = append(b.buf, 0xff, 0xff, 0xff, 0xff)
+	binary.BigEndian.PutUint32(b.room(4), math.MaxUint32)
 	b.col++
 }
 
@@ -213,11 +231,12 @@ func (b *Builder) Bool(v bool) {
 		b.slowBool(c, v)
 		return
 	}
-	var x byte
+	p := b.room(5)
+	binary.BigEndian.PutUint32(p, 1)
+	p[4] = 0
 	if v {
-		x = 1
+		p[4] = 1
 	}
-	b.buf = append(b.buf, 0, 0, 0, 1, x)
 	b.col++
 }
 
@@ -227,17 +246,26 @@ func (b *Builder) Int64(v int64) {
 	c := &b.cols[b.col]
 	switch {
 	case c.kind == pushdown.Int8:
-		b.buf = append(b.buf, 0, 0, 0, 8,
-			byte(v>>56), byte(v>>48), byte(v>>40), byte(v>>32), byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+		b.put8(uint64(v))
 	case c.kind == pushdown.Int4 && int64(int32(v)) == v:
-		b.buf = append(b.buf, 0, 0, 0, 4, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+		p := b.room(8)
+		binary.BigEndian.PutUint64(p, 4<<32|uint64(uint32(v)))
 	case c.kind == pushdown.Int2 && int64(int16(v)) == v:
-		b.buf = append(b.buf, 0, 0, 0, 2, byte(v>>8), byte(v))
+		p := b.room(6)
+		binary.BigEndian.PutUint32(p, 2)
+		binary.BigEndian.PutUint16(p[4:], uint16(v))
 	default:
 		b.slowInt64(c, v)
 		return
 	}
 	b.col++
+}
+
+// put8 adds a value of eight bytes.
+func (b *Builder) put8(u uint64) {
+	p := b.room(12)
+	binary.BigEndian.PutUint32(p, 8)
+	binary.BigEndian.PutUint64(p[4:], u)
 }
 
 // Float64 gives a float. Integer columns take it if it is integral; float4
@@ -248,9 +276,7 @@ func (b *Builder) Float64(v float64) {
 		b.slowFloat64(c, v)
 		return
 	}
-	u := float64Bits(v)
-	b.buf = append(b.buf, 0, 0, 0, 8,
-		byte(u>>56), byte(u>>48), byte(u>>40), byte(u>>32), byte(u>>24), byte(u>>16), byte(u>>8), byte(u))
+	b.put8(float64Bits(v))
 	b.col++
 }
 
@@ -259,11 +285,10 @@ func (b *Builder) Float64(v float64) {
 func (b *Builder) Decimal(unscaled int64, scale int) {
 	c := &b.cols[b.col]
 	if c.kind == pushdown.Numeric && c.t.Precision == 0 && uint(scale) <= 18 {
-		mark := b.begin()
-		dst := appendScaled(b.buf, unscaled, scale)
-		n := len(dst) - mark
-		dst[mark-2], dst[mark-1] = byte(n>>8), byte(n)
-		b.buf = dst
+		p := b.room(4 + maxScaled)
+		n := putScaled(p[4:], unscaled, scale)
+		binary.BigEndian.PutUint32(p, uint32(n))
+		b.pos -= maxScaled - n
 		b.col++
 		return
 	}
@@ -282,9 +307,9 @@ func (b *Builder) Text(s []byte) {
 		b.slowText(c, s)
 		return
 	}
-	n := len(s)
-	b.buf = append(b.buf, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
-	b.buf = append(b.buf, s...)
+	p := b.room(4 + len(s))
+	binary.BigEndian.PutUint32(p, uint32(len(s)))
+	copy(p[4:], s)
 	b.col++
 }
 
@@ -303,6 +328,13 @@ func (b *Builder) Number(s []byte) {
 // ones if they are UTF-8.
 func (b *Builder) Bytes(v []byte) {
 	c := &b.cols[b.col]
+	if c.kind == pushdown.UUID && len(v) == 16 {
+		p := b.room(20)
+		binary.BigEndian.PutUint32(p, 16)
+		copy(p[4:], v)
+		b.col++
+		return
+	}
 	b.finish(c, v, asBytes)
 }
 
@@ -328,9 +360,8 @@ func (b *Builder) Time(t time.Time) {
 		b.tooMany()
 		return
 	}
-	mark := b.begin()
-	dst, p := c.appendTime(b.buf, t)
-	if p = b.end(c, mark, dst, p); p != nil {
+	dst, p := c.appendTime(b.tail(), t)
+	if p = b.end(dst, p); p != nil {
 		b.fail(c, p, t.Format(time.RFC3339Nano))
 	}
 }
@@ -342,8 +373,7 @@ func (b *Builder) Time(t time.Time) {
 func (b *Builder) Micros(v int64) {
 	c := &b.cols[b.col]
 	if (c.kind == pushdown.Timestamp || c.kind == pushdown.TimestampTZ) && v >= minTimestamp && v < endTimestamp {
-		b.buf = append(b.buf, 0, 0, 0, 8,
-			byte(v>>56), byte(v>>48), byte(v>>40), byte(v>>32), byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+		b.put8(uint64(v))
 		b.col++
 		return
 	}
@@ -351,9 +381,8 @@ func (b *Builder) Micros(v int64) {
 		b.tooMany()
 		return
 	}
-	mark := b.begin()
-	dst, p := c.appendMicros(b.buf, v)
-	if p = b.end(c, mark, dst, p); p != nil {
+	dst, p := c.appendMicros(b.tail(), v)
+	if p = b.end(dst, p); p != nil {
 		b.fail(c, p, strconv.FormatInt(v, 10))
 	}
 }
@@ -370,9 +399,8 @@ func (b *Builder) Value(v pushdown.Value) {
 		b.tooMany()
 		return
 	}
-	mark := b.begin()
-	dst, p := c.appendValue(b.buf, v)
-	if p = b.end(c, mark, dst, p); p != nil {
+	dst, p := c.appendValue(b.tail(), v)
+	if p = b.end(dst, p); p != nil {
 		b.fail(c, p, shorten([]byte(fmt.Sprint(v.V))))
 	}
 }
@@ -382,9 +410,8 @@ func (b *Builder) slowBool(c *column, v bool) {
 		b.tooMany()
 		return
 	}
-	mark := b.begin()
-	dst, p := c.appendBool(b.buf, v)
-	if p = b.end(c, mark, dst, p); p != nil {
+	dst, p := c.appendBool(b.tail(), v)
+	if p = b.end(dst, p); p != nil {
 		b.fail(c, p, strconv.FormatBool(v))
 	}
 }
@@ -394,9 +421,8 @@ func (b *Builder) slowInt64(c *column, v int64) {
 		b.tooMany()
 		return
 	}
-	mark := b.begin()
-	dst, p := c.appendInt(b.buf, v)
-	if p = b.end(c, mark, dst, p); p != nil {
+	dst, p := c.appendInt(b.tail(), v)
+	if p = b.end(dst, p); p != nil {
 		b.fail(c, p, strconv.FormatInt(v, 10))
 	}
 }
@@ -406,9 +432,8 @@ func (b *Builder) slowFloat64(c *column, v float64) {
 		b.tooMany()
 		return
 	}
-	mark := b.begin()
-	dst, p := c.appendFloat(b.buf, v)
-	if p = b.end(c, mark, dst, p); p != nil {
+	dst, p := c.appendFloat(b.tail(), v)
+	if p = b.end(dst, p); p != nil {
 		b.fail(c, p, strconv.FormatFloat(v, 'g', -1, 64))
 	}
 }
@@ -430,42 +455,43 @@ func (b *Builder) finish(c *column, s []byte, f form) {
 		b.tooMany()
 		return
 	}
-	mark := b.begin()
-	var dst []byte
+	dst := b.tail()
 	var p *problem
 	switch f {
 	case asText:
-		dst, p = c.appendText(b.buf, s)
+		dst, p = c.appendText(dst, s)
 	case asNumber:
-		dst, p = c.appendNumber(b.buf, s)
+		dst, p = c.appendNumber(dst, s)
 	case asBytes:
-		dst, p = c.appendBytes(b.buf, s)
+		dst, p = c.appendBytes(dst, s)
 	case asJSON:
-		dst, p = c.appendJSON(b.buf, s)
+		dst, p = c.appendJSON(dst, s)
 	}
-	if p = b.end(c, mark, dst, p); p != nil {
+	if p = b.end(dst, p); p != nil {
 		b.fail(c, p, shorten(s))
 	}
 }
 
-// begin leaves room for a value's length; end fills it in.
-func (b *Builder) begin() int {
-	b.buf = append(b.buf, 0, 0, 0, 0)
-	return len(b.buf)
+// tail is where a slow path appends a value, after room for its length; end
+// takes what it made.
+func (b *Builder) tail() []byte {
+	b.room(4)
+	return b.buf[:b.pos]
 }
 
-func (b *Builder) end(c *column, mark int, dst []byte, p *problem) *problem {
+func (b *Builder) end(dst []byte, p *problem) *problem {
+	mark := b.pos
+	b.col++
 	n := len(dst) - mark
 	if p == nil && n > maxValue {
 		p = problemf(stateTooBig, "%d bytes are longer than a value may be", n)
 	}
-	b.col++
 	if p != nil {
-		b.buf = dst[:mark]
 		return p
 	}
-	dst[mark-4], dst[mark-3], dst[mark-2], dst[mark-1] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
-	b.buf = dst
+	binary.BigEndian.PutUint32(dst[mark-4:], uint32(n))
+	b.buf = dst[:cap(dst)]
+	b.pos = len(dst)
 	return nil
 }
 

@@ -237,6 +237,11 @@ func (c *column) appendNumber(dst, s []byte) ([]byte, *problem) {
 		}
 		return binary.BigEndian.AppendUint64(dst, float64Bits(v)), nil
 	case pushdown.Numeric:
+		if c.t.Precision == 0 {
+			if v, scale, ok := parseScaled(s); ok {
+				return appendScaled(dst, v, scale), nil
+			}
+		}
 		d, ok := parseDecimal(s)
 		if !ok {
 			return dst, problemf(stateInvalidText, "it is not a number")
@@ -425,7 +430,15 @@ func parseInt(s []byte) (int64, bool) {
 	return v, true
 }
 
+// parseFloat reads what float8's (or float4's) input function does in decimal
+// notation.
 func parseFloat(s []byte, bits int) (float64, *problem) {
+	if plainNumber(s) {
+		v, err := strconv.ParseFloat(unsafe.String(unsafe.SliceData(s), len(s)), bits)
+		if err == nil && v != 0 {
+			return v, nil
+		}
+	}
 	d, ok := parseDecimal(s)
 	if !ok {
 		return 0, problemf(stateInvalidText, "it is not a number")
@@ -444,6 +457,50 @@ func parseFloat(s []byte, bits int) (float64, *problem) {
 		return 0, problemf(stateOutOfRange, "it is out of range")
 	}
 	return v, nil
+}
+
+// plainNumber reports whether s has only the characters of decimal numbers, so
+// that strconv cannot take it for hexadecimal or the like.
+func plainNumber(s []byte) bool {
+	for _, b := range s {
+		if !isDigit(b) && b != '.' && b != '-' && b != '+' && b|0x20 != 'e' {
+			return false
+		}
+	}
+	return len(s) > 0
+}
+
+// parseScaled reads a decimal number of at most 18 digits without exponent as
+// v / 10^scale.
+func parseScaled(s []byte) (v int64, scale int, ok bool) {
+	neg := len(s) > 0 && s[0] == '-'
+	if neg {
+		s = s[1:]
+	}
+	if len(s) == 0 || len(s) > 18 {
+		return 0, 0, false
+	}
+	point := -1
+	for i, b := range s {
+		switch {
+		case isDigit(b):
+			v = v*10 + int64(b-'0')
+		case b == '.' && point < 0:
+			point = i
+		default:
+			return 0, 0, false
+		}
+	}
+	if point >= 0 {
+		if len(s) == 1 {
+			return 0, 0, false
+		}
+		scale = len(s) - 1 - point
+	}
+	if neg {
+		v = -v
+	}
+	return v, scale, true
 }
 
 // appendUUID reads what uuid's input function does: 32 hexadecimal digits, a

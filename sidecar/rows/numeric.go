@@ -199,22 +199,31 @@ func (c *column) appendNumeric(dst []byte, d *decimal) ([]byte, *problem) {
 	return dst, nil
 }
 
-// appendScaled encodes unscaled / 10^scale for a numeric without precision,
-// 0 <= scale <= 18.
+// maxScaled is the most that putScaled writes.
+const maxScaled = 8 + 2*6
+
 func appendScaled(dst []byte, unscaled int64, scale int) []byte {
-	sign := uint16(numericPositive)
+	var a [maxScaled]byte
+	return append(dst, a[:putScaled(a[:], unscaled, scale)]...)
+}
+
+// putScaled encodes unscaled / 10^scale, 0 <= scale <= 18, for a numeric
+// without precision into dst, which has room for maxScaled bytes.
+func putScaled(dst []byte, unscaled int64, scale int) int {
+	sign := uint64(numericPositive)
 	u := uint64(unscaled)
 	if unscaled < 0 {
 		sign, u = numericNegative, -u
 	}
-	pow := [4]uint64{1, 1000, 100, 10}[scale&3] // fills the last group of decimals
-	var groups [6]uint16                        // least significant first
+	var groups [6]uint16 // least significant first
 	n := 0
-	if pow > 1 {
-		in := 10000 / pow
-		groups[0] = uint16(u % in * pow)
-		u /= in
-		n = 1
+	switch scale & 3 { // the last group may have decimals that are not there
+	case 1:
+		groups[0], u, n = uint16(u%10*1000), u/10, 1
+	case 2:
+		groups[0], u, n = uint16(u%100*100), u/100, 1
+	case 3:
+		groups[0], u, n = uint16(u%1000*10), u/1000, 1
 	}
 	for ; u > 0; u /= 10000 {
 		groups[n] = uint16(u % 10000)
@@ -232,11 +241,14 @@ func appendScaled(dst []byte, unscaled int64, scale int) []byte {
 	if n == 0 {
 		weight, sign = 0, numericPositive
 	}
-	dst = append(dst, 0, byte(n-low), byte(weight>>8), byte(weight), byte(sign>>8), byte(sign), 0, byte(scale))
+	_ = dst[maxScaled-1]
+	binary.BigEndian.PutUint64(dst, uint64(n-low)<<48|uint64(uint16(weight))<<32|sign<<16|uint64(scale))
+	at := 8
 	for i := n - 1; i >= low; i-- {
-		dst = append(dst, byte(groups[i]>>8), byte(groups[i]))
+		binary.BigEndian.PutUint16(dst[at:], groups[i])
+		at += 2
 	}
-	return dst
+	return at
 }
 
 // appendScaledText writes unscaled / 10^scale in decimal.
