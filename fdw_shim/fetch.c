@@ -207,7 +207,7 @@ choose_columns(HallwayFetch *fetch, List *attnums)
 	TupleDesc	desc = RelationGetDescr(fetch->rel);
 	ListCell   *lc;
 
-	if (desc->constr == NULL || !desc->constr->has_generated_stored)
+	if (desc->constr == NULL)
 	{
 		fetch->attnums = list_copy(attnums);
 		return;
@@ -226,6 +226,10 @@ choose_columns(HallwayFetch *fetch, List *attnums)
 			fetch->attnums = list_append_unique_int(fetch->attnums, attnum);
 			continue;
 		}
+
+		/* Virtual ones (18 and later) are computed where they are used. */
+		if (TupleDescAttr(desc, attnum - 1)->attgenerated != ATTRIBUTE_GENERATED_STORED)
+			continue;
 
 		expr = (Expr *) build_column_default(fetch->rel, attnum);
 		pull_varattnos((Node *) expr, 1, &inputs);

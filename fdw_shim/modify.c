@@ -52,7 +52,7 @@ typedef struct HallwayModifyState
 	HallwayModifyPlan plan;
 	Relation	rel;
 	Oid			userid;
-	CmdType		statement;		/* the statement's: UPDATE when rows move */
+	ModifyTableState *mtstate;	/* operation: UPDATE, when rows move here */
 	MemoryContext context;		/* of one row */
 	Bitmapset  *given;			/* attnums of plan.columns */
 	Bitmapset  *read_only;		/* attnums that the API does not take */
@@ -84,8 +84,9 @@ static void take_answer(HallwayModifyState *state, EState *estate, ResultRelInfo
 static List *columns_to_insert(HallwayModifyState *state, TupleTableSlot *slot);
 static List *columns_to_update(HallwayModifyState *state, ResultRelInfo *rinfo,
 							   TupleTableSlot *slot);
-static void check_options(HallwayModifyState *state, EState *estate, ResultRelInfo *rinfo,
-						  CmdType operation, TupleTableSlot *slot);
+static void check_row(HallwayModifyState *state, EState *estate, ResultRelInfo *rinfo,
+					  CmdType operation, TupleTableSlot *slot);
+static void check_transition_tables(HallwayModifyState *state, CmdType operation);
 static List *key_attnums(const HallwayRelation *relation);
 static Bitmapset *read_only_attnums(const HallwayRelation *relation);
 static List *given_columns(PlannerInfo *root, Relation rel, const Bitmapset *read_only);
@@ -334,7 +335,6 @@ hallwayBeginForeignInsert(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 	/* Whoever looks at the row afterwards may look at all of it. */
 	if ((statement != NULL && statement->returningLists != NIL) ||
 		(statement != NULL && statement->withCheckOptionLists != NIL) ||
-		mtstate->mt_transition_capture != NULL ||
 		(rel->trigdesc != NULL && rel->trigdesc->trig_insert_after_row))
 		plan.returning = all_columns(rel);
 
@@ -350,7 +350,8 @@ hallwayExecForeignInsert(EState *estate, ResultRelInfo *rinfo,
 	Outcome		outcome;
 
 	MemoryContextReset(state->context);
-	check_options(state, estate, rinfo, CMD_INSERT, slot);
+	check_transition_tables(state, CMD_INSERT);
+	check_row(state, estate, rinfo, CMD_INSERT, slot);
 	outcome = write_row(state, CMD_INSERT, columns_to_insert(state, slot), slot, planSlot);
 	MemoryContextSwitchTo(oldcontext);
 
@@ -370,7 +371,8 @@ hallwayExecForeignUpdate(EState *estate, ResultRelInfo *rinfo,
 	Outcome		outcome;
 
 	MemoryContextReset(state->context);
-	check_options(state, estate, rinfo, CMD_UPDATE, slot);
+	check_transition_tables(state, CMD_UPDATE);
+	check_row(state, estate, rinfo, CMD_UPDATE, slot);
 	columns = columns_to_update(state, rinfo, slot);
 
 	/* The row was read a moment ago and is already as it should become. */
@@ -398,6 +400,7 @@ hallwayExecForeignDelete(EState *estate, ResultRelInfo *rinfo,
 	Outcome		outcome;
 
 	MemoryContextReset(state->context);
+	check_transition_tables(state, CMD_DELETE);
 	outcome = write_row(state, CMD_DELETE, NIL, slot, planSlot);
 	MemoryContextSwitchTo(oldcontext);
 
@@ -439,7 +442,7 @@ begin(ModifyTableState *mtstate, ResultRelInfo *rinfo, const HallwayModifyPlan *
 	state->plan = *plan;
 	state->rel = rel;
 	state->userid = hallway_modify_user(rinfo, estate);
-	state->statement = mtstate->operation;
+	state->mtstate = mtstate;
 	state->context = AllocSetContextCreate(CurrentMemoryContext,
 										   "Hallway modify", ALLOCSET_DEFAULT_SIZES);
 
@@ -716,8 +719,8 @@ columns_to_update(HallwayModifyState *state, ResultRelInfo *rinfo, TupleTableSlo
  * help: so all are checked here before the API is asked, on the row as sent.
  */
 static void
-check_options(HallwayModifyState *state, EState *estate, ResultRelInfo *rinfo,
-			  CmdType operation, TupleTableSlot *slot)
+check_row(HallwayModifyState *state, EState *estate, ResultRelInfo *rinfo,
+		  CmdType operation, TupleTableSlot *slot)
 {
 	slot->tts_tableOid = RelationGetRelid(state->rel);
 	if (state->rel->rd_rel->relispartition)
@@ -725,11 +728,43 @@ check_options(HallwayModifyState *state, EState *estate, ResultRelInfo *rinfo,
 
 	if (rinfo->ri_WithCheckOptions == NIL)
 		return;
-	if (operation == CMD_INSERT && state->statement == CMD_INSERT)
+	if (operation == CMD_INSERT && state->mtstate->operation == CMD_INSERT)
 		ExecWithCheckOptions(WCO_RLS_INSERT_CHECK, rinfo, slot, estate);
 	else
 		ExecWithCheckOptions(WCO_RLS_UPDATE_CHECK, rinfo, slot, estate);
 	ExecWithCheckOptions(WCO_VIEW_CHECK, rinfo, slot, estate);
+}
+
+/*
+ * A statement trigger of a partitioned table that wants to see the changed rows
+ * cannot see those of a foreign partition. PostgreSQL notices when the row has
+ * been written.
+ */
+static void
+check_transition_tables(HallwayModifyState *state, CmdType operation)
+{
+	TransitionCaptureState *capture = state->mtstate->mt_transition_capture;
+	bool		wanted;
+
+	if (capture == NULL)
+		return;
+	/* A row that moves here counts as updated. */
+	switch (state->mtstate->operation == CMD_UPDATE ? CMD_UPDATE : operation)
+	{
+		case CMD_INSERT:
+			wanted = capture->tcs_insert_new_table;
+			break;
+		case CMD_UPDATE:
+			wanted = capture->tcs_update_old_table || capture->tcs_update_new_table;
+			break;
+		default:
+			wanted = capture->tcs_delete_old_table;
+			break;
+	}
+	if (wanted)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot collect transition tuples from child foreign tables")));
 }
 
 

@@ -175,6 +175,18 @@ COPY p FROM STDIN;
 SELECT tableoid::regclass, * FROM p ORDER BY id;
 WITH w AS (DELETE FROM p WHERE id > 5 RETURNING tableoid::regclass, *)
   SELECT * FROM w ORDER BY id;
+-- a statement trigger that wants the rows is refused before they are written
+CREATE FUNCTION count_new() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN RAISE NOTICE '% rows', (SELECT count(*) FROM new_rows); RETURN NULL; END $$;
+CREATE TRIGGER i AFTER INSERT ON p REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_new();
+CREATE TRIGGER u AFTER UPDATE ON p REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_new();
+INSERT INTO p VALUES (8, 'p8', 'us');
+INSERT INTO p VALUES (9, 'p9', 'eu');
+UPDATE p SET region = 'us' WHERE region = 'eu';
+UPDATE p SET email = 'x' WHERE region = 'us';
+DROP TRIGGER i ON p;
+DROP TRIGGER u ON p;
+DELETE FROM p WHERE id = 9;
 CREATE ROLE modify_user;
 GRANT USAGE ON SCHEMA modify TO modify_user;
 GRANT ALL ON p TO modify_user;
