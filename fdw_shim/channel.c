@@ -63,7 +63,7 @@ static bool call_once(HallwayChannel *channel, const char *method,
 					  bool may_retry, ProtobufCMessage **result,
 					  Hallway__V1__Error **error);
 static void channel_connect(HallwayChannel *channel);
-static bool channel_try(HallwayChannel *channel, TimestampTz deadline);
+static const char *channel_try(HallwayChannel *channel, TimestampTz deadline);
 static int	open_socket(HallwayChannel *channel, TimestampTz deadline);
 static void connect_socket(HallwayChannel *channel, int fd, TimestampTz deadline);
 pg_noreturn static void connect_failed(HallwayChannel *channel, const char *what, int err);
@@ -233,16 +233,22 @@ channel_connect(HallwayChannel *channel)
 		deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), hallway_connect_timeout);
 
 	/* A listener that was just dying accepts, and then resets: ask again. */
-	if (!channel_try(channel, deadline) && !channel_try(channel, deadline))
-		connect_failed(channel, "The connection was closed during the handshake", 0);
+	if (channel_try(channel, deadline) != NULL)
+	{
+		const char *reason = channel_try(channel, deadline);
+
+		if (reason != NULL)
+			connect_failed(channel, reason, 0);
+	}
 }
 
-/* False if the connection was lost before the handshake was answered. */
-static bool
+/* NULL, or why the connection was lost before the handshake was answered. */
+static const char *
 channel_try(HallwayChannel *channel, TimestampTz deadline)
 {
 	WireSession *session = session_start(open_socket(channel, deadline));
 	Hallway__V1__Error *error = NULL;
+	const char *reason = NULL;
 	volatile bool done = false;
 
 	PG_TRY();
@@ -263,8 +269,11 @@ channel_try(HallwayChannel *channel, TimestampTz deadline)
 		channel->generation++;
 	}
 	else
+	{
+		reason = pstrdup(session->reason);
 		session_close(session);
-	return done;
+	}
+	return reason;
 }
 
 /* A connected non-blocking socket, counted as PostgreSQL wants it. */
@@ -349,7 +358,7 @@ connect_failed(HallwayChannel *channel, const char *what, int err)
 			"\"usermod -aG hallway postgres\", then restart PostgreSQL.";
 	else if (err == ETIMEDOUT || err == 0)
 		hint = "The sidecar may be hanging or being restarted: look at its log, or restart it "
-			"with \"systemctl restart hallway\".";
+			"with \"systemctl restart hallway\". Or does the address belong to another server?";
 	ereport(ERROR,
 			(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
 			 errmsg("could not connect to the Hallway sidecar at \"%s\"", channel->address),

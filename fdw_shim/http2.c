@@ -257,6 +257,14 @@ wire_read(WireSession *session)
 
 	if (session->broken)
 		return false;
+
+	/* After a violation of HTTP/2 libnghttp2 says GOAWAY and listens no more. */
+	if (!nghttp2_session_want_read(session->h2))
+	{
+		session_break(session, session->goaway ? "The sidecar is closing the connection"
+					  : "What answers there does not speak the sidecar's protocol", 0);
+		return false;
+	}
 	do
 		n = recv(session->fd, session->in, IN_SIZE, 0);
 	while (n < 0 && errno == EINTR);
@@ -278,12 +286,6 @@ wire_read(WireSession *session)
 		return false;
 	}
 
-	/* A violation of HTTP/2 makes libnghttp2 send GOAWAY and wish to end. */
-	if (!nghttp2_session_want_read(session->h2) && !session->goaway)
-	{
-		session_break(session, "The peer does not speak HTTP/2 correctly", 0);
-		return false;
-	}
 	return true;
 }
 
