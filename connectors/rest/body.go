@@ -5,6 +5,7 @@ package rest
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -167,7 +168,7 @@ func (col *column) jsonInt(dst []byte, x int64) ([]byte, error) {
 	switch col.spec.Type.Kind {
 	case pushdown.Date:
 		if x < -1<<30 || x > 1<<30 {
-			return nil, fmt.Errorf("the API has no such date")
+			return nil, errors.New("the API has no such date")
 		}
 		t = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, int(x))
 	case pushdown.Time:
@@ -175,7 +176,7 @@ func (col *column) jsonInt(dst []byte, x int64) ([]byte, error) {
 		return appendString(dst, t.Format("15:04:05.999999")), nil
 	case pushdown.Timestamp, pushdown.TimestampTZ:
 		if x < math.MinInt64/2 || x > math.MaxInt64/2 {
-			return nil, fmt.Errorf("the API has no infinite times")
+			return nil, errors.New("the API has no infinite times")
 		}
 		t = time.UnixMicro(x + epoch).UTC()
 		switch col.field.Format {
@@ -191,7 +192,7 @@ func (col *column) jsonInt(dst []byte, x int64) ([]byte, error) {
 		return strconv.AppendInt(dst, x, 10), nil
 	}
 	if t.Year() < 1 || t.Year() > 9999 {
-		return nil, fmt.Errorf("the API has no dates before the year 1 or after 9999")
+		return nil, errors.New("the API has no dates before the year 1 or after 9999")
 	}
 	layout := "2006-01-02T15:04:05.999999Z07:00"
 	switch {
@@ -209,7 +210,7 @@ func (col *column) jsonText(dst []byte, x string) ([]byte, error) {
 		return append(dst, x...), nil
 	case col.field.Type == "json":
 		if !json.Valid([]byte(x)) {
-			return nil, fmt.Errorf("it is not JSON")
+			return nil, errors.New("it is not JSON")
 		}
 		return append(dst, x...), nil
 	case col.field.Type == "number" || col.field.Type == "integer":
@@ -221,7 +222,7 @@ func (col *column) jsonText(dst []byte, x string) ([]byte, error) {
 	case col.field.Type == "boolean":
 		b, err := strconv.ParseBool(x)
 		if err != nil {
-			return nil, fmt.Errorf("it is not a boolean")
+			return nil, errors.New("it is not a boolean")
 		}
 		return strconv.AppendBool(dst, b), nil
 	}

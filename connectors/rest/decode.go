@@ -6,6 +6,7 @@ package rest
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/bits"
 	"strconv"
@@ -328,7 +329,7 @@ func unescape(dst, s []byte) ([]byte, error) {
 		dst = append(dst, s[:i]...)
 		s = s[i:]
 		if len(s) < 2 {
-			return dst, fmt.Errorf("an escape")
+			return dst, errors.New("an escape")
 		}
 		switch c := s[1]; c {
 		case '"', '\\', '/':
@@ -346,7 +347,7 @@ func unescape(dst, s []byte) ([]byte, error) {
 		case 'u':
 			r, ok := hex4(s)
 			if !ok {
-				return dst, fmt.Errorf("four hexadecimal digits")
+				return dst, errors.New("four hexadecimal digits")
 			}
 			n := 6
 			if utf16.IsSurrogate(r) {
@@ -359,7 +360,7 @@ func unescape(dst, s []byte) ([]byte, error) {
 			s = s[n:]
 			continue
 		default:
-			return dst, fmt.Errorf("an escape")
+			return dst, errors.New("an escape")
 		}
 		s = s[2:]
 	}
@@ -477,7 +478,7 @@ func (r *pageReader) read(page []byte) error {
 	return nil
 }
 
-var errNoItems = fmt.Errorf("it has no array of records")
+var errNoItems = errors.New("it has no array of records")
 
 func (r *pageReader) array() error {
 	s := &r.s

@@ -81,7 +81,7 @@ func (t *table) refusal(resp *transport.Response, body []byte, write bool) *conn
 		}
 	}
 	e.Message = t.src.client.Redact(e.Message)
-	e.Detail = fmt.Sprintf("%s answered %d", resp.Request, resp.Status)
+	e.Detail = fmt.Sprintf("%s answered %d", t.src.readable(resp.Request), resp.Status)
 	if code != "" {
 		e.Detail += ", code " + t.src.client.Redact(shortText(code))
 	}

@@ -81,7 +81,7 @@ func (g *pager) next(f *pageFacts) (*position, error) {
 		}
 		g.offset += f.rows
 		if f.rows == 0 {
-			return nil, fmt.Errorf("an empty page says that there are more")
+			return nil, errors.New("an empty page says that there are more")
 		}
 		return &position{param: itoa(g.offset)}, g.sameRows(f)
 	case "cursor":
@@ -109,7 +109,7 @@ func (g *pager) next(f *pageFacts) (*position, error) {
 		return &position{after: f.after}, g.watch.seen(f.lastKey)
 	}
 	if f.moreSaid && f.more {
-		return nil, fmt.Errorf("it says that there are more records, but the manifest has no paging")
+		return nil, errors.New("it says that there are more records, but the manifest has no paging")
 	}
 	return nil, nil
 }
@@ -121,7 +121,7 @@ func (g *pager) cursor(f *pageFacts, short bool) (*position, error) {
 			return nil, nil
 		}
 		if cursor = f.lastKey; cursor == "" {
-			return nil, fmt.Errorf("a record without its key cannot lead to the next page")
+			return nil, errors.New("a record without its key cannot lead to the next page")
 		}
 	}
 	if cursor == "" || (f.moreSaid && !f.more) {

@@ -4,6 +4,7 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -135,7 +136,7 @@ func (r *pageReader) readOne(body []byte, item []string) error {
 			return true, r.s.object(r.record, r.spans, nil, 0)
 		}, 0)
 		if err == nil && !found {
-			return fmt.Errorf("it has no record")
+			return errors.New("it has no record")
 		}
 	}
 	if err != nil {

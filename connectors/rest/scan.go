@@ -400,7 +400,7 @@ func (s *scan) value(e *emitter, sp span, page []byte) error {
 	f := e.col.field
 	if sp.none() {
 		if f.Missing == "never" || e.col.key {
-			return fmt.Errorf("it is missing, though the manifest says that there always is one")
+			return errors.New("it is missing, though the manifest says that there always is one")
 		}
 		s.out.Null()
 		return nil
@@ -409,7 +409,7 @@ func (s *scan) value(e *emitter, sp span, page []byte) error {
 	switch c := raw[0]; {
 	case c == 'n':
 		if f.Missing == "never" || e.col.key {
-			return fmt.Errorf("it is null, though the manifest says that there always is a value")
+			return errors.New("it is null, though the manifest says that there always is a value")
 		}
 		s.out.Null()
 		return nil

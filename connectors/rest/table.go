@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
@@ -497,7 +499,25 @@ func (t *table) Request(q connectors.Query) string {
 	if l.never {
 		return "none: the condition is never true"
 	}
-	return t.src.client.Describe(t.request(l, &q, nil))
+	return t.src.readable(t.src.client.Describe(t.request(l, &q, nil)))
+}
+
+// readable takes the URL encoding off a request that people read, save where
+// it keeps control characters from breaking the line.
+func (s *source) readable(request string) string {
+	path, query, ok := strings.Cut(request, "?")
+	if !ok {
+		return request
+	}
+	params := strings.Split(query, "&")
+	for i, p := range params {
+		text, err := url.QueryUnescape(p)
+		if err != nil || strings.ContainsFunc(text, unicode.IsControl) || !utf8.ValidString(text) {
+			continue
+		}
+		params[i] = text
+	}
+	return s.client.Redact(path + "?" + strings.Join(params, "&"))
 }
 
 func splitPath(path string) []string {
