@@ -43,10 +43,10 @@ static bool match_lookup_column(PlannerInfo *root, RelOptInfo *rel, EquivalenceC
 								EquivalenceMember *em, void *arg);
 static bool is_lookup_column(TablePlanning *state, int column);
 static bool binds_lookup_column(HallwayQualContext *cxt, TablePlanning *state, Expr *clause);
-static int	keyed_column(const Hallway__V1__Expr *expr);
+static int	bound_column(const Hallway__V1__Expr *expr, bool *list);
 static bool covers(const Hallway__V1__LookupKey *key, List *columns);
 static bool covers_unique(TablePlanning *state, List *columns);
-static bool covers_lookup(TablePlanning *state, List *all, List *inner);
+static bool covers_lookup(TablePlanning *state, const PlanCall *call, const PlanCall *plain);
 
 
 /* ---- estimates ----------------------------------------------------------- */
@@ -258,7 +258,7 @@ add_lookup_path(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state,
 												 param_info->ppi_clauses),
 								false);
 	if (!bms_equal(required_outer, baserel->lateral_relids) &&
-		!covers_lookup(state, call->keyed, plain->keyed))
+		!covers_lookup(state, call, plain))
 		return;
 
 	/* All paths of one parameterization must agree on the number of rows. */
@@ -295,7 +295,8 @@ static bool
 binds_lookup_column(HallwayQualContext *cxt, TablePlanning *state, Expr *clause)
 {
 	Hallway__V1__Expr *expr = hallway_ship_expr(cxt, clause);
-	int			column = expr != NULL ? keyed_column(expr) : -1;
+	bool		list;
+	int			column = expr != NULL ? bound_column(expr, &list) : -1;
 
 	return column >= 0 && is_lookup_column(state, column);
 }
@@ -318,40 +319,51 @@ is_lookup_column(TablePlanning *state, int column)
 	return false;
 }
 
-/* Columns that a conjunct which the API executes holds to a value, or a few. */
-List *
-hallway_keyed_columns(const Hallway__V1__PlanRequest *request,
-					  const Hallway__V1__PlanResponse *answer)
+/* Fills in the columns that conditions which the API executes bind to values. */
+void
+hallway_find_keys(PlanCall *call, const Hallway__V1__PlanRequest *request)
 {
-	List	   *columns = NIL;
-
 	for (size_t i = 0; i < request->n_conjuncts; i++)
 	{
-		Hallway__V1__Verdict verdict = answer->verdicts[i]->verdict;
-		int			column = keyed_column(request->conjuncts[i]);
+		Hallway__V1__Verdict verdict = call->answer->verdicts[i]->verdict;
+		bool		list;
+		int			column = bound_column(request->conjuncts[i], &list);
 
-		if (column >= 0 &&
-			(verdict == HALLWAY__V1__VERDICT__VERDICT_EXACT ||
-			 verdict == HALLWAY__V1__VERDICT__VERDICT_SUPERSET))
-			columns = list_append_unique_int(columns, column);
+		if (column < 0 ||
+			(verdict != HALLWAY__V1__VERDICT__VERDICT_EXACT &&
+			 verdict != HALLWAY__V1__VERDICT__VERDICT_SUPERSET))
+			continue;
+		if (list)
+			call->listed = list_append_unique_int(call->listed, column);
+		else
+			call->keyed = list_append_unique_int(call->keyed, column);
 	}
-	return columns;
 }
 
-/* The column that is equal to a value by this condition, or -1. */
+/* The column that this condition binds to a value, or to a list; or -1. */
 static int
-keyed_column(const Hallway__V1__Expr *expr)
+bound_column(const Hallway__V1__Expr *expr, bool *list)
 {
-	const Hallway__V1__Comparison *comparison;
+	const Hallway__V1__Expr *operand;
 
-	if (expr->node_case != HALLWAY__V1__EXPR__NODE_COMPARISON)
-		return -1;
-	comparison = expr->comparison;
-	if (comparison->operator_ != HALLWAY__V1__COMPARISON_OPERATOR__COMPARISON_OPERATOR_EQ ||
-		comparison->left->node_case != HALLWAY__V1__EXPR__NODE_COLUMN ||
-		comparison->right->node_case != HALLWAY__V1__EXPR__NODE_PARAMETER)
-		return -1;
-	return comparison->left->column->column;
+	*list = expr->node_case == HALLWAY__V1__EXPR__NODE_MEMBERSHIP;
+	if (*list)
+	{
+		if (expr->membership->negated)
+			return -1;
+		operand = expr->membership->operand;
+	}
+	else
+	{
+		if (expr->node_case != HALLWAY__V1__EXPR__NODE_COMPARISON ||
+			expr->comparison->operator_ !=
+			HALLWAY__V1__COMPARISON_OPERATOR__COMPARISON_OPERATOR_EQ ||
+			expr->comparison->right->node_case != HALLWAY__V1__EXPR__NODE_PARAMETER)
+			return -1;
+		operand = expr->comparison->left;
+	}
+	return operand->node_case == HALLWAY__V1__EXPR__NODE_COLUMN ?
+		(int) operand->column->column : -1;
 }
 
 static bool
@@ -379,16 +391,18 @@ covers_unique(TablePlanning *state, List *columns)
 	return false;
 }
 
-/* A lookup key is bound by all columns, and was not by those without the join. */
+/* A lookup key is bound by the clauses of call, and was not by those of plain. */
 static bool
-covers_lookup(TablePlanning *state, List *all, List *inner)
+covers_lookup(TablePlanning *state, const PlanCall *call, const PlanCall *plain)
 {
 	const Hallway__V1__DescribeResponse *description = state->relation->description;
+	List	   *bound = list_concat_copy(call->keyed, call->listed);
+	List	   *bound_before = list_concat_copy(plain->keyed, plain->listed);
 
 	for (size_t i = 0; i < description->n_lookup_keys; i++)
 	{
-		if (covers(description->lookup_keys[i], all) &&
-			!covers(description->lookup_keys[i], inner))
+		if (covers(description->lookup_keys[i], bound) &&
+			!covers(description->lookup_keys[i], bound_before))
 			return true;
 	}
 	return false;

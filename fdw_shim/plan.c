@@ -257,7 +257,7 @@ hallway_plan_clauses(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *stat
 		request.limit_rows = limit_rows(root);
 
 	call->answer = hallway_cached_plan(state->relation, &request, cxt.parameters);
-	call->keyed = hallway_keyed_columns(&request, call->answer);
+	hallway_find_keys(call, &request);
 	hallway_estimate(root, baserel, state, call);
 
 	call->index = list_length(state->calls);

@@ -38,6 +38,7 @@ typedef struct PlanCall
 	List	   *orderings;		/* Lists of PathKeys, in order of the request's */
 	const Hallway__V1__PlanResponse *answer;
 	List	   *keyed;			/* of int: columns that a pushed equality binds */
+	List	   *listed;			/* of int: or that a pushed list does */
 	double		retrieved;		/* rows that come from the API */
 	double		rows;			/* rows that are left after local checks */
 	Cost		startup_cost;
@@ -53,8 +54,7 @@ extern Hallway__V1__Verdict hallway_verdict(const PlanCall *call, RestrictInfo *
 extern bool hallway_ordering_is_exact(const Hallway__V1__PlanResponse *answer, int ordering);
 
 /* paths.c */
-extern List *hallway_keyed_columns(const Hallway__V1__PlanRequest *request,
-								   const Hallway__V1__PlanResponse *answer);
+extern void hallway_find_keys(PlanCall *call, const Hallway__V1__PlanRequest *request);
 extern void hallway_estimate(PlannerInfo *root, RelOptInfo *baserel,
 							 TablePlanning *state, PlanCall *call);
 extern void hallway_add_plain_paths(PlannerInfo *root, RelOptInfo *baserel,

@@ -22,6 +22,7 @@ SELECT o.id, x.s FROM orders o, LATERAL (SELECT p.name || o.id AS s FROM people 
  WHERE o.id < 4 ORDER BY 1;
 -- A value of the other table in a list, and in an expression.
 SELECT o.id, p.id FROM orders o JOIN people p ON p.id = ANY (ARRAY[o.person, o.person + 1]) WHERE o.id < 3 ORDER BY 1, 2;
+SELECT plan('SELECT o.id, a.id FROM orders o JOIN accounts a ON a.id = ANY (ARRAY[o.person, o.person + 1])');
 SELECT o.id, a.id FROM orders o JOIN accounts a ON a.id = o.person + 1 WHERE o.id < 3 ORDER BY 1;
 -- Semi- and anti-joins, subqueries.
 SELECT id FROM people WHERE id IN (SELECT person FROM orders WHERE total > 150) ORDER BY id;

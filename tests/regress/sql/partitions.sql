@@ -33,6 +33,22 @@ SET enable_partitionwise_join = on;
 SELECT count(*) FROM events a JOIN events b USING (id, region);
 SELECT count(*) FROM events a JOIN events b ON a.id = b.id AND a.region = b.region AND a.region IN ('us', 'eu');
 SELECT count(*) FROM events a LEFT JOIN events b ON a.id = b.id AND a.region = b.region WHERE a.amount < 100;
+-- Each pair has its own lookups.
+CREATE TABLE wanted (id int8, region text) PARTITION BY LIST (region);
+CREATE TABLE wanted_eu PARTITION OF wanted FOR VALUES IN ('eu');
+CREATE TABLE wanted_us PARTITION OF wanted FOR VALUES IN ('us');
+CREATE TABLE wanted_local PARTITION OF wanted FOR VALUES IN ('local');
+INSERT INTO wanted SELECT id, region FROM events WHERE id < 6;
+ANALYZE wanted;
+SET enable_hashjoin = off;
+SET enable_mergejoin = off;
+SET enable_material = off;
+SELECT plan('SELECT w.id, e.amount FROM wanted w LEFT JOIN events e ON e.id = w.id AND e.region = w.region');
+SELECT w.id, e.amount FROM wanted w LEFT JOIN events e ON e.id = w.id AND e.region = w.region ORDER BY 1;
+RESET enable_hashjoin;
+RESET enable_mergejoin;
+RESET enable_material;
+DROP TABLE wanted;
 RESET enable_partitionwise_join;
 -- Written through the parent.
 UPDATE events SET amount = amount + 1 WHERE id <= 3;
