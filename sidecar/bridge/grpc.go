@@ -67,9 +67,6 @@ func NewGRPC(s *Server, creds credentials.TransportCredentials, metrics *grpcpro
 	healthv1.RegisterHealthServer(g.Server, g.Health)
 	reflection.Register(g.Server)
 	g.Health.SetServingStatus(hallwayv1.Bridge_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
-	if metrics != nil {
-		metrics.InitializeMetrics(g.Server)
-	}
 	return g
 }
 

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -217,10 +218,19 @@ func TestLogin_TokenIsKeptAndRenewedOn401(t *testing.T) {
 		assert.Contains(t, c.Redact("ada@example.com s3cret-pw login-3 login-1"), "ada@example.com *** ***")
 	}
 
+	// A login that does not get through is tried again, and is no write.
+	status.Store(500)
+	c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Auth = login })
+	c.sleep = func(context.Context, time.Duration) error { status.Store(200); return nil }
+	r, err := c.Do(t.Context(), &Request{Method: "POST", Path: "/x", Write: true})
+	require.NoError(t, err)
+	assert.Equal(t, 200, r.Status)
+	_ = r.Close()
+
 	for code, class := range map[int64]connectors.Class{400: connectors.Unauthenticated, 429: connectors.RateLimited,
 		500: connectors.Unavailable, 302: connectors.Protocol} {
 		status.Store(code)
-		c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Auth = login })
+		c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Auth = login; cfg.Tries = 1 })
 		_, err := c.Do(t.Context(), &Request{Path: "/x"})
 		e := failure(t, err)
 		assert.Equal(t, class, e.Class)
@@ -229,8 +239,8 @@ func TestLogin_TokenIsKeptAndRenewedOn401(t *testing.T) {
 	}
 	status.Store(200)
 	login.Token = "data.nothing"
-	c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Auth = login })
-	_, err := c.Do(t.Context(), &Request{Path: "/x"})
+	c = a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Auth = login })
+	_, err = c.Do(t.Context(), &Request{Path: "/x"})
 	assert.Equal(t, `The login's answer has no string at "data.nothing".`, failure(t, err).Detail)
 	assert.NotContains(t, a.log.String(), "s3cret-pw")
 	assert.NotContains(t, a.log.String(), "login-")

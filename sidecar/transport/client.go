@@ -335,8 +335,13 @@ func (c *Client) attempt(ctx context.Context, req *Request, u *url.URL) (_ *Resp
 	c.setHeaders(hr, req.Header)
 	if token, err = c.auth.apply(ctx, hr); err != nil {
 		cancel(nil)
-		if ctx.Err() != nil {
+		var ce *connectors.Error
+		switch {
+		case ctx.Err() != nil:
 			err = c.contextError(ctx, err)
+		case errors.As(err, &ce) && ce.Class == connectors.Unavailable:
+			// Nothing but the login was sent, which is no write.
+			err = &attemptError{err: err, again: true}
 		}
 		return nil, "", err
 	}

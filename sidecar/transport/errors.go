@@ -135,8 +135,10 @@ func (c *Client) sendError(ctx context.Context, err error, req *Request, sent bo
 	case errors.As(err, &dns):
 		e.Message = fmt.Sprintf("could not find host %q", c.base.Hostname())
 		e.Detail = reason(dns) + "."
+		e.Hint = "Check the server's base URL, and the name service of the sidecar's machine."
 	default:
 		e.Message = "could not reach " + c.base.Host + ": " + c.red.text(reason(cause))
+		e.Hint = "Check that the API runs there and that the sidecar's machine can reach it."
 	}
 	return &attemptError{err: e, again: again}
 }

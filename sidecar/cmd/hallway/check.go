@@ -202,32 +202,35 @@ func (r *report) secrets(s *config.Settings) {
 		r.ok("secrets", "none: no store is set")
 		return
 	}
+	bad := false
+	fail := func(text, mend string) {
+		bad = true
+		r.fail("secrets", text, mend)
+	}
 	if s.Secrets != "" {
 		st, err := os.Stat(s.Secrets)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && !s.Given("secrets"):
 		case err != nil:
-			r.fail("secrets", err.Error(), "Create the directory: install -d -m 0750 -o root -g hallway "+s.Secrets)
+			fail(err.Error(), "Create the directory: install -d -m 0750 -o root -g hallway "+s.Secrets)
 		case !st.IsDir():
-			r.fail("secrets", s.Secrets+" is not a directory", "Set secrets to a directory.")
+			fail(s.Secrets+" is not a directory", "Set secrets to a directory.")
 		case st.Mode().Perm()&0o022 != 0:
-			r.fail("secrets", fmt.Sprintf("others can write to %s (mode %04o)", s.Secrets, st.Mode().Perm()), "Run chmod 0750 "+s.Secrets)
+			fail(fmt.Sprintf("others can write to %s (mode %04o)", s.Secrets, st.Mode().Perm()), "Run chmod 0750 "+s.Secrets)
 		}
 	}
 	store := secret.NewStore(s.Secrets, s.SecretsEnv)
 	names, err := store.Names()
 	if err != nil {
-		r.fail("secrets", err.Error(), "Run this check as the sidecar's user.")
+		fail(err.Error(), "Run this check as the sidecar's user.")
 		return
 	}
-	bad := 0
 	for _, n := range names {
 		if _, err := store.Lookup(n); err != nil {
-			bad++
-			r.fail("secrets", err.Error(), "")
+			fail(err.Error(), "")
 		}
 	}
-	if bad == 0 {
+	if !bad {
 		text := "none"
 		if len(names) > 0 {
 			text = "readable: " + strings.Join(names, ", ")
