@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/hallwaydb/hallway/tests/fakes"
 	"github.com/hallwaydb/hallway/tests/harness"
 )
 
@@ -117,4 +118,51 @@ func TestScale_TwoHundredBackendsAtOnce(t *testing.T) {
 		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.PID()))
 		return err == nil && len(fds) < 50
 	}, 5*time.Second, 20*time.Millisecond, "the sidecar closes the connections of ended backends")
+}
+
+// What a statement takes it gives back, also when it fails.
+func TestMemory_StatementsDoNotLeak(t *testing.T) {
+	api := startFake(t)
+	s := env.NewSidecar(t, harness.SidecarSettings{})
+	db := env.Database(t)
+	c := db.Connect(t)
+	c.Exec("ALTER DATABASE %s SET hallway.address = '%s'", db.Name, s.Address())
+	c = db.Connect(t)
+	own(c, s, "rows '50', page_rows '10'")
+	fake(t, c, api, fakes.OK)
+	c.Exec(`CREATE FOREIGN TABLE w (id int8, name text) SERVER own OPTIONS (store '%s.w');
+		CREATE FOREIGN TABLE bad (id int8, name text) SERVER own OPTIONS (rows '50', page_rows '10', error_at_page '3');
+		CREATE TABLE l AS SELECT i AS id FROM generate_series(1, 20) i; ANALYZE l`, db.Name)
+	statements := []func(i int){
+		func(i int) { c.Exec("SELECT * FROM t WHERE id = %d", i%50) },
+		func(i int) { c.Exec("SELECT count(*) FROM t WHERE name LIKE 'a%%' OR id < %d", i) },
+		func(int) { c.Exec("SELECT l.id, t.name FROM l LEFT JOIN t ON t.id = l.id") },
+		func(int) { c.Exec("EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM t ORDER BY id LIMIT 3") },
+		func(int) { _, _ = c.Try("SELECT * FROM bad") },
+		func(int) { _, _ = c.Try("SELECT 1 / (id - 25) FROM t") },
+		func(i int) { c.Exec("INSERT INTO w VALUES (%d, 'x') RETURNING *", i) },
+		func(i int) { c.Exec("UPDATE w SET name = name || 'y' WHERE id = %d", i-1) },
+		func(i int) { c.Exec("DELETE FROM w WHERE id = %d", i-2) },
+		func(int) { _, _ = c.Try("INSERT INTO contacts (email) VALUES ('no')") },
+		func(i int) {
+			c.Exec("BEGIN; DECLARE k CURSOR FOR SELECT * FROM t; FETCH 3 FROM k; SAVEPOINT s; SELECT * FROM t WHERE id = %d", i)
+			c.Exec("ROLLBACK TO s; FETCH 3 FROM k; COMMIT")
+		},
+		func(i int) {
+			c.Exec("PREPARE p%[1]d (int8) AS SELECT * FROM t WHERE id = $1; EXECUTE p%[1]d (5); DEALLOCATE p%[1]d", i)
+		},
+	}
+	run := func(from, to int) {
+		for i := from; i < to; i++ {
+			statements[i%len(statements)](i)
+		}
+	}
+	run(0, 1500)
+	before, err := harness.RSS(int(c.PID()))
+	require.NoError(t, err)
+	run(1500, 4500)
+	after, err := harness.RSS(int(c.PID()))
+	require.NoError(t, err)
+	t.Logf("backend %.2f MB, and %+.0f kB after 3,000 more statements", float64(before)/(1<<20), float64(after-before)/(1<<10))
+	require.Less(t, after-before, int64(512<<10))
 }

@@ -106,14 +106,18 @@ func (e *Env) StartCluster(locale, library string, settings ...string) (*Cluster
 	if err != nil {
 		return nil, fmt.Errorf("writing postgresql.conf: %w", err)
 	}
+	server := []string{filepath.Join(bin, "postgres"), "-D", c.Data}
+	if w := os.Getenv("HALLWAY_PG_WRAPPER"); w != "" {
+		// Such as valgrind; its logs go where HALLWAY_PG_WRAPPER says.
+		server = append(strings.Fields(w), server...)
+	}
 	// SIGINT is PostgreSQL's fast shutdown; SIGQUIT the immediate one.
-	c.process, err = e.Spawn("postgres", dir, filepath.Join(dir, "postgres.log"), nil, syscall.SIGQUIT,
-		filepath.Join(bin, "postgres"), "-D", c.Data)
+	c.process, err = e.Spawn("postgres", dir, filepath.Join(dir, "postgres.log"), nil, syscall.SIGQUIT, server...)
 	if err != nil {
 		return nil, err
 	}
 	e.Defer(func() { _ = c.process.Stop(syscall.SIGQUIT, 10*time.Second) })
-	return c, c.process.wait(20*time.Second, func() error {
+	return c, c.process.wait(60*time.Second, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		conn, err := pgconn.Connect(ctx, c.DSN("postgres", "postgres"))
