@@ -32,13 +32,13 @@ fi
 # a home that this user can enter.
 as_pg() {
 	if [ "$(id -u)" = 0 ]; then
-		(cd / && HOME=/tmp runuser -u "$PG_USER" -- "$@")
+		(cd / && HOME=/tmp runuser -u "$PG_USER" -- "$@" 9>&-)
 	else
-		"$@"
+		"$@" 9>&-
 	fi
 }
 
-# version_of PG_CONFIG: the major version.
+# pg_major: the version of the PostgreSQL that PG_CONFIG belongs to.
 pg_major() { "$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/'; }
 
 # free_port: a TCP port that nobody listens on now.
@@ -138,6 +138,6 @@ start_as_pg() {
 	local log=$1 pidfile=$2
 	shift 2
 	# The shell in between writes its own pid, which exec keeps.
-	as_pg setsid sh -c 'echo $$ >"$1"; log=$2; shift 2; exec "$@" >>"$log" 2>&1 </dev/null' \
-		sh "$pidfile" "$log" "$@" &
+	as_pg setsid --fork sh -c 'echo $$ >"$1"; log=$2; shift 2; exec "$@" >>"$log" 2>&1 </dev/null' \
+		sh "$pidfile" "$log" "$@" >/dev/null 2>&1 </dev/null
 }
