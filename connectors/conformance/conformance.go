@@ -320,7 +320,7 @@ type syncBuffer struct {
 func (s *syncBuffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.b.Write(p)
+	return s.b.Write(p) //nolint:wrapcheck // a buffer does not fail
 }
 
 func (s *syncBuffer) String() string {

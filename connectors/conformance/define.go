@@ -3,7 +3,6 @@ package conformance
 // Tests of options and of IMPORT FOREIGN SCHEMA.
 
 import (
-	"context"
 	"maps"
 	"strconv"
 	"strings"
@@ -117,7 +116,7 @@ func testImport(t *testing.T, h *harness) {
 			require.False(t, columns[c.Name], "column %q of table %q is there twice", c.Name, table.Name)
 			columns[c.Name] = true
 		}
-		h.bindImported(t, ctx, table)
+		h.bindImported(t, table)
 	}
 
 	first := imported[0].Name
@@ -137,7 +136,7 @@ func testImport(t *testing.T, h *harness) {
 }
 
 // bindImported makes the table that was offered, if its types are plain ones.
-func (h *harness) bindImported(t *testing.T, ctx context.Context, table connectors.ImportedTable) {
+func (h *harness) bindImported(t *testing.T, table connectors.ImportedTable) {
 	t.Helper()
 	spec := connectors.TableSpec{Schema: "public", Name: table.Name, Options: table.Options}
 	for _, c := range table.Columns {
@@ -148,7 +147,7 @@ func (h *harness) bindImported(t *testing.T, ctx context.Context, table connecto
 		}
 		spec.Columns = append(spec.Columns, connectors.ColumnSpec{Name: c.Name, Type: typ, NotNull: c.NotNull, Options: c.Options})
 	}
-	bound, err := h.source.Table(ctx, spec)
+	bound, err := h.source.Table(t.Context(), spec)
 	require.NoError(t, err, "table %q cannot be bound as it was offered", table.Name)
 	bound.Describe()
 }
@@ -176,9 +175,10 @@ func typeOf(name string) (pushdown.Type, bool) {
 		p, s, _ := strings.Cut(mods, ",")
 		n, _ := strconv.Atoi(p)
 		scale, _ := strconv.Atoi(s)
-		if t.Kind == pushdown.Numeric {
+		switch t.Kind {
+		case pushdown.Numeric:
 			t.Precision, t.Scale = uint32(n), int32(scale)
-		} else if t.Kind == pushdown.Varchar || t.Kind == pushdown.BPChar {
+		case pushdown.Varchar, pushdown.BPChar:
 			t.Length = uint32(n)
 		}
 	}

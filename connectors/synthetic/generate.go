@@ -21,6 +21,7 @@ type generator struct {
 	sequence bool
 	width    int
 	extremes []pushdown.Value // nil: typical values only
+	packed   *[len(words)]uint64
 	emit     func(g *generator, out *rows.Builder, h uint64)
 }
 
@@ -56,20 +57,21 @@ func (g *generator) put(out *rows.Builder, row int64) {
 
 // words that generated text is made of, of at most eight bytes; some have
 // letters of more than one.
-var words = [16]string{
+var words = [...]string{
 	"andrea", "berner", "caduff", "dubois", "egli", "frei", "gerber", "huber",
 	"imhof", "joss", "keller", "lambert", "müller", "nägeli", "oberli", "pfister",
 }
 
-// packed are the words as eight bytes each, so that one store copies one.
-var packed = func() (p [len(words)]uint64) {
+// packWords makes the words eight bytes each, so that one store copies one.
+func packWords() *[len(words)]uint64 {
+	var p [len(words)]uint64
 	for i, w := range words {
 		var a [8]byte
 		copy(a[:], w)
 		p[i] = binary.LittleEndian.Uint64(a[:])
 	}
-	return p
-}()
+	return &p
+}
 
 const hexDigits = "0123456789abcdef"
 
@@ -163,7 +165,7 @@ func emitText(g *generator, out *rows.Builder, h uint64) {
 	}
 	var a [16]byte
 	i := h >> 32 & 15
-	binary.LittleEndian.PutUint64(a[:], packed[i])
+	binary.LittleEndian.PutUint64(a[:], g.packed[i])
 	n := len(words[i])
 	a[n] = ' '
 	a[n+1] = hexDigits[h>>8&15]
@@ -287,7 +289,7 @@ func extremes(t pushdown.Type) []pushdown.Value {
 // newGenerator makes the generator of column i; key says that it identifies
 // the rows.
 func newGenerator(col connectors.ColumnSpec, i int, s settings, key bool) (generator, error) {
-	g := generator{t: col.Type, salt: mix(s.seed<<16 + uint64(i)), width: s.width}
+	g := generator{t: col.Type, salt: mix(s.seed<<16 + uint64(i)), width: s.width, packed: packWords()}
 	values := s.values
 	if v, ok := col.Options["generator"]; ok {
 		if v != "sequence" && v != "typical" && v != "extreme" {

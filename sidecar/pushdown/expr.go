@@ -96,12 +96,14 @@ type BoolTest struct {
 	Negated bool
 }
 
-// And and Or have SQL's three-valued logic over one or more operands.
-type (
-	And struct{ Operands []Expr }
-	Or  struct{ Operands []Expr }
-	Not struct{ Operand Expr }
-)
+// And has SQL's three-valued logic over one or more operands.
+type And struct{ Operands []Expr }
+
+// Or has SQL's three-valued logic over one or more operands.
+type Or struct{ Operands []Expr }
+
+// Not is True for False, False for True, and NULL for NULL.
+type Not struct{ Operand Expr }
 
 // Function is a call of an immutable built-in of pg_catalog, such as lower.
 type Function struct {

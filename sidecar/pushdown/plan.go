@@ -4,12 +4,12 @@ package pushdown
 type Verdict uint8
 
 const (
-	// Local: not pushed; PostgreSQL checks it.
+	// Local is not pushed; PostgreSQL checks it.
 	Local Verdict = iota
-	// Superset: pushed, but the API may return more; PostgreSQL checks again.
+	// Superset is pushed, but the API may return more; PostgreSQL checks again.
 	Superset
-	// Exact: the API's set equals SQL's set; nobody checks again. Say it only
-	// where that holds for NULL, case, accents, collation, precision, time
+	// Exact says that the API's set equals SQL's set; nobody checks again. It is
+	// for where that holds for NULL, case, accents, collation, precision, time
 	// zones and for an API that ignores what it does not know.
 	Exact
 )

@@ -2,7 +2,8 @@
 // and tuples and parameters back into values. It calls nothing and knows no
 // API.
 //
-// This file is the Builder and its fast paths; encode.go has the conversions.
+// This file is the Builder and its fast paths; encode.go has the conversions,
+// decode.go the way back.
 package rows
 
 import (
@@ -299,8 +300,8 @@ func (b *Builder) Decimal(unscaled int64, scale int) {
 	b.Number(appendScaledText(a[:0], unscaled, scale))
 }
 
-// Text gives text, which is parsed into the column's type: see the package's
-// conversions. It must be UTF-8 without NUL.
+// Text gives text, which is parsed into the column's type as its input function
+// would; encode.go has the details. It must be UTF-8 without NUL.
 func (b *Builder) Text(s []byte) {
 	c := &b.cols[b.col]
 	if c.kind != pushdown.Text || !validText(s) {
