@@ -160,7 +160,7 @@ extern void hallway_reader_batch(HallwayRowReader *reader, const uint8 *data,
 								 size_t len, uint32 rows);
 
 /*
- * The next row into slot (a virtual one, of desc): false at the batch's end.
+ * The next row into slot (a virtual one, of desc), which is cleared: false at the batch's end.
  * By-reference values may point into memory of the reader that lasts until the
  * next row. Anything malformed is an ERROR 08P01.
  */

@@ -97,7 +97,6 @@ hallwayIterateForeignScan(ForeignScanState *node)
 	if (state->fetch == NULL || state->rescanned)
 		start(node);
 
-	ExecClearTuple(slot);
 	for (;;)
 	{
 		switch (hallway_fetch_next(state->fetch, slot, !state->nonblocking))
@@ -111,7 +110,6 @@ hallwayIterateForeignScan(ForeignScanState *node)
 					return slot;
 				InstrCountFiltered2(node, 1);
 				ResetExprContext(node->ss.ps.ps_ExprContext);
-				ExecClearTuple(slot);
 				break;
 
 			case HALLWAY_FETCH_END:
