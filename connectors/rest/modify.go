@@ -147,6 +147,12 @@ func (t *table) modifyRow(ctx context.Context, batch *connectors.Batch, w *Write
 	}
 	if returning {
 		if err := t.returning(ctx, batch, w, i, resp, body, before); err != nil {
+			var e *connectors.Error
+			if errors.As(err, &e) {
+				with := *e
+				with.Hint = "The API has done the write; only what it answered could not be used."
+				return connectors.Result{}, &with
+			}
 			return connectors.Result{}, err
 		}
 	}

@@ -48,10 +48,6 @@ func (t *table) readRecord(ctx context.Context, batch *connectors.Batch, key pus
 // returning gives row i's tuple from the answer to its write, or, where that
 // has not all fields, from a second reading.
 func (t *table) returning(ctx context.Context, batch *connectors.Batch, w *Write, i int, resp *transport.Response, body []byte, before *fetchedRecord) error {
-	written := func(e *connectors.Error) error {
-		e.Hint = "The write itself was done."
-		return e
-	}
 	if before != nil {
 		_, err := t.emit(batch, before.resp, before.body, before.item, true)
 		return err
@@ -78,14 +74,14 @@ func (t *table) returning(ctx context.Context, batch *connectors.Batch, w *Write
 		}
 	}
 	if key.IsNull() {
-		return written(t.protocol(resp.Request, "the answer to the write has no key of the record", nil))
+		return t.protocol(resp.Request, "the answer to the write has no key of the record", nil)
 	}
 	again, err := t.readRecord(ctx, batch, key)
 	if err != nil {
 		return err
 	}
 	if again == nil {
-		return written(t.protocol(resp.Request, "the record just written is not there", nil))
+		return t.protocol(resp.Request, "the record just written is not there", nil)
 	}
 	_, err = t.emit(batch, again.resp, again.body, again.item, true)
 	return err

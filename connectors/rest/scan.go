@@ -33,6 +33,9 @@ func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder)
 		// The bridge promised not to; a limit below a recheck loses rows.
 		q.Limit = 0
 	}
+	if q.Sample > 0 && (q.Limit == 0 || q.Sample < q.Limit) {
+		q.Limit = q.Sample // enough for statistics
+	}
 	s.bind()
 	err := s.run(ctx)
 	return connectors.ScanResult{TotalRows: s.total}, err
