@@ -4,8 +4,10 @@
  *		numeric's wire format -> its stored one, where it lies.
  *
  * numeric_recv() costs more than all else in a row. A numeric of usual size is
- * stored as a short varlena header, one 16-bit word and the same base-10000
- * digits that came over the wire, in native byte order. That format is private
+ * stored as a varlena header, one 16-bit word and the same base-10000 digits
+ * that came over the wire, in native byte order. There is always room for it,
+ * aligned, in what the wire has before the digits, so that nothing that computes
+ * with the value has to copy it first. That format is private
  * to PostgreSQL's numeric.c, but it is on disk since 9.1; whether it still holds
  * is checked once against the server's own functions, and where not, or for a
  * value that is not of usual size, numeric_recv() does the work.
@@ -92,6 +94,7 @@ stored_form_holds(const char *text)
 }
 
 /*
+ * Writes to the bytes of the value, and to the four of its length before them.
  * False for what must go through numeric_recv(), because it is unusual, wrong,
  * or to be rounded; the bytes are then as they were.
  */
@@ -105,6 +108,7 @@ hallway_numeric_decode(uint8 *data, uint32 len, int32 typmod, Datum *result)
 	int			fraction;
 	uint16		word;
 	uint8	   *digits = data + WIRE_HEADER;
+	struct varlena *value;
 
 	if (len < WIRE_HEADER)
 		return false;
@@ -113,7 +117,6 @@ hallway_numeric_decode(uint8 *data, uint32 len, int32 typmod, Datum *result)
 	sign = wire_int16(data + 4);
 	dscale = wire_int16(data + 6);
 	if (ndigits < 0 || len != WIRE_HEADER + 2 * (uint32) ndigits ||
-		VARHDRSZ_SHORT + sizeof(word) + 2 * ndigits > VARATT_SHORT_MAX ||
 		(sign != WIRE_POSITIVE && sign != WIRE_NEGATIVE) ||
 		weight < SHORT_WEIGHT_MIN || weight > SHORT_WEIGHT_MAX ||
 		dscale < 0 || dscale > SHORT_DSCALE_MAX)
@@ -159,17 +162,18 @@ hallway_numeric_decode(uint8 *data, uint32 len, int32 typmod, Datum *result)
 		dscale = scale;
 	}
 
+	/* At most three bytes down, over what has been read already. */
+	value = (struct varlena *) TYPEALIGN_DOWN(ALIGNOF_INT, digits - sizeof(word) - VARHDRSZ);
 	for (int i = 0; i < ndigits; i++)
 	{
 		int16		digit = (int16) wire_int16(digits + 2 * i);
 
-		memcpy(digits + 2 * i, &digit, sizeof(digit));
+		memcpy(VARDATA(value) + sizeof(word) + 2 * i, &digit, sizeof(digit));
 	}
 	word = SHORT_FORM | (dscale << SHORT_DSCALE_SHIFT) | (weight & SHORT_WEIGHT_MASK) |
 		(sign == WIRE_NEGATIVE ? SHORT_NEGATIVE : 0);
-	memcpy(digits - sizeof(word), &word, sizeof(word));
-	data = digits - sizeof(word) - VARHDRSZ_SHORT;
-	SET_VARSIZE_SHORT(data, VARHDRSZ_SHORT + sizeof(word) + 2 * ndigits);
-	*result = PointerGetDatum(data);
+	memcpy(VARDATA(value), &word, sizeof(word));
+	SET_VARSIZE(value, VARHDRSZ + sizeof(word) + 2 * ndigits);
+	*result = PointerGetDatum(value);
 	return true;
 }

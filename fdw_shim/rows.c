@@ -19,6 +19,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "nodes/memnodes.h"
 #include "port/pg_bswap.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -90,6 +91,8 @@ static void value_reader_init(ValueReader *value, Oid type, int32 typmod,
 							  MemoryContext cxt, bool element);
 static Datum decode_slow(HallwayRowReader *reader, ValueReader *value,
 						 const uint8 *data, uint32 len, bool isnull);
+static Datum decode_value(HallwayRowReader *reader, ValueReader *value,
+						  const uint8 *data, uint32 len);
 static Datum decode_array(HallwayRowReader *reader, ValueReader *value,
 						  const uint8 *data, uint32 len);
 static Datum decode_input(HallwayRowReader *reader, ValueReader *value,
@@ -199,7 +202,7 @@ is_multiple(int64 time, int64 unit)
 }
 
 /* One value that is not NULL. */
-static inline Datum
+static pg_attribute_always_inline Datum
 decode(HallwayRowReader *reader, ValueReader *value, const uint8 *data, uint32 len)
 {
 	switch (value->decoder)
@@ -440,7 +443,8 @@ hallway_reader_next(HallwayRowReader *reader, TupleTableSlot *slot)
 	pos += 2;
 
 	ExecClearTuple(slot);
-	MemoryContextReset(reader->rowcxt);
+	if (unlikely(!reader->rowcxt->isReset))
+		MemoryContextReset(reader->rowcxt);
 	old = MemoryContextSwitchTo(reader->rowcxt);
 	if (reader->ncolumns < reader->desc->natts)
 		memset(isnull, true, reader->desc->natts * sizeof(bool));
@@ -538,7 +542,7 @@ decode_slow(HallwayRowReader *reader, ValueReader *value,
 					if (len != wanted)
 						malformed(psprintf("A value of type %s has %u bytes instead of %u.",
 										   format_type_be(value->type), len, wanted));
-					result = decode(reader, value, data, len);
+					result = decode_value(reader, value, data, len);
 				}
 				break;
 		}
@@ -546,6 +550,13 @@ decode_slow(HallwayRowReader *reader, ValueReader *value,
 		domain_check(result, isnull, value->declared, &value->domain_cache, reader->cxt);
 	error_context_stack = callback.previous;
 	return result;
+}
+
+/* decode() where it need not be inlined. */
+static Datum
+decode_value(HallwayRowReader *reader, ValueReader *value, const uint8 *data, uint32 len)
+{
+	return decode(reader, value, data, len);
 }
 
 /* Text that is not plain: checked, and converted to the database's encoding. */
@@ -668,7 +679,7 @@ decode_array(HallwayRowReader *reader, ValueReader *value, const uint8 *data, ui
 		if (itemlen > end - data)
 			malformed("An array's element is longer than the array.");
 		items[i] = element->domain ? decode_slow(reader, element, data, itemlen, false)
-			: decode(reader, element, data, itemlen);
+			: decode_value(reader, element, data, itemlen);
 		data += itemlen;
 	}
 	if (data != end)

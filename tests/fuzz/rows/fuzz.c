@@ -220,7 +220,7 @@ read_value(Oid type, Datum value)
 		if (pg_encoding_verifymbstr(encoding, VARDATA_ANY(v), n) != n)
 			abort();
 	}
-	if (type == NUMERICOID && VARATT_IS_SHORT(v))
+	if (type == NUMERICOID)
 	{
 		int			n = (VARSIZE_ANY_EXHDR(v) - 2) / 2;
 		const char *digits = (char *) VARDATA_ANY(v) + 2;
