@@ -69,6 +69,9 @@ func (g *gen) literal(c *column) Lit {
 	if strings.HasPrefix(l.Type, "numeric(") {
 		l.Type = "numeric"
 	}
+	if l.Type == "char(6)" && g.chance(50) {
+		l.Type = pick(g, "bpchar", "text")
+	}
 	return l
 }
 
@@ -364,7 +367,7 @@ func (g *gen) function(c *column, ref, a string) *Cond {
 			leaf(false, txt(ref+" ? 'a'")),
 			leaf(false, txt(ref+" @> "), litp(Lit{Text: `{"a": 1}`, Type: "jsonb"})),
 			leaf(false, txt("jsonb_typeof("+ref+") = "), litp(Lit{Text: "array", Type: "text"})))
-	case cUUID, cEnum, cTime, cBytea:
+	case cUUID, cEnum, cTime, cBytea, cInterval:
 		return leaf(false, txt(ref+"::text"+op), litp(Lit{Text: pick(g, c.pool...), Type: "text"}))
 	case cBool:
 		return leaf(false, txt(ref+" = ("+a+"."+g.column(nil).name+" IS NULL)"))
@@ -515,6 +518,9 @@ func (g *gen) query() *Query {
 
 // equi is an equality that joins.
 func (g *gen) equi(a, b string) *Cond {
+	if g.chance(30) {
+		return leaf(false, txt(fmt.Sprintf("%s.id = %s.id", a, b)))
+	}
 	c := g.column(func(c *column) bool { return c.class != cJSON && c.class != cArray })
 	return leaf(false, txt(fmt.Sprintf("%s.%s = %s.%s", a, c.name, b, c.name)))
 }

@@ -24,6 +24,7 @@ const (
 	cJSON
 	cBytea
 	cEnum
+	cInterval
 	cArray
 )
 
@@ -104,6 +105,8 @@ func wide() []*column {
 		{name: "t", typ: "text", class: cText, pool: texts, nulls: 10},
 		{name: "tc", typ: "text", class: cText, byteOrder: true, pool: texts, nulls: 10},
 		{name: "vc", typ: "varchar(130)", class: cText, pool: texts, nulls: 10},
+		{name: "bp", typ: "char(6)", class: cText, pool: []string{"", "a", "a ", "A", "abc", "abc   ", "ä", "50%", "abcdef", "🦆"}, nulls: 10},
+		{name: "iv", typ: "interval", class: cInterval, pool: []string{"0", "1 day", "24:00:00", "1 mon", "30 days", "-1 year", "00:00:00.000001"}, nulls: 10},
 		{name: "b", typ: "bool", class: cBool, pool: []string{"t", "f"}, nulls: 25},
 		{name: "d", typ: "date", class: cDate, pool: dates, nulls: 10},
 		{name: "tm", typ: "time", class: cTime, pool: times, nulls: 10},
