@@ -159,7 +159,7 @@ func (r *relation) resolve(s *Server, spec connectors.Connector) (connectors.Ser
 		if s.cfg.Secrets == nil {
 			return out, r.key, &connectors.Error{Class: connectors.InvalidOptionValue,
 				Message: fmt.Sprintf("secret %q cannot be found: this sidecar has no secret store", r.secret),
-				Hint:    "Set secrets_dir or secrets_env_prefix in the sidecar's settings."}
+				Hint:    "Set secrets or secrets_env in the sidecar's settings."}
 		}
 		values, err := s.cfg.Secrets.Lookup(r.secret)
 		if err != nil {
