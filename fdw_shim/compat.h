@@ -32,7 +32,6 @@
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
-#include "utils/pg_locale.h"
 #include "utils/wait_event.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
@@ -208,17 +207,6 @@ hallway_ec_member_of_rel(EquivalenceClass *ec, RelOptInfo *rel)
 			return em->em_expr;
 	}
 	return NULL;
-}
-
-/* Byte order. */
-static inline bool
-hallway_collation_is_c(Oid collation)
-{
-#if PG_VERSION_NUM >= 180000
-	return pg_newlocale_from_collation(collation)->collate_is_c;
-#else
-	return lc_collate_is_c(collation);
-#endif
 }
 
 /* As whom a relation is read by the query that is being planned. */

@@ -18,17 +18,22 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/transam.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #include "compat.h"
@@ -104,6 +109,8 @@ static Hallway__V1__Expr *ship_operand(HallwayQualContext *cxt, Expr *expr, Plac
 static Hallway__V1__Expr *ship_column(HallwayQualContext *cxt, Expr *expr);
 static Hallway__V1__Expr *ship_parameter(HallwayQualContext *cxt, Expr *expr, Place place);
 static Hallway__V1__Collation *ship_collation(Oid collation);
+static bool orders_by_byte(Oid collation);
+static bool locale_is_c(char provider, Datum locale, bool isnull);
 static Expr *strip_relabels(Expr *expr);
 static bool is_value(HallwayQualContext *cxt, Expr *expr);
 static bool may_fail_walker(Node *node, void *context);
@@ -623,7 +630,7 @@ ship_collation(Oid collation)
 		return NULL;
 	result = palloc(sizeof(Hallway__V1__Collation));
 	hallway__v1__collation__init(result);
-	result->c = hallway_collation_is_c(collation);
+	result->c = orders_by_byte(collation);
 	result->deterministic = get_collation_isdeterministic(collation);
 	result->name = get_collation_name(collation);
 	return result;
@@ -645,6 +652,52 @@ hallway_column_index(HallwayQualContext *cxt, Expr *expr)
 	if (get_attgenerated(cxt->relation->relid, var->varattno) != '\0')
 		return -1;
 	return cxt->relation->columns[var->varattno - 1];
+}
+
+/*
+ * True for C, POSIX and collations that are as they are. PostgreSQL knows, too,
+ * but its header for that needs ICU's, which few machines have.
+ */
+static bool
+orders_by_byte(Oid collation)
+{
+	HeapTuple	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
+	char		provider;
+	Datum		locale;
+	bool		isnull;
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for collation %u", collation);
+	provider = ((Form_pg_collation) GETSTRUCT(tuple))->collprovider;
+	locale = SysCacheGetAttr(COLLOID, tuple, Anum_pg_collation_collcollate, &isnull);
+	result = locale_is_c(provider, locale, isnull);
+	ReleaseSysCache(tuple);
+	if (provider != COLLPROVIDER_DEFAULT)
+		return result;
+
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for database %u", MyDatabaseId);
+	provider = ((Form_pg_database) GETSTRUCT(tuple))->datlocprovider;
+	locale = SysCacheGetAttr(DATABASEOID, tuple, Anum_pg_database_datcollate, &isnull);
+	result = locale_is_c(provider, locale, isnull);
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+static bool
+locale_is_c(char provider, Datum locale, bool isnull)
+{
+	char	   *name;
+
+	/* All of PostgreSQL's own (17 and later) order by code point. */
+	if (provider == 'b')
+		return true;
+	if (provider != COLLPROVIDER_LIBC || isnull)
+		return false;
+	name = TextDatumGetCString(locale);
+	return strcmp(name, "C") == 0 || strcmp(name, "POSIX") == 0;
 }
 
 /*

@@ -86,6 +86,7 @@ ALTER USER MAPPING FOR regress_hallway_owner SERVER theirs OPTIONS (SET secret '
 -- Settings.
 SET hallway.address = 'localhost:5000';
 SET hallway.address = 'unix:relative';
+\set VERBOSITY sqlstate
 SET hallway.connect_timeout = 0;
 \set VERBOSITY terse
 SET hallway.no_such_setting = 1;

@@ -13,8 +13,9 @@ BEGIN
       kept := regexp_replace(line, '^ *Local Filter: ', '');
     END IF;
   END LOOP;
-  pushed := replace(pushed, 'people.', '');
-  kept := replace(kept, 'people.', '');
+  -- 17 and later write who computes a parameter.
+  pushed := regexp_replace(replace(pushed, 'people.', ''), '\(InitPlan \d+\)\.col1', '$0');
+  kept := regexp_replace(replace(kept, 'people.', ''), '\(InitPlan \d+\)\.col1', '$0');
   EXECUTE 'SELECT array_agg(id ORDER BY id) FROM people WHERE ' || condition INTO ids;
   EXECUTE 'SELECT array_agg(id ORDER BY id) FROM local_people WHERE ' || condition INTO expected;
   IF ids IS DISTINCT FROM expected THEN
