@@ -113,6 +113,8 @@ hallwayIterateForeignScan(ForeignScanState *node)
 				break;
 
 			case HALLWAY_FETCH_END:
+				if (!state->header_read)
+					read_header(node);
 				state->starved = false;
 				take_stats(state);
 				return ExecClearTuple(slot);
