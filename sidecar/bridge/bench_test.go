@@ -73,6 +73,8 @@ func BenchmarkScan_OneRow(b *testing.B) {
 	req := &hallwayv1.ScanRequest{Relation: &hallwayv1.RelationRef{Handle: 1}, Plan: p.GetPlan(), Columns: []uint32{0, 1},
 		Parameters: []*hallwayv1.Value{int8Value(7)}}
 	b.ReportAllocs()
+	began := cpu()
+	defer func() { b.ReportMetric(float64((cpu()-began).Microseconds())/float64(b.N), "cpu-µs/op") }()
 	for b.Loop() {
 		st, err := c.Scan(b.Context(), req)
 		require.NoError(b, err)

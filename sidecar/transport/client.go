@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptrace"
@@ -317,20 +318,14 @@ func (c *Client) attempt(ctx context.Context, req *Request, u *url.URL) (_ *Resp
 		},
 		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
 	}
-	var payload *bytes.Reader
-	hr, err := http.NewRequestWithContext(httptrace.WithClientTrace(actx, trace), methodOf(req), u.String(), nil)
+	var payload io.Reader
+	if req.Body != nil {
+		payload = bytes.NewReader(req.Body)
+	}
+	hr, err := http.NewRequestWithContext(httptrace.WithClientTrace(actx, trace), methodOf(req), u.String(), payload)
 	if err != nil {
 		cancel(nil)
 		return nil, "", fmt.Errorf("making the request: %w", c.hideURL(err))
-	}
-	if req.Body != nil {
-		payload = bytes.NewReader(req.Body)
-		withBody, err := http.NewRequestWithContext(hr.Context(), hr.Method, u.String(), payload)
-		if err != nil {
-			cancel(nil)
-			return nil, "", fmt.Errorf("making the request: %w", c.hideURL(err))
-		}
-		hr = withBody
 	}
 	c.setHeaders(hr, req.Header)
 	if token, err = c.auth.apply(ctx, hr); err != nil {
@@ -362,11 +357,14 @@ func (c *Client) attempt(ctx context.Context, req *Request, u *url.URL) (_ *Resp
 		return nil, "", err
 	}
 	c.observe(hr.Method, r.StatusCode, start)
-	c.env.Log.DebugContext(ctx, "called the API", "api", c.cfg.API, "request", c.Describe(req),
-		"status", r.StatusCode, "took", took.Round(time.Microsecond).String())
+	what := hr.Method + " " + c.red.url(u)
+	if c.env.Log.Enabled(ctx, slog.LevelDebug) {
+		c.env.Log.DebugContext(ctx, "called the API", "api", c.cfg.API, "request", what,
+			"status", r.StatusCode, "took", took.Round(time.Microsecond).String())
+	}
 	return &Response{
 		Status: r.StatusCode, Header: r.Header, Body: newBody(ctx, c, req, r.Body, cancel),
-		Request: hr.Method + " " + c.red.url(u), write: req.Write, c: c, url: u,
+		Request: what, write: req.Write, c: c, url: u,
 	}, token, nil
 }
 
