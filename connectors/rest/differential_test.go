@@ -163,6 +163,9 @@ func (g *gen) value(c int) any {
 }
 
 func (g *gen) pattern() string {
+	if g.r.IntN(6) == 0 {
+		return pick(g.r, []string{"a_c%", "%#__", "a_c", "_bc#1_", "%_%", "a%c", "KK%", "%ss%"})
+	}
 	s := []rune(pick(g.r, trapTexts))
 	if len(s) > 12 {
 		s = s[:12]

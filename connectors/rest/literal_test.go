@@ -182,3 +182,49 @@ func TestIsoMicros_EveryDay(t *testing.T) {
 		}
 	}
 }
+
+func TestLikeRules_Render(t *testing.T) {
+	sqlite := &LikeRules{Any: "%", One: "_", Escape: `\`, Case: "ascii", NeedAny: true}
+	star := &LikeRules{Any: "*"}
+	for _, c := range []struct {
+		rules      *LikeRules
+		pattern    string
+		ignoreCase bool
+		want       string
+		exact      bool
+	}{
+		{sqlite, `a%`, false, `a%`, true},
+		{sqlite, `a_c%`, false, `a_c%`, true},
+		// Without a % PocketBase would look for the text a_c.
+		{sqlite, `a_c`, false, `%a_c%`, false},
+		{sqlite, `100\%%`, false, `100\%%`, true},
+		{sqlite, `a\\b%`, false, `a\\b%`, true},
+		{sqlite, `a\_%%_`, false, `a\_%_`, true},
+		{sqlite, `%`, false, `%`, true},
+		// ILIKE lowers: a Kelvin sign is a k, and what else there is the locale says.
+		{sqlite, `Kilo%`, true, `%lo%`, false},
+		{sqlite, `kelvin`, true, `%elv%n`, false},
+		{sqlite, `straße%`, true, `stra%e%`, false},
+		{sqlite, `a_c%`, true, `a%c%`, false},
+		{sqlite, `abc`, true, `%abc%`, false},
+		{sqlite, `é`, true, `%`, false},
+		{star, `a%c`, false, `a*c`, true},
+		{star, `a_c%%`, false, `a*c*`, false},
+		{star, `a*%`, false, ``, false}, // it has no way to write *
+	} {
+		p, ok := parseLike(c.pattern)
+		if !ok {
+			t.Fatalf("%s does not parse", c.pattern)
+		}
+		if c.ignoreCase {
+			p = p.ignoringCase()
+		}
+		got, exact, ok := c.rules.render(p)
+		if got != c.want || (ok && exact != c.exact) || ok != (c.want != "") {
+			t.Errorf("%s: got %q, exact %v, %v; want %q, exact %v", c.pattern, got, exact, ok, c.want, c.exact)
+		}
+	}
+	if _, ok := parseLike(`abc\`); ok {
+		t.Error("a pattern that ends with the escape character is PostgreSQL's to refuse")
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -403,6 +404,98 @@ func TestSortable_WhereMissingValuesStand(t *testing.T) {
 		tab := openTable(t, openSource(t, []byte(fmt.Sprintf(m, x.nulls)), "http://127.0.0.1:1", nil), "things")
 		if got, ok := tab.sortable(pushdown.Ordering{x.key}, x.conjuncts); got != x.want || ok != (x.want != "") {
 			t.Errorf("nulls %s, %+v: got %q, %v; want %q", x.nulls, x.key, got, ok, x.want)
+		}
+	}
+}
+
+// Each kind of JSON for each kind of column.
+func TestScan_Values(t *testing.T) {
+	const object = `
+objects:
+  things:
+    path: /things
+    key: id
+    fields:
+      id: {type: integer}
+      t: {type: text}
+      e: {type: text, missing: empty}
+      never: {type: text, missing: never}
+      n: {type: number}
+      b: {type: boolean}
+      at: {type: datetime}
+      unix: {type: datetime, format: unix}
+      ms: {type: datetime, format: unix_ms}
+      day: {type: date}
+      raw: {type: bytes}
+      j: {type: json}
+      list: {type: integer, list: true}
+      deep: {type: text, path: a.b.c}
+`
+	a := newAPI(t, 0, 10)
+	var item string
+	a.spoil = func(_ *http.Request, m map[string]any) { m["data"] = []json.RawMessage{json.RawMessage(item)} }
+	tab := openTable(t, openSource(t, []byte("manifest: 1\nname: T\nread: {items: data}"+object), a.URL, nil), "things")
+	for _, c := range []struct {
+		column, json string
+		want         any // error: a part of its message
+	}{
+		{"t", `"x\u00e9\n"`, "xé\n"}, {"t", `""`, ""}, {"t", `null`, nil}, {"t", ``, nil}, {"t", `12.50`, "12.50"}, {"t", `true`, "true"}, {"t", `{"a":1}`, errors.New("expected text, found an object")},
+		{"e", `""`, nil}, {"e", `"x"`, "x"}, {"e", `null`, nil}, {"e", ``, nil},
+		{"never", `""`, ""}, {"never", `null`, errors.New("it is null")}, {"never", ``, errors.New("it is missing")},
+		{"n", `1e3`, "1000"}, {"n", `-0.5`, "-0.5"}, {"n", `12345678901234567890.123`, "12345678901234567890.123"}, {"n", `"7.5"`, "7.5"}, {"n", `"x"`, errors.New("it is not a number")}, {"n", `true`, errors.New("expected number, found a boolean")}, {"n", `1.2.3`, errors.New("")},
+		{"id", `9223372036854775807`, int64(math.MaxInt64)}, {"id", `9223372036854775808`, errors.New("range")},
+		{"b", `true`, true}, {"b", `false`, false}, {"b", `1`, true}, {"b", `2`, errors.New("")}, {"b", `"x"`, errors.New("")},
+		{"at", `"2000-01-01T00:00:01Z"`, int64(1_000_000)}, {"at", `"2000-01-01T02:00:01.5+02:00"`, int64(1_500_000)}, {"at", `"2000-01-01 00:00:00.000001Z"`, int64(1)}, {"at", `"gestern"`, errors.New("")}, {"at", `5`, errors.New("expected datetime, found a number")},
+		{"unix", `946684801`, int64(1_000_000)}, {"unix", `946684801.25`, int64(1_250_000)}, {"unix", `"946684801"`, int64(1_000_000)}, {"unix", `"x"`, errors.New("expected a number of unix")}, {"unix", `99999999999999999999`, errors.New("expected a number of unix")},
+		{"ms", `946684800001`, int64(1000)},
+		{"day", `"2000-01-02"`, int64(1)}, {"day", `"2000-01-02T00:00:00Z"`, int64(1)}, {"day", `"2000-01-02T00:00:01Z"`, errors.New("midnight")},
+		{"raw", `"aGk="`, "hi"}, {"raw", `"!"`, errors.New("expected base64")},
+		{"j", `{"a": [1]}`, `{"a":[1]}`}, {"j", `"x"`, `"x"`}, {"j", `null`, nil}, {"j", `{"a": }`, errors.New("")},
+		{"list", `[1, 2]`, "1 2"}, {"list", `[]`, ""}, {"list", `null`, nil}, {"list", `5`, errors.New("")}, {"list", `["x"]`, errors.New("")},
+		{"deep", `{"b": {"c": "d"}}`, "d"}, {"deep", `{"b": null}`, nil}, {"deep", `5`, nil},
+	} {
+		name := map[string]string{"deep": "a"}[c.column]
+		if name == "" {
+			name = c.column
+		}
+		item = `{"id": 7, "never": "x"`
+		if c.json != "" {
+			item += `, "` + name + `": ` + c.json
+		}
+		item += "}"
+		if name == "id" || name == "never" {
+			item = fmt.Sprintf(`{%q: %s}`, name, c.json)
+			if c.json == "" {
+				item = `{}`
+			}
+		}
+		at := tab.index(c.column)
+		// The column by itself, so that no other one is in the way.
+		got, err := scanRows(t, tab, connectors.Query{Request: pushdown.Request{Columns: []int{at}}})
+		if want, ok := c.want.(error); ok {
+			var e *connectors.Error
+			if !errors.As(err, &e) || (e.Class != connectors.InvalidValue && e.Class != connectors.Protocol) || !strings.Contains(e.Message, want.Error()) || (e.Class == connectors.InvalidValue && e.Column != c.column) {
+				t.Errorf("%s %s: got %v, want an error with %q", c.column, c.json, err, want)
+			}
+			continue
+		}
+		if err != nil || len(got) != 1 {
+			t.Errorf("%s %s: %v", c.column, c.json, err)
+			continue
+		}
+		have := got[0][0].V
+		switch v := have.(type) {
+		case []byte:
+			have = string(v)
+		case []pushdown.Value:
+			var parts []string
+			for _, e := range v {
+				parts = append(parts, fmt.Sprint(e.V))
+			}
+			have = strings.Join(parts, " ")
+		}
+		if have != c.want {
+			t.Errorf("%s %s: got %#v, want %#v", c.column, c.json, have, c.want)
 		}
 	}
 }
