@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -241,8 +242,16 @@ func (h *harness) mustScan(t *testing.T, q connectors.Query) [][]pushdown.Value 
 	return list
 }
 
-// describe renders a query for a failure's message.
-func (h *harness) describe(q connectors.Query) string {
+// describe renders a query for a failure's message, when there is one.
+func (h *harness) describe(q connectors.Query) fmt.Stringer { return lazyQuery{h, q} }
+
+type lazyQuery struct {
+	h *harness
+	q connectors.Query
+}
+
+func (l lazyQuery) String() string {
+	h, q := l.h, l.q
 	var b bytes.Buffer
 	for i, c := range q.Conjuncts {
 		if i > 0 {
@@ -267,8 +276,9 @@ func rowText(types []pushdown.Type, row []pushdown.Value) string {
 			b = append(b, "\x00"...)
 			continue
 		}
-		text := pushdown.AppendText(nil, v, types[i])
-		b = fmt.Appendf(b, "%d:%s", len(text), text)
+		at := len(b)
+		b = pushdown.AppendText(b, v, types[i])
+		b = strconv.AppendInt(append(b, ':'), int64(len(b)-at), 10)
 	}
 	return string(b)
 }

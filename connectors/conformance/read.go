@@ -5,6 +5,7 @@ package conformance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -119,7 +120,9 @@ func testPlan(t *testing.T, h *harness) {
 	planned, worse := 0, 0
 	h.noCalls(t, func() {
 		for range n {
-			req := pushdown.Request{Conjuncts: g.conjuncts(), Orderings: orderings, Columns: h.allColumns(), LimitPossible: true}
+			from := g.r.IntN(len(orderings))
+			some := orderings[from:min(from+3, len(orderings))]
+			req := pushdown.Request{Conjuncts: g.conjuncts(), Orderings: some, Columns: h.allColumns(), LimitPossible: true}
 			text := h.describe(connectors.Query{Request: req})
 			p := h.table.Plan(req)
 			require.Equal(t, p, h.table.Plan(req), "two answers differ: %s", text)
@@ -146,7 +149,7 @@ func testPlan(t *testing.T, h *harness) {
 	require.LessOrEqual(t, worse*10, planned, "%d of %d conjuncts are planned worse without their values", worse, planned)
 }
 
-func (h *harness) checkPlan(t *testing.T, req pushdown.Request, p pushdown.Plan, text string) {
+func (h *harness) checkPlan(t *testing.T, req pushdown.Request, p pushdown.Plan, text fmt.Stringer) {
 	t.Helper()
 	require.Len(t, p.Conjuncts, len(req.Conjuncts), "one verdict a conjunct: %s", text)
 	for i, c := range p.Conjuncts {
@@ -297,8 +300,10 @@ func testOrdering(t *testing.T, h *harness) {
 		for j := 1; j < len(got); j++ {
 			x, err := s.Compare(func(c int) pushdown.Value { return got[j-1][c] }, func(c int) pushdown.Value { return got[j][c] })
 			require.NoError(t, err)
-			require.LessOrEqual(t, x, 0, "row %d comes before\n%s\nand should not:\n%s\n%s", j-1,
-				showRow(h.types, got[j]), showRow(h.types, got[j-1]), h.describe(q))
+			if x > 0 {
+				t.Fatalf("row %d comes before\n%s\nand should not:\n%s\n%s", j-1,
+					showRow(h.types, got[j]), showRow(h.types, got[j-1]), h.describe(q))
+			}
 		}
 	}
 }
@@ -444,7 +449,7 @@ func testStop(t *testing.T, h *harness) {
 		t.Skip("the subject does not say that it has pages")
 	}
 	before := runtime.NumGoroutine()
-	for range 5 {
+	for range 40 {
 		stats := &connectors.Stats{}
 		out := rows.NewBuilder(h.types, func([]byte, int) error { return rows.ErrStop }, rows.Options{First: 1, Next: 1})
 		_, err := h.table.Scan(t.Context(), connectors.Query{Request: pushdown.Request{Columns: h.allColumns()}, Stats: stats}, out)
@@ -452,8 +457,10 @@ func testStop(t *testing.T, h *harness) {
 		require.LessOrEqual(t, stats.Pages.Load(), uint64(2), "paging went on after the stop")
 	}
 	h.quiet(t)
-	// Connections that are kept may have a goroutine or two each.
-	require.LessOrEqual(t, runtime.NumGoroutine(), before+10, "goroutines were left behind")
+	// Connections that are kept have goroutines, and so have tests that run
+	// beside this one; but not one for each scan.
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+30 }, 5*time.Second, 10*time.Millisecond,
+		"goroutines were left behind")
 }
 
 func testSinkError(t *testing.T, h *harness) {

@@ -59,11 +59,15 @@ func TestConformance_Sequence(t *testing.T) {
 		"ignoring": {"values": "extreme", "ignore_filters": "true"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			options["rows"], options["page_rows"], options["nulls"] = "200", "50", "0.1"
+			t.Parallel()
+			options["rows"], options["page_rows"], options["nulls"] = "120", "30", "0.1"
 			s := subject(everything(options))
 			s.MinPushed = 0.6
 			if name == "none" {
 				s.MinPushed = 0
+			}
+			if name != "exact" && !testing.Short() {
+				s.Queries = 120
 			}
 			conformance.Run(t, s)
 		})
@@ -101,6 +105,7 @@ func contact(n int) conformance.Row {
 func TestConformance_Store(t *testing.T) {
 	for _, mode := range []string{"exact", "superset", "none"} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			s := subject(storeSpec(map[string]string{"store": "crm", "page_rows": "20", "pushdown": mode}))
 			s.Writes = &conformance.Writes{
 				Insert: func(n int) conformance.Row { return contact(n) },
