@@ -20,14 +20,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "access/xlog.h"
-#include "access/xlogrecovery.h"
-#include "commands/dbcommands.h"
 #include "miscadmin.h"
-#include "postmaster/postmaster.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
@@ -64,15 +59,14 @@ static bool call_once(HallwayChannel *channel, const char *method,
 					  Hallway__V1__Error **error);
 static void channel_connect(HallwayChannel *channel);
 static const char *channel_try(HallwayChannel *channel, TimestampTz deadline);
+static bool handshake(HallwayChannel *channel, WireSession *session,
+					  TimestampTz deadline, Hallway__V1__Error **error);
 static int	open_socket(HallwayChannel *channel, TimestampTz deadline);
 static void connect_socket(HallwayChannel *channel, int fd, TimestampTz deadline);
 pg_noreturn static void connect_failed(HallwayChannel *channel, const char *what, int err);
 static WireSession *session_start(int fd);
 static void session_close(WireSession *session);
 static void close_all(int code, Datum arg);
-static bool handshake(HallwayChannel *channel, WireSession *session,
-					  TimestampTz deadline, Hallway__V1__Error **error);
-static void check_protocol(const Hallway__V1__HandshakeResponse *response);
 static bool await_end(WireStream *stream, TimestampTz deadline);
 static ProtobufCMessage *unary_answer(WireStream *stream, bool is_write,
 									  const ProtobufCMessageDescriptor *answer,
@@ -276,6 +270,46 @@ channel_try(HallwayChannel *channel, TimestampTz deadline)
 	return reason;
 }
 
+/*
+ * The first call of a session. False with no error: the connection was lost
+ * before any answer.
+ */
+static bool
+handshake(HallwayChannel *channel, WireSession *session, TimestampTz deadline,
+		  Hallway__V1__Error **error)
+{
+	Hallway__V1__HandshakeRequest request;
+	Hallway__V1__HandshakeResponse *response;
+	WireStream *stream;
+	uint8	   *body;
+	size_t		len;
+
+	hallway_handshake_request(&request);
+	body = wire_frame_message(session->cxt, &request.base, &len);
+	stream = body == NULL ? NULL :
+		wire_stream_open(session, "Handshake", hallway_connect_timeout, body, len, false);
+	if (stream == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory while connecting to the Hallway sidecar")));
+
+	/* If this throws, the session goes, and the stream with it. */
+	if (!await_end(stream, deadline))
+		connect_failed(channel, psprintf("It accepted the connection, but did not answer within %d ms",
+										 hallway_connect_timeout), 0);
+	if (session->broken && !stream->answered)
+		return false;
+	response = (Hallway__V1__HandshakeResponse *)
+		unary_answer(stream, false, &hallway__v1__handshake_response__descriptor, error);
+	wire_stream_free(stream);
+	if (response == NULL)
+		return false;
+	hallway_handshake_check(response);
+	strlcpy(channel->sidecar_version, response->sidecar_version,
+			sizeof(channel->sidecar_version));
+	return true;
+}
+
 /* A connected non-blocking socket, counted as PostgreSQL wants it. */
 static int
 open_socket(HallwayChannel *channel, TimestampTz deadline)
@@ -434,89 +468,6 @@ close_all(int code, Datum arg)
 		session->broken = true;
 		(void) shutdown(session->fd, SHUT_RDWR);
 	}
-}
-
-/* ---- the handshake --------------------------------------------------------- */
-
-/* False with no error: the connection was lost before any answer. */
-static bool
-handshake(HallwayChannel *channel, WireSession *session, TimestampTz deadline,
-		  Hallway__V1__Error **error)
-{
-	Hallway__V1__HandshakeRequest request = HALLWAY__V1__HANDSHAKE_REQUEST__INIT;
-	Hallway__V1__ProtocolVersion protocol = HALLWAY__V1__PROTOCOL_VERSION__INIT;
-	Hallway__V1__HandshakeResponse *response;
-	char	   *directories = pstrdup(GetConfigOption("unix_socket_directories", false, false));
-	char	   *database = get_database_name(MyDatabaseId);
-	TimeLineID	timeline = 0;
-	WireStream *stream;
-	uint8	   *body;
-	size_t		len;
-	bool		ended;
-
-	if (RecoveryInProgress())
-		(void) GetXLogReplayRecPtr(&timeline);
-	else
-		timeline = GetWALInsertionTimeLine();
-	if (strpbrk(directories, ", ") != NULL)
-		*strpbrk(directories, ", ") = '\0';
-
-	protocol.major = HALLWAY_PROTOCOL_MAJOR;
-	protocol.minor = HALLWAY_PROTOCOL_MINOR;
-	request.protocol = &protocol;
-	request.shim_version = pstrdup(HALLWAY_VERSION);
-	request.server_version_num = PG_VERSION_NUM;
-	request.backend_pid = MyProcPid;
-	request.system_identifier = GetSystemIdentifier();
-	request.timeline = timeline;
-	request.database_oid = MyDatabaseId;
-	request.database_name = database ? database : pstrdup("");
-	request.socket_directory = directories;
-	request.port = PostPortNumber;
-	request.application_name = application_name ? application_name : pstrdup("");
-
-	body = wire_frame_message(session->cxt, &request.base, &len);
-	stream = body == NULL ? NULL :
-		wire_stream_open(session, "Handshake", hallway_connect_timeout, body, len, false);
-	if (stream == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory while connecting to the Hallway sidecar")));
-
-	/* If this throws, the session goes, and the stream with it. */
-	ended = await_end(stream, deadline);
-	if (!ended)
-		connect_failed(channel, psprintf("It accepted the connection, but did not answer within %d ms",
-										 hallway_connect_timeout), 0);
-	if (session->broken && !stream->answered)
-		return false;
-	response = (Hallway__V1__HandshakeResponse *)
-		unary_answer(stream, false, &hallway__v1__handshake_response__descriptor, error);
-	wire_stream_free(stream);
-	if (response == NULL)
-		return false;
-	check_protocol(response);
-	strlcpy(channel->sidecar_version, response->sidecar_version,
-			sizeof(channel->sidecar_version));
-	return true;
-}
-
-static void
-check_protocol(const Hallway__V1__HandshakeResponse *response)
-{
-	uint32		major = response->protocol ? response->protocol->major : 0;
-
-	if (major == HALLWAY_PROTOCOL_MAJOR)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("the Hallway extension and the sidecar speak different protocol versions"),
-			 errdetail("The extension %s speaks version %d, the sidecar %s version %u.",
-					   HALLWAY_VERSION, HALLWAY_PROTOCOL_MAJOR,
-					   response->sidecar_version, major),
-			 major < HALLWAY_PROTOCOL_MAJOR
-			 ? errhint("Upgrade the sidecar and restart it.")
-			 : errhint("Upgrade the extension: install its newer version, then ALTER EXTENSION hallway UPDATE, and reconnect.")));
 }
 
 /* ---- waiting ---------------------------------------------------------------- */

@@ -102,8 +102,8 @@ typedef enum HallwayStreamStatus
 
 /*
  * The next message's bytes, valid until the next call on this stream. If wait
- * is false, reads what the socket has and does not block. At most two messages
- * are buffered for a stream; flow control holds back the rest.
+ * is false, reads what the socket has and does not block. A stream buffers a
+ * message and one window (4 MiB) beyond it; flow control holds back the rest.
  */
 extern HallwayStreamStatus hallway_stream_next(HallwayStream *stream, bool wait,
 											   const uint8 **data, size_t *len);

@@ -8,6 +8,7 @@
  * grpc.c	messages within a stream, headers, and what a failure means.
  *			The part that runs below libnghttp2 does not throw either.
  * channel.c	connecting, waiting, retrying: may throw.
+ * handshake.c	what is said first on a connection.
  * stream.c	one Scan for the executor: may throw.
  *
  *-------------------------------------------------------------------------
@@ -153,6 +154,10 @@ extern bool wire_stream_succeeded(const WireStream *stream);
 extern Hallway__V1__Error *wire_stream_error(const WireStream *stream, bool is_write);
 extern Hallway__V1__Error *wire_error(const char *sqlstate, const char *message,
 									  const char *detail, const char *hint);
+
+/* handshake.c */
+extern void hallway_handshake_request(Hallway__V1__HandshakeRequest *request);
+extern void hallway_handshake_check(const Hallway__V1__HandshakeResponse *response);
 
 /* channel.c, for stream.c */
 extern WireSession *hallway_channel_session(HallwayChannel *channel);
