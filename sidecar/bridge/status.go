@@ -104,9 +104,9 @@ func (s *Server) status(ctx context.Context, c *call, err error) error {
 	fitWire(pe)
 	st, serr := status.New(code, pe.GetMessage()).WithDetails(pe)
 	if serr != nil {
-		return status.Error(codes.Internal, pe.GetMessage()) //nolint:wrapcheck // is a status
+		return status.Error(codes.Internal, pe.GetMessage())
 	}
-	return st.Err() //nolint:wrapcheck // is a status
+	return st.Err()
 }
 
 // Bounds of an error's texts in bytes: it travels in HTTP/2 headers, which

@@ -92,10 +92,12 @@ func (s *Socket) listen(mode fs.FileMode, gid int) error {
 // Close stops listening and removes the socket file.
 func (s *Socket) Close() (err error) {
 	s.once.Do(func() {
-		err = s.UnixListener.Close()
+		if err = s.UnixListener.Close(); err != nil {
+			err = fmt.Errorf("closing the socket: %w", err)
+		}
 		_ = s.lock.Close()
 	})
-	return err //nolint:wrapcheck // a net.Listener's own
+	return err
 }
 
 func removeStale(path string) error {

@@ -162,7 +162,7 @@ func shakeHands(ctx context.Context, path string) (*hallwayv1.HandshakeResponse,
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
 	defer cc.Close()
-	return hallwayv1.NewBridgeClient(cc).Handshake(ctx, &hallwayv1.HandshakeRequest{ //nolint:wrapcheck // a status
+	return hallwayv1.NewBridgeClient(cc).Handshake(ctx, &hallwayv1.HandshakeRequest{
 		Protocol:    &hallwayv1.ProtocolVersion{Major: bridge.ProtocolMajor, Minor: bridge.ProtocolMinor},
 		ShimVersion: "check " + version, BackendPid: int32(os.Getpid()),
 	})

@@ -64,6 +64,6 @@ func settingsFlags(cmd *cobra.Command) (load func() (*config.Settings, error)) {
 				given[f.Flag()] = fl.Value.String()
 			}
 		}
-		return config.Load(path, os.Environ(), given) //nolint:wrapcheck // says where and what
+		return config.Load(path, os.Environ(), given)
 	}
 }

@@ -79,7 +79,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
 			func() ops.Status { return statusPage(srv, instance, started) })
 		if err != nil {
 			_ = socket.Close()
-			return err //nolint:wrapcheck // says what it did
+			return err
 		}
 	}
 	go ops.Watchdog(ctx, log, func() bool { return true })
@@ -160,7 +160,7 @@ func listen(s *config.Settings, log *slog.Logger) (*ops.Socket, error) {
 			return plain, nil
 		}
 	}
-	return socket, err //nolint:wrapcheck // says what it did
+	return socket, err
 }
 
 // allowed is the check of a peer's user.

@@ -17,8 +17,10 @@ func newSettings() *cobra.Command {
 		Use: "settings", Short: "Print a settings file with every setting explained and its default",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprint(cmd.OutOrStdout(), config.Example())
-			return err //nolint:wrapcheck // standard output's own
+			if _, err := fmt.Fprint(cmd.OutOrStdout(), config.Example()); err != nil {
+				return fmt.Errorf("printing: %w", err)
+			}
+			return nil
 		},
 	}
 }

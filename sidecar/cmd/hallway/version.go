@@ -44,9 +44,11 @@ func newVersion() *cobra.Command {
 			if at != "" {
 				at = " (" + at + ")"
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "hallway %s%s\nprotocol %d.%d\n%s %s/%s\n", version, at,
-				bridge.ProtocolMajor, bridge.ProtocolMinor, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return err //nolint:wrapcheck // standard output's own
+			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "hallway %s%s\nprotocol %d.%d\n%s %s/%s\n", version, at,
+				bridge.ProtocolMajor, bridge.ProtocolMinor, runtime.Version(), runtime.GOOS, runtime.GOARCH); err != nil {
+				return fmt.Errorf("printing: %w", err)
+			}
+			return nil
 		},
 	}
 }
