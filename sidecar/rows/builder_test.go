@@ -217,3 +217,26 @@ func TestBuilder_FlushErrorStays(t *testing.T) {
 	require.ErrorIs(t, b.Flush(), errSink)
 	require.ErrorIs(t, b.Flush(), errSink)
 }
+
+// TestBuilder_TextIsCheckedAtEveryPlace puts what may not be, and what may, at
+// each place of texts of each length around a word's.
+func TestBuilder_TextIsCheckedAtEveryPlace(t *testing.T) {
+	text := pushdown.Type{Kind: pushdown.Text}
+	for n := range 40 {
+		for at := range n {
+			for _, c := range []struct {
+				put  string
+				good bool
+			}{{"\x00", false}, {"\x80", false}, {"\xc3", false}, {"\xff", false}, {"ä", true}, {"\x7f", true}, {"\x01", true}, {"😀", true}} {
+				s := strings.Repeat("x", at) + c.put + strings.Repeat("x", n-at-1)
+				got, err := one(text, func(b *rows.Builder) { b.String(s) })
+				if c.good {
+					require.NoError(t, err, "%q", s)
+					require.Equal(t, s, string(got))
+				} else {
+					require.Error(t, err, "%q", s)
+				}
+			}
+		}
+	}
+}

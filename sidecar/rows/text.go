@@ -13,24 +13,32 @@ import (
 // validText reports whether s is UTF-8 without NUL, eight bytes at a time
 // while it is ASCII.
 func validText(s []byte) bool {
-	const high, low = 0x8080808080808080, 0x0101010101010101
-	rest := s
-	for len(rest) >= 8 {
-		x := binary.LittleEndian.Uint64(rest)
-		// Among bytes below 0x80, subtracting one reaches the high bit only
-		// from zero.
-		if (x|(x-low))&high != 0 {
-			return utf8.Valid(rest) && bytes.IndexByte(rest, 0) < 0
+	if len(s) < 8 {
+		for _, c := range s {
+			if c-1 >= 0x7f {
+				return validSlow(s)
+			}
 		}
-		rest = rest[8:]
+		return true
 	}
-	for _, c := range rest {
-		if c-1 >= 0x7f {
-			return utf8.Valid(rest) && bytes.IndexByte(rest, 0) < 0
+	for rest := s; len(rest) >= 8; rest = rest[8:] {
+		if !plainWord(binary.LittleEndian.Uint64(rest)) {
+			return validSlow(rest)
 		}
 	}
-	return true
+	// The last eight bytes, some of them once more; what is not ASCII there may
+	// begin before them.
+	return plainWord(binary.LittleEndian.Uint64(s[len(s)-8:])) || validSlow(s)
 }
+
+// plainWord reports whether all eight bytes are ASCII and none is NUL: among
+// bytes below 0x80, subtracting one reaches the high bit only from zero.
+func plainWord(x uint64) bool {
+	const high, low = 0x8080808080808080, 0x0101010101010101
+	return (x|(x-low))&high == 0
+}
+
+func validSlow(s []byte) bool { return utf8.Valid(s) && bytes.IndexByte(s, 0) < 0 }
 
 func textProblem(s []byte) *problem {
 	if i := bytes.IndexByte(s, 0); i >= 0 {
