@@ -84,6 +84,11 @@ func (t *table) writeFor(batch *connectors.Batch) (*Write, error) {
 		return nil, &connectors.Error{Class: connectors.NotSupported, API: t.src.m.Name,
 			Message: fmt.Sprintf("foreign table %q cannot be %s", t.spec.Name, what), Detail: d.ReadOnlyReason}
 	}
+	if get := t.src.m.Get; len(batch.ReturningColumns) > 0 && (get == nil || get.Off) && (w.Answer == "none" || batch.Op == connectors.Delete) {
+		return nil, &connectors.Error{Class: connectors.NotSupported, API: t.src.m.Name,
+			Message: fmt.Sprintf("RETURNING is not possible here: nothing was %s %q", what, t.spec.Name),
+			Detail:  fmt.Sprintf("The API's answer has no record, and the manifest %q does not say how to get one.", t.src.m.File)}
+	}
 	return w, nil
 }
 
