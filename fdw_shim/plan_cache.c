@@ -44,6 +44,8 @@ typedef struct AnswerKey
 {
 	uint64		hash;			/* of the bytes */
 	Oid			userid;
+	uint32		zero;			/* no padding: all bytes are hashed, and a
+								 * struct's copy need not take padding along */
 } AnswerKey;
 
 typedef struct Answer
@@ -228,7 +230,7 @@ answer_key(HallwayRelation *relation, bytea *request)
 {
 	AnswerKey	key;
 
-	memset(&key, 0, sizeof(key));	/* padding is hashed, too */
+	memset(&key, 0, sizeof(key));
 	key.userid = relation->userid;
 	key.hash = hash_bytes_extended((unsigned char *) VARDATA(request),
 								   VARSIZE(request) - VARHDRSZ, 0);
