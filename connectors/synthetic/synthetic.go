@@ -43,10 +43,12 @@ func (c *Connector) Name() string { return Name }
 // Options of a server are defaults for its tables.
 func (c *Connector) Options() []connectors.OptionSpec {
 	var list []connectors.OptionSpec
-	for _, where := range []connectors.Where{connectors.OnServer, connectors.OnTable} {
-		for _, k := range knobs() {
-			list = append(list, connectors.OptionSpec{Name: k.name, Where: where, Default: k.def, Help: k.help})
-		}
+	for _, k := range knobs() {
+		list = append(list, connectors.OptionSpec{Name: k.name, Where: connectors.OnServer, Default: k.def, Help: k.help})
+	}
+	for _, k := range knobs() {
+		list = append(list, connectors.OptionSpec{Name: k.name, Where: connectors.OnTable,
+			Help: "As the server's option, which is the default."})
 	}
 	return append(list,
 		connectors.OptionSpec{Name: "token", Where: connectors.OnUserMapping, Secret: true,
