@@ -231,7 +231,7 @@ func (s *scanner) skip() (escaped bool, err error) {
 
 // numeric are the bytes of numbers; whether they make one, the column's type
 // decides.
-var numeric = [256]bool{'0': true, '1': true, '2': true, '3': true, '4': true, '5': true, '6': true, '7': true, '8': true, '9': true,
+var numeric = [...]bool{255: false, '0': true, '1': true, '2': true, '3': true, '4': true, '5': true, '6': true, '7': true, '8': true, '9': true,
 	'+': true, '-': true, '.': true, 'e': true, 'E': true}
 
 func (s *scanner) word(w string) error {

@@ -5,6 +5,7 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"math"
 	"os"
 	"strings"
@@ -189,8 +190,8 @@ func TestModify_Refusals(t *testing.T) {
 func TestOpen_WrongPassword(t *testing.T) {
 	tab := openTable(t, openCRM(t, "writer@hallway.example", "wrong-password"), "contacts")
 	_, err := scanRows(t, tab, connectors.Query{Request: pushdown.Request{Columns: []int{0}}})
-	e, ok := err.(*connectors.Error)
-	if !ok || e.Class != connectors.Unauthenticated || strings.Contains(e.Error()+e.Detail+e.Hint, "wrong-password") {
+	var e *connectors.Error
+	if !errors.As(err, &e) || e.Class != connectors.Unauthenticated || strings.Contains(e.Error()+e.Detail+e.Hint, "wrong-password") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -537,7 +537,7 @@ func unixMicros(s []byte, format string) (int64, bool) {
 }
 
 // daysIn each month of a leap year.
-var daysIn = [13]int{0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
+var daysIn = [...]int{0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
 
 // isoMicros reads the usual forms of a point in time in UTC,
 // 2006-01-02 15:04:05.000Z with a T or without fraction, from the year 1000

@@ -32,8 +32,8 @@ type api struct {
 	spoil func(r *http.Request, answer map[string]any)
 }
 
-func newAPI(t *testing.T, n, max int) *api {
-	a := &api{n: n, max: max}
+func newAPI(t *testing.T, n, most int) *api {
+	a := &api{n: n, max: most}
 	a.Server = httptest.NewServer(http.HandlerFunc(a.serve))
 	t.Cleanup(a.Close)
 	return a
