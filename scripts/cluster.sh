@@ -48,7 +48,7 @@ start_postgres() {
 	alive "$RUN/data/postmaster.pid" && return
 	if [ ! -f "$RUN/data/PG_VERSION" ]; then
 		rm -rf -- "$RUN/data"
-		if locale -a 2>/dev/null | grep -qix 'C.utf-\?8'; then locale=C.UTF-8; fi
+		if locale -a 2>/dev/null | grep -ix 'C.utf-\?8' >/dev/null; then locale=C.UTF-8; fi
 		as_pg "$BIN/initdb" -D "$RUN/data" -U postgres -E UTF8 --locale=$locale -A peer --no-sync \
 			>"$RUN/initdb.log" 2>&1 || {
 			cat "$RUN/initdb.log" >&2
