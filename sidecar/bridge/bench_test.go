@@ -89,4 +89,4 @@ func BenchmarkScan_OneRow(b *testing.B) {
 	}
 }
 
-func quiet() *slog.Logger { return slog.New(LogHandler(slog.NewTextHandler(io.Discard, nil))) }
+func quiet() *slog.Logger { return slog.New(LogHandler(slog.DiscardHandler)) }

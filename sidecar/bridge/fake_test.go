@@ -77,7 +77,7 @@ func (s fakeSource) Table(_ context.Context, spec connectors.TableSpec) (connect
 			return nil, err
 		}
 	}
-	return fakeTable{s.f}, nil
+	return fakeTable(s), nil
 }
 
 func (s fakeSource) Import(_ context.Context, r connectors.ImportRequest) ([]connectors.ImportedTable, error) {

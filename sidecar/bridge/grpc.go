@@ -56,7 +56,7 @@ func NewGRPC(s *Server, creds credentials.TransportCredentials, metrics *grpcpro
 		grpc.MaxConcurrentStreams(10000),
 		// An idle backend answers no ping and must not be cut off: keepalive
 		// stays at its default of two hours, and connections never age.
-		grpc.WriteBufferSize(64 << 10), grpc.ReadBufferSize(32 << 10), grpc.SharedWriteBuffer(true),
+		grpc.WriteBufferSize(64 << 10), grpc.ReadBufferSize(32 << 10),
 		grpc.WaitForHandlers(true),
 		// Goroutines whose stacks have grown already: a fifth of a short call's
 		// CPU time. When all are busy a call gets one of its own.

@@ -5,6 +5,7 @@
 package ops
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrInUse: another sidecar serves this socket.
+// ErrInUse says that another sidecar serves the socket.
 var ErrInUse = errors.New("another sidecar is listening there")
 
 // Socket is a listening Unix socket with the lock that says whose it is.
@@ -111,7 +112,7 @@ func removeStale(path string) error {
 	if st.Mode()&fs.ModeSocket == 0 {
 		return fmt.Errorf("%s exists and is not a socket", path)
 	}
-	c, err := net.DialTimeout("unix", path, time.Second)
+	c, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "unix", path)
 	if err == nil {
 		_ = c.Close()
 		return fmt.Errorf("listening at %s: %w", path, ErrInUse)

@@ -40,7 +40,7 @@ func TestValue_NeverShows(t *testing.T) {
 	y, err := yaml.Marshal(in)
 	require.NoError(t, err)
 	out.Write(y)
-	for _, leak := range []string{text, "hunter2", fmt.Sprintf("%x", text), fmt.Sprintf("%X", text), fmt.Sprint([]byte(text))} {
+	for _, leak := range []string{text, "hunter2", fmt.Sprintf("%x", text), fmt.Sprintf("%X", text), fmt.Sprintf("%d", []byte(text))} {
 		assert.NotContains(t, out.String(), leak)
 	}
 	assert.Contains(t, string(b), `"Token":"***"`)

@@ -114,7 +114,7 @@ func (s *Store) fromDir(name string) (map[string]string, error) {
 	if err != nil {
 		return nil, &Error{Name: name, Reason: "cannot be read: the secret store cannot be opened"}
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	var found map[string]string
 	var where string
 	for _, f := range formats {
@@ -152,7 +152,7 @@ func read(root *os.Root, name, file string) ([]byte, error) {
 		}
 		return nil, &Error{Name: name, Reason: fmt.Sprintf("cannot be read: %s cannot be opened", file)}
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	st, err := f.Stat()
 	if err != nil {
 		return nil, &Error{Name: name, Reason: "cannot be read"}

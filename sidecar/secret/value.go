@@ -4,7 +4,6 @@
 package secret
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -39,7 +38,7 @@ func (Value) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Mask) }
 func (Value) LogValue() slog.Value { return slog.StringValue(Mask) }
 
 // MarshalJSON shows Mask.
-func (Value) MarshalJSON() ([]byte, error) { return json.Marshal(Mask) }
+func (Value) MarshalJSON() ([]byte, error) { return []byte(`"` + Mask + `"`), nil }
 
 // MarshalText shows Mask, also to YAML.
 func (Value) MarshalText() ([]byte, error) { return []byte(Mask), nil }

@@ -111,8 +111,8 @@ func (c *Client) resolve(req *Request) (*url.URL, error) {
 		return nil, &connectors.Error{Class: connectors.Protocol, API: c.cfg.API,
 			Message: fmt.Sprintf("cannot call %q: %v", c.red.text(req.Path), err)}
 	}
-	if err := c.sameHost(u, "a link"); err != nil {
-		return nil, err
+	if e := c.elsewhere(u, "a link"); e != nil {
+		return nil, e
 	}
 	if len(req.Query) > 0 {
 		q := req.Query.Encode()
@@ -124,8 +124,9 @@ func (c *Client) resolve(req *Request) (*url.URL, error) {
 	return u, nil
 }
 
-// sameHost refuses a URL that would carry the credential elsewhere.
-func (c *Client) sameHost(u *url.URL, what string) error {
+// elsewhere refuses a URL that would carry the credential to another host; nil
+// means that it does not.
+func (c *Client) elsewhere(u *url.URL, what string) *connectors.Error {
 	if u.Scheme == c.base.Scheme && canonicalHost(u.Hostname()) == canonicalHost(c.base.Hostname()) && portOf(u) == portOf(c.base) {
 		return nil
 	}
@@ -282,9 +283,9 @@ func (c *Client) redirect(req *Request, from *url.URL, resp *Response) (*url.URL
 	}
 	next := from.ResolveReference(loc)
 	next.Fragment = ""
-	if err := c.sameHost(next, "a redirect"); err != nil {
-		err.(*connectors.Error).HTTPStatus = resp.Status
-		return nil, err
+	if e := c.elsewhere(next, "a redirect"); e != nil {
+		e.HTTPStatus = resp.Status
+		return nil, e
 	}
 	keeps := resp.Status == http.StatusTemporaryRedirect || resp.Status == http.StatusPermanentRedirect
 	if m := methodOf(req); !keeps && m != http.MethodGet && m != http.MethodHead {
@@ -343,7 +344,7 @@ func (c *Client) attempt(ctx context.Context, req *Request, u *url.URL) (_ *Resp
 	silence := time.AfterFunc(c.cfg.Timeout, func() { cancel(errStalled) })
 	start := time.Now()
 	req.Stats.Calls.Add(1)
-	r, err := c.http.Do(hr)
+	r, err := c.http.Do(hr) //nolint:bodyclose // the Response closes it
 	silence.Stop()
 	took := time.Since(start)
 	req.Stats.APIMicros.Add(uint64(took.Microseconds()))

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net"
 	"net/http"
@@ -178,7 +179,7 @@ func reason(err error) string {
 		return "the query's time was over"
 	case errors.Is(err, context.Canceled):
 		return "the query was cancelled"
-	case strings.Contains(err.Error(), "EOF"):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the connection was closed"
 	}
 	return err.Error()

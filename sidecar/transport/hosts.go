@@ -171,7 +171,11 @@ func dialGuarded(ctx context.Context, network, hostport string) (net.Conn, error
 			return nil
 		},
 	}
-	return d.DialContext(ctx, network, hostport)
+	conn, err := d.DialContext(ctx, network, hostport)
+	if err != nil {
+		return nil, fmt.Errorf("connecting: %w", err)
+	}
+	return conn, nil
 }
 
 // newTransport makes the pool of connections of one client. There is no bound

@@ -233,7 +233,7 @@ func (c *Client) clientCredentials(ctx context.Context, cc *clientcredentials.Co
 
 // login asks the API's login endpoint.
 func (c *Client) login(ctx context.Context, l *Login) (*oauth2.Token, error) {
-	fail := func(class connectors.Class, status int, detail string) error {
+	fail := func(class connectors.Class, status int, detail string) *connectors.Error {
 		e := &connectors.Error{Class: class, API: c.cfg.API, Message: "could not log in", Detail: detail, HTTPStatus: status}
 		if class == connectors.Unauthenticated {
 			e.Hint = "Check the credential in the user mapping."
@@ -279,12 +279,12 @@ func (c *Client) login(ctx context.Context, l *Login) (*oauth2.Token, error) {
 		}
 		return nil, err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	c.observe(hr.Method, resp.StatusCode, start)
 	said := fmt.Sprintf("POST %s answered %d.", c.red.url(u), resp.StatusCode)
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests:
-		e := fail(connectors.RateLimited, resp.StatusCode, said).(*connectors.Error)
+		e := fail(connectors.RateLimited, resp.StatusCode, said)
 		if d, ok := retryAfter(resp.Header, time.Now()); ok {
 			e.RetryAfter = d
 		}

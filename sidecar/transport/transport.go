@@ -128,7 +128,7 @@ type Response struct {
 
 // Close ends the response. A body read to its end leaves the connection for
 // the next call; one that was not is given up.
-func (r *Response) Close() error { return r.Body.Close() }
+func (r *Response) Close() error { return r.Body.Close() } //nolint:wrapcheck // body.Close says what it did
 
 // Link resolves a link that the answer gave against the answer's own URL, as
 // Request.Path wants it. "" stays "".

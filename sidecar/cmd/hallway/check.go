@@ -161,7 +161,7 @@ func shakeHands(ctx context.Context, path string) (*hallwayv1.HandshakeResponse,
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
-	defer cc.Close()
+	defer func() { _ = cc.Close() }()
 	return hallwayv1.NewBridgeClient(cc).Handshake(ctx, &hallwayv1.HandshakeRequest{
 		Protocol:    &hallwayv1.ProtocolVersion{Major: bridge.ProtocolMajor, Minor: bridge.ProtocolMinor},
 		ShimVersion: "check " + version, BackendPid: int32(os.Getpid()),

@@ -13,7 +13,7 @@ import (
 )
 
 // version is set by the linker for releases: -X main.version=1.2.3.
-var version = "0.1.0" //nolint:gochecknoglobals // the linker sets no other kind
+var version = "0.1.0"
 
 // commit is the revision that the binary was built from; empty: unknown.
 func commit() string {
