@@ -34,7 +34,8 @@ type Options struct {
 	// later batch is handed over; default 32 KiB and 256 KiB. A batch exceeds
 	// its size only when a single row does.
 	First, Next int
-	// MaxRow bounds one tuple in bytes; default 256 MiB. A longer one is a
+	// MaxRow bounds one tuple in bytes; default 63 MiB, so that a batch stays
+	// below the 64 MiB that a backend accepts. A longer one is a
 	// *ConversionError.
 	MaxRow int
 	// Reuse says that the Sink does not keep the bytes after it returns.
@@ -45,7 +46,7 @@ type Options struct {
 const (
 	DefaultFirst  = 32 << 10
 	DefaultNext   = 256 << 10
-	DefaultMaxRow = 256 << 20
+	DefaultMaxRow = 63 << 20
 )
 
 // Builder builds tuples of a fixed list of columns and hands them to a Sink in
