@@ -52,7 +52,7 @@ static dlist_head sessions = DLIST_STATIC_INIT(sessions);
 static bool exit_registered = false;
 
 static HallwayChannel *channel_find(const char *address);
-static bool call_once(HallwayChannel *channel, const char *method,
+static bool call_try(HallwayChannel *channel, const char *method,
 					  const ProtobufCMessage *request,
 					  const ProtobufCMessageDescriptor *answer, bool is_write,
 					  bool may_retry, ProtobufCMessage **result,
@@ -102,14 +102,14 @@ hallway_call(HallwayChannel *channel, const char *method,
 {
 	ProtobufCMessage *result;
 
-	if (!call_once(channel, method, request, answer, is_write, true, &result, error))
-		(void) call_once(channel, method, request, answer, is_write, false, &result, error);
+	if (!call_try(channel, method, request, answer, is_write, true, &result, error))
+		(void) call_try(channel, method, request, answer, is_write, false, &result, error);
 	return result;
 }
 
 /* False if the call may be tried once more: nothing can have come of it. */
 static bool
-call_once(HallwayChannel *channel, const char *method, const ProtobufCMessage *request,
+call_try(HallwayChannel *channel, const char *method, const ProtobufCMessage *request,
 		  const ProtobufCMessageDescriptor *answer, bool is_write, bool may_retry,
 		  ProtobufCMessage **result, Hallway__V1__Error **error)
 {

@@ -77,7 +77,7 @@ extern void hallway_value_init(ValueReader *value, Oid type, int32 typmod,
 							   MemoryContext cxt, bool element);
 extern Datum hallway_decode_slow(HallwayRowReader *reader, ValueReader *value,
 								 const uint8 *data, uint32 len, bool isnull);
-extern void hallway_malformed_rows(const char *detail) pg_attribute_noreturn();
+pg_noreturn extern void hallway_malformed_rows(const char *detail);
 
 /* rows.c */
 extern Datum hallway_decode_value(HallwayRowReader *reader, ValueReader *value,
