@@ -499,3 +499,31 @@ objects:
 		}
 	}
 }
+
+func TestRequest_AsksForTheFieldsThatAreRead(t *testing.T) {
+	const manifest = `manifest: 1
+name: T
+read: {fields: {param: fields}}
+objects:
+  things:
+    path: /things
+    key: id
+    fields:
+      id: {type: text}
+      city: {type: text, path: address.city}
+      zip: {type: text, path: address.zip}
+      address: {type: json}
+`
+	tab := openTable(t, openSource(t, []byte(manifest), "http://127.0.0.1:1/base", nil), "things")
+	for _, c := range []struct {
+		columns []int
+		want    string
+	}{
+		{nil, "GET /base/things?fields=id"}, {[]int{0}, "GET /base/things?fields=id"}, {[]int{1, 2, 1}, "GET /base/things?fields=id,address.city,address.zip"},
+		{[]int{1, 3}, "GET /base/things?fields=id,address"},
+	} {
+		if got := tab.Request(connectors.Query{Request: pushdown.Request{Columns: c.columns}}); got != c.want {
+			t.Errorf("%v: got %s, want %s", c.columns, got, c.want)
+		}
+	}
+}

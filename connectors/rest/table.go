@@ -273,7 +273,7 @@ func (t *table) decide(req pushdown.Request, sorted pushdown.Ordering) *list {
 		l.verdict[i] = t.keep(l, w, n)
 		l.exact = l.exact && l.verdict[i].Verdict == pushdown.Exact
 	}
-	l.dependent = c.dependent
+	l.dependent = l.dependent || c.dependent
 	l.filter, l.params = w.result()
 	if l.filter != "" || len(l.params) > 0 {
 		l.verify, l.verifyColumns = t.verified(req, l.verdict)
@@ -296,6 +296,7 @@ func (t *table) keep(l *list, w *writer, n *node) pushdown.Conjunct {
 		return pushdown.Conjunct{Verdict: pushdown.Local, Reason: n.why}
 	}
 	if why := w.add(n); why != "" {
+		l.dependent = true // shorter values may fit
 		return pushdown.Conjunct{Verdict: pushdown.Local, Reason: why}
 	}
 	l.rows *= n.rows
@@ -490,7 +491,10 @@ func (t *table) wanted(lists ...[]int) []string {
 	if len(names) == 0 && len(t.object.Fields) > 0 {
 		add(&t.object.Fields[0])
 	}
-	return names
+	// Who asks for address gets address.city too, and might not if he names it.
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool {
+		return slices.ContainsFunc(names, func(o string) bool { return strings.HasPrefix(n, o+".") })
+	})
 }
 
 // Request describes the first request of a scan.
