@@ -17,6 +17,7 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
 #include "foreign/fdwapi.h"
@@ -28,6 +29,7 @@
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "utils/datum.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -58,10 +60,18 @@ typedef struct HallwayModifyState
 	Bitmapset  *read_only;		/* attnums that the API does not take */
 	AttrNumber *key_junk;		/* where the plan's slot has the keys */
 	AttrNumber	wholerow_junk;	/* and the old row; 0: it has not */
+	HTAB	   *updated;		/* of UpdatedRow; NULL: nothing updated yet */
 	HallwayRowWriter *writer;
 	HallwayRowReader *reader;	/* of answers; NULL: none wanted */
 	TupleTableSlot *answer;
 } HallwayModifyState;
+
+/* The key of a row that the statement has updated, encoded. */
+typedef struct UpdatedRow
+{
+	const uint8 *key;
+	size_t		len;
+} UpdatedRow;
 
 /* How the API dealt with a row. */
 typedef enum Outcome
@@ -79,6 +89,10 @@ static Hallway__V1__ModifyResponse *call(HallwayModifyState *state, CmdType oper
 										 TupleTableSlot *planSlot, Hallway__V1__Error **error);
 static void encode_row(HallwayModifyState *state, Hallway__V1__ModifyRequest *request,
 					   List *columns, TupleTableSlot *slot, TupleTableSlot *planSlot);
+static bool updated_before(HallwayModifyState *state, TupleTableSlot *planSlot);
+static uint32 hash_updated(const void *key, Size keysize);
+static int	match_updated(const void *a, const void *b, Size keysize);
+static void encode_key(HallwayModifyState *state, TupleTableSlot *planSlot);
 static void take_answer(HallwayModifyState *state, EState *estate, ResultRelInfo *rinfo,
 						CmdType operation, TupleTableSlot *slot);
 static List *columns_to_insert(HallwayModifyState *state, TupleTableSlot *slot);
@@ -371,6 +385,11 @@ hallwayExecForeignUpdate(EState *estate, ResultRelInfo *rinfo,
 	Outcome		outcome;
 
 	MemoryContextReset(state->context);
+	if (updated_before(state, planSlot))
+	{
+		MemoryContextSwitchTo(oldcontext);
+		return NULL;
+	}
 	check_transition_tables(state, CMD_UPDATE);
 	check_row(state, estate, rinfo, CMD_UPDATE, slot);
 	columns = columns_to_update(state, rinfo, slot);
@@ -579,6 +598,28 @@ encode_row(HallwayModifyState *state, Hallway__V1__ModifyRequest *request,
 
 	hallway_writer_reset(state->writer);
 	hallway_writer_begin(state->writer, list_length(state->plan.keys) + list_length(columns));
+	encode_key(state, planSlot);
+	foreach(lc, columns)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, lfirst_int(lc) - 1);
+		bool		isnull;
+		Datum		value = slot_getattr(slot, lfirst_int(lc), &isnull);
+
+		hallway_writer_value(state->writer, att->atttypid, value, isnull);
+	}
+	hallway_writer_data(state->writer, &data, &len);
+	request->tuples.data = (uint8 *) data;
+	request->tuples.len = len;
+	request->rows = 1;
+}
+
+/* Adds the key, as it was read with the row, to the writer. */
+static void
+encode_key(HallwayModifyState *state, TupleTableSlot *planSlot)
+{
+	TupleDesc	desc = RelationGetDescr(state->rel);
+	ListCell   *lc;
+
 	foreach(lc, state->plan.keys)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, lfirst_int(lc) - 1);
@@ -595,18 +636,61 @@ encode_row(HallwayModifyState *state, Hallway__V1__ModifyRequest *request,
 					 errdetail("The API cannot be told which row to change.")));
 		hallway_writer_value(state->writer, att->atttypid, key, false);
 	}
-	foreach(lc, columns)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, lfirst_int(lc) - 1);
-		bool		isnull;
-		Datum		value = slot_getattr(slot, lfirst_int(lc), &isnull);
+}
 
-		hallway_writer_value(state->writer, att->atttypid, value, isnull);
+/*
+ * Has this statement updated the row already? As in a local table, only the
+ * first of several rows that a join finds for it counts.
+ */
+static bool
+updated_before(HallwayModifyState *state, TupleTableSlot *planSlot)
+{
+	UpdatedRow	row;
+	UpdatedRow *entry;
+	bool		found;
+
+	if (state->updated == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(UpdatedRow),.entrysize = sizeof(UpdatedRow),
+			.hash = hash_updated,.match = match_updated,
+		.hcxt = GetMemoryChunkContext(state)};
+
+		state->updated = hash_create("Hallway updated rows", 64, &ctl,
+									 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 	}
-	hallway_writer_data(state->writer, &data, &len);
-	request->tuples.data = (uint8 *) data;
-	request->tuples.len = len;
-	request->rows = 1;
+
+	hallway_writer_reset(state->writer);
+	hallway_writer_begin(state->writer, list_length(state->plan.keys));
+	encode_key(state, planSlot);
+	hallway_writer_data(state->writer, &row.key, &row.len);
+
+	entry = hash_search(state->updated, &row, HASH_ENTER, &found);
+	if (!found)
+	{
+		uint8	   *copy = MemoryContextAlloc(GetMemoryChunkContext(state), row.len);
+
+		memcpy(copy, row.key, row.len);
+		entry->key = copy;
+		entry->len = row.len;
+	}
+	return found;
+}
+
+static uint32
+hash_updated(const void *key, Size keysize)
+{
+	const UpdatedRow *row = key;
+
+	return hash_bytes(row->key, (int) row->len);
+}
+
+static int
+match_updated(const void *a, const void *b, Size keysize)
+{
+	const UpdatedRow *x = a;
+	const UpdatedRow *y = b;
+
+	return x->len == y->len && memcmp(x->key, y->key, x->len) == 0 ? 0 : 1;
 }
 
 /*

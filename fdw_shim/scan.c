@@ -13,9 +13,12 @@
 
 #include "common/int.h"
 #include "executor/executor.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/tuplestore.h"
 
 #include "compat.h"
 #include "hallway.h"
@@ -45,6 +48,16 @@ typedef struct HallwayScanState
 	bool		nonblocking;
 	bool		starved;
 
+	/*
+	 * Only when the statement writes to the same API: its rows are all read
+	 * before the first one is handed out. Pages asked for after a write would
+	 * miss rows, or have rows again that were changed.
+	 */
+	bool		read_ahead;
+	bool		read_whole;		/* store holds all there is */
+	Tuplestorestate *store;
+	TupleTableSlot *stored;		/* of minimal tuples, for store */
+
 	/* For EXPLAIN ANALYZE; over all rescans. */
 	MemoryContext query_context;
 	Hallway__V1__ScanHeader *header;	/* of the first request */
@@ -55,6 +68,7 @@ typedef struct HallwayScanState
 
 static void start(ForeignScanState *node);
 static void stop(HallwayScanState *state);
+static void forget_stored(HallwayScanState *state);
 static void take_stats(HallwayScanState *state);
 static void add_stats(Hallway__V1__ScanStats *sum, const Hallway__V1__ScanStats *stats);
 static void read_header(ForeignScanState *node);
@@ -62,6 +76,9 @@ static void init_exprs(ForeignScanState *node);
 static Hallway__V1__ScanRequest *build_request(ForeignScanState *node);
 static bool same_request(const Hallway__V1__ScanRequest *a, const Hallway__V1__ScanRequest *b);
 static uint64 limit_bound(ForeignScanState *node);
+static TupleTableSlot *next_row(ForeignScanState *node);
+static TupleTableSlot *next_stored_row(ForeignScanState *node);
+static bool writes_to_server(ForeignScanState *node);
 static bool passes(HallwayScanState *state, ExprContext *econtext, TupleTableSlot *slot);
 static bool needs_running(Node *node, void *context);
 static void notice_row_mark(ForeignScanState *node);
@@ -85,6 +102,11 @@ hallwayBeginForeignScan(ForeignScanState *node, int eflags)
 	state->slot = ExecInitExtraTupleSlot(estate,
 										 node->ss.ss_ScanTupleSlot->tts_tupleDescriptor,
 										 &TTSOpsVirtual);
+
+	state->read_ahead = writes_to_server(node);
+	if (state->read_ahead)
+		state->stored = ExecInitExtraTupleSlot(estate, state->slot->tts_tupleDescriptor,
+											   &TTSOpsMinimalTuple);
 	node->fdw_state = state;
 }
 
@@ -92,38 +114,10 @@ TupleTableSlot *
 hallwayIterateForeignScan(ForeignScanState *node)
 {
 	HallwayScanState *state = node->fdw_state;
-	TupleTableSlot *slot = state->slot;
 
 	if (state->fetch == NULL || state->rescanned)
 		start(node);
-
-	for (;;)
-	{
-		switch (hallway_fetch_next(state->fetch, slot, !state->nonblocking))
-		{
-			case HALLWAY_FETCH_ROW:
-				if (!state->header_read)
-					read_header(node);
-				if (likely(state->nactive == 0))
-					return slot;
-				if (passes(state, node->ss.ps.ps_ExprContext, slot))
-					return slot;
-				InstrCountFiltered2(node, 1);
-				ResetExprContext(node->ss.ps.ps_ExprContext);
-				break;
-
-			case HALLWAY_FETCH_END:
-				if (!state->header_read)
-					read_header(node);
-				state->starved = false;
-				take_stats(state);
-				return ExecClearTuple(slot);
-
-			case HALLWAY_FETCH_WAIT:
-				state->starved = true;
-				return ExecClearTuple(slot);
-		}
-	}
+	return unlikely(state->read_ahead) ? next_stored_row(node) : next_row(node);
 }
 
 /*
@@ -218,7 +212,8 @@ hallway_scan_explain(ForeignScanState *node)
 
 	if (state->header != NULL)
 		return state->header;
-	if (needs_running((Node *) ((ForeignScan *) node->ss.ps.plan)->fdw_exprs, NULL))
+	if (needs_running((Node *) ((ForeignScan *) node->ss.ps.plan)->fdw_exprs,
+					  node->ss.ps.state->es_param_list_info))
 		return NULL;
 
 	/* All of this lives in EXPLAIN's memory; only the stream is closed. */
@@ -258,6 +253,7 @@ start(ForeignScanState *node)
 		hallway_fetch_rewind(state->fetch))
 	{
 		state->rescanned = false;
+		forget_stored(state);
 		return;
 	}
 
@@ -275,6 +271,7 @@ start(ForeignScanState *node)
 		MemoryContextSwitchTo(oldcontext);
 		MemoryContextDelete(context);
 		state->rescanned = state->params_changed = false;
+		forget_stored(state);
 		return;
 	}
 
@@ -284,6 +281,99 @@ start(ForeignScanState *node)
 	state->fetch = hallway_fetch_open(node->ss.ss_currentRelation, hallway_scan_user(node),
 									  request, state->plan.attnums);
 	MemoryContextSwitchTo(oldcontext);
+}
+
+/* The next row that belongs to the result; an empty slot at the end, or if starved. */
+static TupleTableSlot *
+next_row(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+	TupleTableSlot *slot = state->slot;
+
+	for (;;)
+	{
+		switch (hallway_fetch_next(state->fetch, slot, !state->nonblocking))
+		{
+			case HALLWAY_FETCH_ROW:
+				if (!state->header_read)
+					read_header(node);
+				if (likely(state->nactive == 0))
+					return slot;
+				if (passes(state, node->ss.ps.ps_ExprContext, slot))
+					return slot;
+				InstrCountFiltered2(node, 1);
+				ResetExprContext(node->ss.ps.ps_ExprContext);
+				break;
+
+			case HALLWAY_FETCH_END:
+				if (!state->header_read)
+					read_header(node);
+				state->starved = false;
+				take_stats(state);
+				return ExecClearTuple(slot);
+
+			case HALLWAY_FETCH_WAIT:
+				state->starved = true;
+				return ExecClearTuple(slot);
+		}
+	}
+}
+
+/* The same, once all rows have been read. */
+static TupleTableSlot *
+next_stored_row(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+
+	if (!state->read_whole)
+	{
+		TupleTableSlot *slot;
+
+		if (state->store == NULL)
+		{
+			MemoryContext oldcontext = MemoryContextSwitchTo(state->query_context);
+
+			state->store = tuplestore_begin_heap(false, false, work_mem);
+			MemoryContextSwitchTo(oldcontext);
+		}
+		for (slot = next_row(node); !TupIsNull(slot); slot = next_row(node))
+		{
+			tuplestore_puttupleslot(state->store, slot);
+			ResetExprContext(node->ss.ps.ps_ExprContext);
+		}
+		if (state->starved)
+			return slot;
+		state->read_whole = true;
+	}
+	(void) tuplestore_gettupleslot(state->store, true, false, state->stored);
+	return state->stored;
+}
+
+/*
+ * Does the statement write to the server that is scanned? Of a partitioned
+ * target the partitions that rows will go to are not known yet.
+ */
+static bool
+writes_to_server(ForeignScanState *node)
+{
+	EState	   *estate = node->ss.ps.state;
+	Oid			serverid = InvalidOid;
+	ListCell   *lc;
+
+	foreach(lc, estate->es_plannedstmt->resultRelations)
+	{
+		RangeTblEntry *rte = exec_rt_fetch(lfirst_int(lc), estate);
+
+		if (rte->relkind == RELKIND_PARTITIONED_TABLE)
+			return true;
+		if (rte->relkind != RELKIND_FOREIGN_TABLE)
+			continue;
+		if (!OidIsValid(serverid))
+			serverid = GetForeignServerIdByRelId(RelationGetRelid(node->ss.ss_currentRelation));
+		if (GetForeignServerIdByRelId(rte->relid) == serverid)
+			return true;
+	}
+	return false;
 }
 
 /* Back to the state before the first row. */
@@ -296,6 +386,7 @@ stop(HallwayScanState *state)
 		hallway_fetch_close(state->fetch);
 		MemoryContextDelete(state->context);
 	}
+	forget_stored(state);
 	state->context = NULL;
 	state->request = NULL;
 	state->fetch = NULL;
@@ -304,6 +395,19 @@ stop(HallwayScanState *state)
 	state->rescanned = false;
 	state->params_changed = false;
 	state->stats_taken = false;
+}
+
+/* Rows are read again, or never. */
+static void
+forget_stored(HallwayScanState *state)
+{
+	if (state->store != NULL)
+	{
+		ExecClearTuple(state->stored);
+		tuplestore_end(state->store);
+		state->store = NULL;
+	}
+	state->read_whole = false;
 }
 
 /* Adds a request's figures to the scan's, when no more of its rows are wanted. */
@@ -513,7 +617,9 @@ needs_running(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
-	if (IsA(node, Param) && ((Param *) node)->paramkind != PARAM_EXTERN)
+	/* EXPLAIN (GENERIC_PLAN), of 16 and later, has no values at all. */
+	if (IsA(node, Param) &&
+		(((Param *) node)->paramkind != PARAM_EXTERN || context == NULL))
 		return true;
 	return expression_tree_walker(node, needs_running, context);
 }

@@ -83,6 +83,23 @@ WITH gone AS (DELETE FROM contacts WHERE email = 'd@x.org' RETURNING id)
   SELECT count(*) FROM gone;
 DELETE FROM contacts WHERE email = 'd@x.org';
 
+-- the rows are read before the first one is written, whatever the API's pages:
+-- none is missed, none is had twice; and a row that a join finds twice is
+-- updated once
+CREATE FOREIGN TABLE paged (id bigint OPTIONS (key 'true', computed 'sequence'), v text, n int)
+  SERVER modify OPTIONS (store 'modify_paged', page_rows '5');
+INSERT INTO paged (v, n) SELECT 'v' || i, i FROM generate_series(1, 40) i;
+INSERT INTO paged (v, n) SELECT v || ' again', n FROM paged;
+UPDATE paged SET n = n + 1000;
+SELECT count(*), count(DISTINCT v), min(n), max(n) FROM paged;
+WITH w AS (UPDATE paged SET v = s.v FROM (VALUES (1, 'twice'), (1, 'twice'), (2, 'once')) s (i, v)
+    WHERE paged.id = s.i RETURNING paged.id, paged.v)
+  SELECT * FROM w ORDER BY id;
+DELETE FROM paged WHERE id % 2 = 0;
+SELECT count(*) FROM paged;
+DELETE FROM paged;
+SELECT count(*) FROM paged;
+
 -- COPY
 COPY contacts (email, name, stage) FROM STDIN;
 l@x.org	L	new
