@@ -146,7 +146,7 @@ func SendAll(s grpc.ServerStreamingServer[hallwayv1.ScanResponse], messages ...*
 	return nil
 }
 
-// Header, Footer and Batch are the messages of a scan.
+// Header begins a scan; recheck are conjuncts to check locally after all.
 func Header(recheck ...uint32) *hallwayv1.ScanResponse {
 	return &hallwayv1.ScanResponse{Message: &hallwayv1.ScanResponse_Header{Header: &hallwayv1.ScanHeader{
 		Recheck: recheck, Request: "GET /fake", RequestId: "fake-1"}}}

@@ -211,10 +211,10 @@ func TestImport_NamesAreQuoted(t *testing.T) {
 	c := bridge(t, &fakes.Bridge{OnImport: func(*hallwayv1.ImportSchemaRequest) (*hallwayv1.ImportSchemaResponse, error) {
 		return &hallwayv1.ImportSchemaResponse{Tables: []*hallwayv1.ImportedTable{{Name: name, Comment: "it's '; DROP",
 			Options: []*hallwayv1.Option{{Name: "object", Value: "it's"}},
-			Columns: []*hallwayv1.ImportedColumn{{Name: `sel"ect`, Type: "int4", Comment: "'"}, {Name: "order", Type: "numeric(12,2)"}}}}}, nil
+			Columns: []*hallwayv1.ImportedColumn{{Name: `col"umn`, Type: "int4", Comment: "'"}, {Name: "order", Type: "numeric(12,2)"}}}}}, nil
 	}})
 	c.Exec("CREATE SCHEMA x; IMPORT FOREIGN SCHEMA a FROM SERVER s INTO x")
-	require.Equal(t, []harness.Row{{name, `sel"ect`, "integer"}, {name, "order", "numeric(12,2)"}},
+	require.Equal(t, []harness.Row{{name, `col"umn`, "integer"}, {name, "order", "numeric(12,2)"}},
 		c.Query("SELECT c.relname, a.attname, format_type(atttypid, atttypmod) FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = 'x'::regnamespace AND relkind = 'f' AND attnum > 0 ORDER BY attnum"))
 }
 
@@ -267,7 +267,7 @@ func TestFrame_MalformedIsAnErrorNeverACrash(t *testing.T) {
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = w.Write([]byte("<html>"))
 		},
-		"HTTP 502": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "bad gateway", 502) },
+		"HTTP 502": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "bad gateway", http.StatusBadGateway) },
 		"reset":    func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"details that are no base64": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/grpc")

@@ -415,9 +415,9 @@ func (g *gen) leafSimple(alias string) *Cond {
 // condPiece renders a leaf within another one.
 func condPiece(c *Cond) piece { return piece{sub: c} }
 
-func (g *gen) conds(max int, aliases ...string) []*Cond {
+func (g *gen) conds(most int, aliases ...string) []*Cond {
 	var out []*Cond
-	for range g.n(max + 1) {
+	for range g.n(most + 1) {
 		c := g.cond(2, aliases...)
 		if g.watch != nil && len(aliases) == 1 {
 			g.watch(c)

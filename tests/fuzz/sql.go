@@ -111,12 +111,12 @@ func (l Lit) SQL() string {
 }
 
 func (r *renderer) cond(c *Cond) {
-	switch {
-	case c.op == "":
+	switch c.op {
+	case "":
 		r.b.WriteByte('(')
 		r.pieces(c.leaf)
 		r.b.WriteByte(')')
-	case c.op == "AND" || c.op == "OR":
+	case "AND", "OR":
 		r.b.WriteByte('(')
 		for i, k := range c.kids {
 			if i > 0 {
@@ -125,7 +125,7 @@ func (r *renderer) cond(c *Cond) {
 			r.cond(k)
 		}
 		r.b.WriteByte(')')
-	case c.op == "NOT":
+	case "NOT":
 		r.b.WriteString("(NOT ")
 		r.cond(c.kids[0])
 		r.b.WriteByte(')')
@@ -230,9 +230,7 @@ func (c *Cond) smaller() []*Cond {
 		return nil
 	}
 	var out []*Cond
-	for _, k := range c.kids {
-		out = append(out, k)
-	}
+	out = append(out, c.kids...)
 	if len(c.kids) > 2 {
 		for i := range c.kids {
 			d := *c
