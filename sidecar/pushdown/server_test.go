@@ -24,7 +24,7 @@ func connect(t *testing.T) *pgx.Conn {
 	t.Helper()
 	dsn := os.Getenv("HALLWAY_TEST_DSN")
 	if dsn == "" {
-		t.Skip("HALLWAY_TEST_DSN names no server")
+		t.Skip("HALLWAY_TEST_DSN names no server; tests/e2e runs this with one")
 	}
 	config, err := pgx.ParseConfig(dsn)
 	require.NoError(t, err)

@@ -166,7 +166,7 @@ func server(t *testing.T) *pgx.Conn {
 	t.Helper()
 	dsn := os.Getenv("HALLWAY_TEST_DSN")
 	if dsn == "" {
-		t.Skip("HALLWAY_TEST_DSN names no server")
+		t.Skip("HALLWAY_TEST_DSN names no server; tests/e2e runs this with one")
 	}
 	conn, err := pgx.Connect(context.Background(), dsn)
 	require.NoError(t, err)
