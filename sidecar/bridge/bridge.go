@@ -58,9 +58,11 @@ type Server struct {
 	cfg     Config
 	log     *slog.Logger
 	sources *sources
-	calls   atomic.Uint64 // for request ids
-	conns   atomic.Uint64
-	stats   serverStats
+	// relations of all connections
+	relations relations
+	calls     atomic.Uint64 // for request ids
+	conns     atomic.Uint64
+	stats     serverStats
 }
 
 // serverStats is what the status page and the metrics read.

@@ -63,7 +63,7 @@ func TestHandle_IsKnownOnItsConnectionAlone(t *testing.T) {
 func TestHandle_TooManyAreForgottenNotKept(t *testing.T) {
 	c := &conn{relations: map[uint64]*relation{}}
 	for h := range uint64(maxRelations + 10) {
-		_, err := c.relation(things(h + 1))
+		_, err := c.relation(&relations{}, things(h+1))
 		require.NoError(t, err)
 	}
 	assert.Len(t, c.relations, maxRelations)

@@ -65,7 +65,7 @@ func (connState) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Contex
 func (connState) HandleRPC(context.Context, stats.RPCStats)                       {}
 
 // relation finds or learns the relation that ref names.
-func (c *conn) relation(ref *hallwayv1.RelationRef) (*relation, error) {
+func (c *conn) relation(known *relations, ref *hallwayv1.RelationRef) (*relation, error) {
 	if ref == nil {
 		return nil, protocolError("the relation is missing")
 	}
@@ -79,7 +79,7 @@ func (c *conn) relation(ref *hallwayv1.RelationRef) (*relation, error) {
 		}
 		return r, nil
 	}
-	r, err := newRelation(ref.GetDefinition())
+	r, err := known.intern(ref.GetDefinition())
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"time"
 
 	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
@@ -54,8 +56,10 @@ func NewGRPC(s *Server, creds credentials.TransportCredentials, metrics *grpcpro
 		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow),
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(10000),
-		// An idle backend answers no ping and must not be cut off: keepalive
-		// stays at its default of two hours, and connections never age.
+		// An idle backend answers no ping and must not be cut off: there is no
+		// keepalive (gRPC's default is two hours), and connections never age.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: math.MaxInt64}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.WriteBufferSize(64 << 10), grpc.ReadBufferSize(32 << 10),
 		grpc.WaitForHandlers(true),
 		// Goroutines whose stacks have grown already: a fifth of a short call's

@@ -9,10 +9,14 @@ import (
 	"fmt"
 	"hash"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+	"weak"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/hallwaydb/hallway/connectors"
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
@@ -41,6 +45,46 @@ type relation struct {
 	key      [32]byte // identity of the source
 	resolved connectors.ServerSpec
 	checked  time.Time // when the secret was read
+}
+
+// relations keeps one relation for equal definitions, so that 200 backends with
+// the same tables hold them once. It keeps none alive.
+type relations struct {
+	mu    sync.Mutex
+	known map[[32]byte]weak.Pointer[relation]
+}
+
+// intern finds or makes the relation of a definition.
+func (rs *relations) intern(def *hallwayv1.Relation) (*relation, error) {
+	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(def)
+	if err != nil {
+		return nil, protocolError("the relation cannot be read: %v", err)
+	}
+	key := sha256.Sum256(text)
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if r := rs.known[key].Value(); r != nil {
+		return r, nil
+	}
+	r, err := newRelation(def)
+	if err != nil {
+		return nil, err
+	}
+	if rs.known == nil {
+		rs.known = map[[32]byte]weak.Pointer[relation]{}
+	}
+	rs.known[key] = weak.Make(r)
+	runtime.AddCleanup(r, rs.forget, key)
+	return r, nil
+}
+
+// forget drops an entry whose relation nobody holds any more.
+func (rs *relations) forget(key [32]byte) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if rs.known[key].Value() == nil {
+		delete(rs.known, key)
+	}
 }
 
 // newRelation checks a definition and takes it apart.

@@ -189,7 +189,7 @@ func (s *Server) bind(ctx context.Context, ref *hallwayv1.RelationRef) (*bound, 
 	if c == nil || c.conn == nil {
 		return nil, protocolError("the call has no connection")
 	}
-	rel, err := c.conn.relation(ref)
+	rel, err := c.conn.relation(&s.relations, ref)
 	if err != nil {
 		return nil, err
 	}

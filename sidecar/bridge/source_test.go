@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -160,4 +161,37 @@ func TestConnector_UnknownOneListsThoseThereAre(t *testing.T) {
 	e := wire(t, err)
 	assert.Equal(t, "HV024", e.GetSqlstate())
 	assert.Contains(t, e.GetHint(), "fake")
+}
+
+func TestRelations_AreHeldOnceAndOnlyWhileInUse(t *testing.T) {
+	w := start(t, &fake{})
+	clients := []hallwayv1.BridgeClient{w.client(), w.client()}
+	for _, c := range clients {
+		_, err := c.Describe(t.Context(), &hallwayv1.DescribeRequest{Relation: things(1)})
+		require.NoError(t, err)
+	}
+	_, err := clients[0].Describe(t.Context(), &hallwayv1.DescribeRequest{Relation: things(2, withUser("token", "x"))})
+	require.NoError(t, err)
+	count := func() int {
+		w.srv.relations.mu.Lock()
+		defer w.srv.relations.mu.Unlock()
+		return len(w.srv.relations.known)
+	}
+	assert.Equal(t, 2, count(), "equal definitions are one, other credentials another")
+
+	var rs relations
+	r, err := rs.intern(things(1).GetDefinition())
+	require.NoError(t, err)
+	again, err := rs.intern(things(9).GetDefinition())
+	require.NoError(t, err)
+	assert.Same(t, r, again)
+	runtime.KeepAlive(r)
+	r, again = nil, nil
+	soon(t, "what nobody holds is forgotten", func() bool {
+		runtime.GC()
+		rs.mu.Lock()
+		defer rs.mu.Unlock()
+		return len(rs.known) == 0
+	})
+	_, _ = r, again
 }

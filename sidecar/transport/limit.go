@@ -5,6 +5,7 @@ package transport
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -52,7 +53,8 @@ func (l *limiter) reserve(class string, now time.Time) (wait time.Duration, give
 	for _, c := range classes {
 		if until, ok := l.paused[c]; ok {
 			if d := until.Sub(now); d > 0 {
-				wait = max(wait, d)
+				// Those who wait do not all come at the same moment.
+				wait = max(wait, d+rand.N(min(d/10, 250*time.Millisecond)+1))
 			} else {
 				delete(l.paused, c)
 			}
