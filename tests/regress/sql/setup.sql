@@ -20,8 +20,29 @@ BEGIN
     line := regexp_replace(line, '\(InitPlan (\d+)\)\.col1', '$\1', 'g');
     line := regexp_replace(line, 'InitPlan (\d+)( \(returns \$\d+\))?', 'InitPlan \1');
     line := replace(line, '$1)', '$0)');
+    -- 18 describes windows.
+    CONTINUE WHEN line ~ '^ *Window: ';
     RETURN NEXT line;
   END LOOP;
+END $$;
+
+-- The nodes of a plan in JSON, with what is of interest here.
+CREATE FUNCTION json_plan(query text) RETURNS TABLE (depth int, node text, properties jsonb)
+LANGUAGE plpgsql AS $$
+DECLARE
+  answer json;
+BEGIN
+  EXECUTE 'EXPLAIN (COSTS OFF, FORMAT JSON) ' || query INTO answer;
+  RETURN QUERY
+    WITH RECURSIVE nodes AS (
+      SELECT 0 AS depth, (answer->0->'Plan')::jsonb AS n
+      UNION ALL
+      SELECT nodes.depth + 1, child FROM nodes, jsonb_array_elements(n->'Plans') child
+    )
+    SELECT nodes.depth, n->>'Node Type',
+           (SELECT jsonb_object_agg(key, value) FROM jsonb_each(n)
+             WHERE key ~ 'Hallway|Pushed|Rechecked|Columns')
+      FROM nodes;
 END $$;
 
 -- What EXPLAIN ANALYZE says of foreign scans.
