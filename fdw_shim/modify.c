@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * modify.c
- *		INSERT, UPDATE and DELETE: one Modify RPC for each row.
+ *		INSERT, UPDATE and DELETE at work: one Modify RPC for each row.
  *
  * A row is written when the executor hands it over, and what the API answers
  * becomes the row that triggers and RETURNING see. Everything that PostgreSQL
  * can refuse is refused before the API is asked, because a write there cannot
- * be taken back.
+ * be taken back. Planning is in modify_plan.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,37 +14,18 @@
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
-#include "access/table.h"
-#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
-#include "foreign/fdwapi.h"
-#include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "nodes/nodeFuncs.h"
-#include "nodes/value.h"
-#include "optimizer/appendinfo.h"
-#include "optimizer/optimizer.h"
-#include "parser/parsetree.h"
 #include "utils/datum.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "hallway.h"
-
-/* Elements of fdw_private, in order. */
-enum ModifyPrivate
-{
-	MODIFY_KEYS,
-	MODIFY_COLUMNS,
-	MODIFY_RETURNING,
-	MODIFY_DO_NOTHING,
-};
+#include "modify.h"
 
 /* Hexadecimal digits of an idempotency key. */
 #define IDEMPOTENCY_KEY_LEN		32
@@ -101,179 +82,9 @@ static List *columns_to_update(HallwayModifyState *state, ResultRelInfo *rinfo,
 static void check_row(HallwayModifyState *state, EState *estate, ResultRelInfo *rinfo,
 					  CmdType operation, TupleTableSlot *slot);
 static void check_transition_tables(HallwayModifyState *state, CmdType operation);
-static List *key_attnums(const HallwayRelation *relation);
-static Bitmapset *read_only_attnums(const HallwayRelation *relation);
-static List *given_columns(PlannerInfo *root, Relation rel, const Bitmapset *read_only);
-static bool is_null_everywhere(PlannerInfo *root, Expr *expr);
-static List *returning_columns(PlannerInfo *root, ModifyTable *plan, Relation rel,
-							   Index resultRelation, int subplan_index);
-static List *all_columns(Relation rel);
-static char *key_junk_name(Relation rel, AttrNumber attnum);
-static void check_operation(const HallwayRelation *relation, Relation rel, CmdType operation);
-static bool option_updatable(Relation rel);
-pg_noreturn static void refuse_read_only(Relation rel, AttrNumber attnum);
 static uint32 *column_indexes(const HallwayRelation *relation, List *attnums, size_t *n);
 static char *new_idempotency_key(void);
 
-
-/* ---- planning ----------------------------------------------------------- */
-
-/*
- * Which of INSERT, UPDATE and DELETE may be tried, as a bitmap of CmdTypes.
- *
- * Asked by every such statement, and by information_schema, which must answer
- * while a sidecar is away. Then all are said to be possible, as far as the
- * option says: the statement itself fails with the true reason.
- */
-int
-hallwayIsForeignRelUpdatable(Relation rel)
-{
-	static TimestampTz unreachable_since = 0;
-	MemoryContext oldcontext = CurrentMemoryContext;
-	volatile int result = (1 << CMD_INSERT) | (1 << CMD_UPDATE) | (1 << CMD_DELETE);
-
-	if (!option_updatable(rel))
-		return 0;
-
-	/* A view of the catalogs with many tables waits for one of them only. */
-	if (unreachable_since != 0 &&
-		!TimestampDifferenceExceeds(unreachable_since, GetCurrentTimestamp(), 5000))
-		return result;
-
-	PG_TRY();
-	{
-		HallwayRelation *relation = hallway_relation(RelationGetRelid(rel), GetUserId());
-		const Hallway__V1__DescribeResponse *description = relation->description;
-
-		result = 0;
-		if (description->insertable)
-			result |= 1 << CMD_INSERT;
-		if (description->updatable && description->n_key_columns > 0)
-			result |= 1 << CMD_UPDATE;
-		if (description->deletable && description->n_key_columns > 0)
-			result |= 1 << CMD_DELETE;
-		unreachable_since = 0;
-	}
-	PG_CATCH();
-	{
-		/*
-		 * No subtransaction is needed to go on after such errors: they are
-		 * raised between two catalog look-ups, with nothing held but memory.
-		 */
-		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_CONNECTION_EXCEPTION &&
-			geterrcode() != ERRCODE_UNDEFINED_OBJECT)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(oldcontext);
-		FlushErrorState();
-		unreachable_since = GetCurrentTimestamp();
-	}
-	PG_END_TRY();
-
-	return result;
-}
-
-/* Has the scan of an UPDATE or DELETE deliver the rows' keys. */
-void
-hallwayAddForeignUpdateTargets(PlannerInfo *root, Index rtindex,
-							   RangeTblEntry *target_rte, Relation target_relation)
-{
-	TupleDesc	desc = RelationGetDescr(target_relation);
-	HallwayRelation *relation;
-	ListCell   *lc;
-
-	relation = hallway_relation(RelationGetRelid(target_relation),
-								hallway_compat_target_user(root, target_rte));
-	check_operation(relation, target_relation, root->parse->commandType);
-
-	foreach(lc, key_attnums(relation))
-	{
-		AttrNumber	attnum = lfirst_int(lc);
-		Form_pg_attribute att = TupleDescAttr(desc, attnum - 1);
-
-		add_row_identity_var(root,
-							 makeVar(rtindex, attnum, att->atttypid,
-									 att->atttypmod, att->attcollation, 0),
-							 rtindex, key_junk_name(target_relation, attnum));
-	}
-
-	/*
-	 * Few APIs answer a DELETE with what is gone, so RETURNING shows the row as
-	 * it was just read. (For an UPDATE, PostgreSQL wants the whole row anyway.)
-	 */
-	if (root->parse->commandType == CMD_DELETE && root->parse->returningList != NIL)
-		add_row_identity_var(root,
-							 makeVar(rtindex, InvalidAttrNumber, RECORDOID, -1, InvalidOid, 0),
-							 rtindex, "wholerow");
-}
-
-List *
-hallwayPlanForeignModify(PlannerInfo *root, ModifyTable *plan,
-						 Index resultRelation, int subplan_index)
-{
-	RangeTblEntry *rte = planner_rt_fetch(resultRelation, root);
-	Relation	rel = table_open(rte->relid, NoLock);
-	HallwayModifyPlan out = {0};
-	HallwayRelation *relation;
-	Bitmapset  *read_only;
-	ListCell   *lc;
-
-	relation = hallway_relation(rte->relid, hallway_compat_target_user(root, rte));
-	check_operation(relation, rel, plan->operation);
-	read_only = read_only_attnums(relation);
-
-	switch (plan->operation)
-	{
-		case CMD_INSERT:
-			if (plan->onConflictAction == ONCONFLICT_UPDATE)
-				ereport(ERROR,
-						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("ON CONFLICT DO UPDATE is not supported on foreign table \"%s\"",
-								RelationGetRelationName(rel)),
-						 errhint("Use ON CONFLICT DO NOTHING without a target, or UPDATE the rows that exist.")));
-			out.do_nothing = plan->onConflictAction == ONCONFLICT_NOTHING;
-			out.columns = given_columns(root, rel, read_only);
-			break;
-
-		case CMD_UPDATE:
-			foreach(lc, list_nth(plan->updateColnosLists, subplan_index))
-			{
-				AttrNumber	attnum = lfirst_int(lc);
-
-				if (TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attgenerated)
-					continue;
-				if (bms_is_member(attnum, read_only))
-					refuse_read_only(rel, attnum);
-				out.columns = lappend_int(out.columns, attnum);
-			}
-			break;
-
-		default:
-			break;
-	}
-
-	if (plan->operation != CMD_INSERT)
-		out.keys = key_attnums(relation);
-	if (plan->operation != CMD_DELETE)
-		out.returning = returning_columns(root, plan, rel, resultRelation, subplan_index);
-
-	table_close(rel, NoLock);
-
-	/* In the order of ModifyPrivate. */
-	return list_make4(out.keys, out.columns, out.returning,
-					  makeBoolean(out.do_nothing));
-}
-
-void
-hallway_modify_plan(List *fdw_private, HallwayModifyPlan *out)
-{
-	out->keys = list_nth(fdw_private, MODIFY_KEYS);
-	out->columns = list_nth(fdw_private, MODIFY_COLUMNS);
-	out->returning = list_nth(fdw_private, MODIFY_RETURNING);
-	out->do_nothing = boolVal(list_nth(fdw_private, MODIFY_DO_NOTHING));
-}
-
-
-/* ---- execution ---------------------------------------------------------- */
 
 void
 hallwayBeginForeignModify(ModifyTableState *mtstate, ResultRelInfo *rinfo,
@@ -293,7 +104,7 @@ hallwayBeginForeignModify(ModifyTableState *mtstate, ResultRelInfo *rinfo,
 	state->key_junk = palloc(sizeof(AttrNumber) * Max(list_length(plan.keys), 1));
 	foreach(lc, plan.keys)
 	{
-		char	   *name = key_junk_name(state->rel, lfirst_int(lc));
+		char	   *name = hallway_key_junk_name(state->rel, lfirst_int(lc));
 		AttrNumber	junk = ExecFindJunkAttributeInTlist(tlist, name);
 
 		if (!AttributeNumberIsValid(junk))
@@ -350,7 +161,7 @@ hallwayBeginForeignInsert(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 	if ((statement != NULL && statement->returningLists != NIL) ||
 		(statement != NULL && statement->withCheckOptionLists != NIL) ||
 		(rel->trigdesc != NULL && rel->trigdesc->trig_insert_after_row))
-		plan.returning = all_columns(rel);
+		plan.returning = hallway_sent_columns(rel);
 
 	rinfo->ri_FdwState = begin(mtstate, rinfo, &plan);
 }
@@ -466,10 +277,10 @@ begin(ModifyTableState *mtstate, ResultRelInfo *rinfo, const HallwayModifyPlan *
 										   "Hallway modify", ALLOCSET_DEFAULT_SIZES);
 
 	relation = hallway_relation(RelationGetRelid(rel), state->userid);
-	state->read_only = read_only_attnums(relation);
+	state->read_only = hallway_read_only_attnums(relation);
 
 	/* The plan may be older than the object's key. */
-	if (plan->keys != NIL && !equal(plan->keys, key_attnums(relation)))
+	if (plan->keys != NIL && !equal(plan->keys, hallway_key_attnums(relation)))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the key of foreign table \"%s\" has changed since the statement was planned",
@@ -756,7 +567,7 @@ columns_to_insert(HallwayModifyState *state, TupleTableSlot *slot)
 		{
 			if (isnull)
 				continue;
-			refuse_read_only(state->rel, attnum);
+			hallway_refuse_read_only(state->rel, attnum);
 		}
 		columns = lappend_int(columns, attnum);
 	}
@@ -791,7 +602,7 @@ columns_to_update(HallwayModifyState *state, ResultRelInfo *rinfo, TupleTableSlo
 
 		/* SET is checked when planning; this is a trigger's doing. */
 		if (bms_is_member(attnum, state->read_only))
-			refuse_read_only(state->rel, attnum);
+			hallway_refuse_read_only(state->rel, attnum);
 		columns = lappend_int(columns, attnum);
 	}
 	return columns;
@@ -849,225 +660,6 @@ check_transition_tables(HallwayModifyState *state, CmdType operation)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot collect transition tuples from child foreign tables")));
-}
-
-
-/* ---- helpers ------------------------------------------------------------ */
-
-static List *
-key_attnums(const HallwayRelation *relation)
-{
-	const Hallway__V1__DescribeResponse *description = relation->description;
-	List	   *attnums = NIL;
-
-	for (size_t i = 0; i < description->n_key_columns; i++)
-		attnums = lappend_int(attnums, relation->attnums[description->key_columns[i]]);
-	return attnums;
-}
-
-static Bitmapset *
-read_only_attnums(const HallwayRelation *relation)
-{
-	const Hallway__V1__DescribeResponse *description = relation->description;
-	Bitmapset  *attnums = NULL;
-
-	for (size_t i = 0; i < description->n_read_only_columns; i++)
-		attnums = bms_add_member(attnums,
-								 relation->attnums[description->read_only_columns[i]]);
-	return attnums;
-}
-
-/*
- * The columns that an INSERT gives a value. The query's target list has those
- * that the user named and those with a default here; not those for which the
- * user wrote DEFAULT and there is none here, so that the API's own is used.
- */
-static List *
-given_columns(PlannerInfo *root, Relation rel, const Bitmapset *read_only)
-{
-	List	   *columns = NIL;
-	ListCell   *lc;
-
-	foreach(lc, root->parse->targetList)
-	{
-		TargetEntry *entry = lfirst_node(TargetEntry, lc);
-
-		if (entry->resjunk ||
-			TupleDescAttr(RelationGetDescr(rel), entry->resno - 1)->attgenerated)
-			continue;
-		if (bms_is_member(entry->resno, read_only))
-		{
-			if (!is_null_everywhere(root, entry->expr))
-				refuse_read_only(rel, entry->resno);
-			continue;
-		}
-		columns = lappend_int(columns, entry->resno);
-	}
-	return columns;
-}
-
-/*
- * NULL or DEFAULT, in every row of VALUES: no value for a column that the API
- * fills in. (Rewriting has made NULL of DEFAULT where VALUES has many rows.)
- */
-static bool
-is_null_everywhere(PlannerInfo *root, Expr *expr)
-{
-	Node	   *node = strip_implicit_coercions((Node *) expr);
-
-	if (node == NULL || IsA(node, SetToDefault))
-		return true;
-	if (IsA(node, Const))
-		return ((Const *) node)->constisnull;
-	if (IsA(node, Var) && ((Var *) node)->varlevelsup == 0 &&
-		((Var *) node)->varno > 0 && ((Var *) node)->varno < root->simple_rel_array_size)
-	{
-		RangeTblEntry *rte = planner_rt_fetch(((Var *) node)->varno, root);
-		ListCell   *lc;
-
-		if (rte->rtekind != RTE_VALUES)
-			return false;
-		foreach(lc, rte->values_lists)
-		{
-			if (!is_null_everywhere(root, list_nth(lfirst(lc), ((Var *) node)->varattno - 1)))
-				return false;
-		}
-		return true;
-	}
-	return false;
-}
-
-/* What the API must answer with: what RETURNING, triggers and checks look at. */
-static List *
-returning_columns(PlannerInfo *root, ModifyTable *plan, Relation rel,
-				  Index resultRelation, int subplan_index)
-{
-	TriggerDesc *triggers = rel->trigdesc;
-	Bitmapset  *wanted = NULL;
-	List	   *columns = NIL;
-	ListCell   *lc;
-
-	if (triggers != NULL &&
-		(plan->operation == CMD_INSERT ? triggers->trig_insert_after_row :
-		 triggers->trig_update_after_row))
-		return all_columns(rel);
-	if (plan->withCheckOptionLists != NIL &&
-		list_nth(plan->withCheckOptionLists, subplan_index) != NIL)
-		return all_columns(rel);
-	if (plan->returningLists == NIL)
-		return NIL;
-
-	pull_varattnos(list_nth(plan->returningLists, subplan_index), resultRelation, &wanted);
-	foreach(lc, all_columns(rel))
-	{
-		int			attnum = lfirst_int(lc);
-
-		if (bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, wanted) ||
-			bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, wanted))
-			columns = lappend_int(columns, attnum);
-	}
-
-	/* A generated column is computed from others; any of them will do. */
-	if (RelationGetDescr(rel)->constr != NULL &&
-		RelationGetDescr(rel)->constr->has_generated_stored)
-		return all_columns(rel);
-	return columns;
-}
-
-/* Without those that PostgreSQL computes. */
-static List *
-all_columns(Relation rel)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-	List	   *columns = NIL;
-
-	for (AttrNumber attnum = 1; attnum <= desc->natts; attnum++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, attnum - 1);
-
-		if (!att->attisdropped && !att->attgenerated)
-			columns = lappend_int(columns, attnum);
-	}
-	return columns;
-}
-
-/*
- * Two tables of one inheritance tree share a junk column exactly if its Vars
- * are equal, hence everything that a Var says stands in the name.
- */
-static char *
-key_junk_name(Relation rel, AttrNumber attnum)
-{
-	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
-
-	return psprintf("hallway_key_%d_%u_%d_%u", attnum, att->atttypid,
-					att->atttypmod, att->attcollation);
-}
-
-static void
-check_operation(const HallwayRelation *relation, Relation rel, CmdType operation)
-{
-	const Hallway__V1__DescribeResponse *description = relation->description;
-	const char *reason = description->read_only_reason;
-	const char *what;
-	bool		allowed;
-
-	switch (operation)
-	{
-		case CMD_INSERT:
-			allowed = description->insertable;
-			what = "inserts";
-			break;
-		case CMD_UPDATE:
-			allowed = description->updatable;
-			what = "updates";
-			break;
-		default:
-			allowed = description->deletable;
-			what = "deletes";
-			break;
-	}
-
-	if (!option_updatable(rel))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("foreign table \"%s\" does not allow %s",
-						RelationGetRelationName(rel), what),
-				 errdetail("Its option \"updatable\", or its server's, is false.")));
-	if (!allowed)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("foreign table \"%s\" does not allow %s",
-						RelationGetRelationName(rel), what),
-				 reason != NULL && reason[0] != '\0' ? errdetail_internal("%s", reason) : 0));
-	if (operation != CMD_INSERT && description->n_key_columns == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("foreign table \"%s\" does not allow %s: its rows have no key",
-						RelationGetRelationName(rel), what),
-				 errhint("Mark the columns that identify a row with OPTIONS (key 'true').")));
-}
-
-static bool
-option_updatable(Relation rel)
-{
-	ForeignTable *table = GetForeignTable(RelationGetRelid(rel));
-
-	return hallway_boolean_option(table, GetForeignServer(table->serverid), "updatable", true);
-}
-
-static void
-refuse_read_only(Relation rel, AttrNumber attnum)
-{
-	const char *name = NameStr(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attname);
-
-	ereport(ERROR,
-			(errcode(ERRCODE_GENERATED_ALWAYS),
-			 errmsg("column \"%s\" of foreign table \"%s\" cannot be written",
-					name, RelationGetRelationName(rel)),
-			 errdetail("The API sets it itself."),
-			 errhint("Leave it out."),
-			 errtablecol(rel, attnum)));
 }
 
 static uint32 *
