@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/connectors/conformance"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
+	"github.com/hallwaydb/hallway/tests/fakes"
 )
 
 func TestConformance_PocketBase(t *testing.T) {
@@ -68,4 +70,64 @@ func TestConformance_PocketBase(t *testing.T) {
 			},
 		},
 	})
+}
+
+// The same suite on an API that obeys filters by equality, and on one that
+// takes any filter and ignores it.
+func TestConformance_FakeAndLiar(t *testing.T) {
+	manifest, err := fakes.Manifests.ReadFile("manifests/fake.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := func(x any) pushdown.Value { return pushdown.Value{V: x} }
+	for _, mode := range []fakes.Mode{fakes.OK, fakes.Liar} {
+		t.Run(string(mode), func(t *testing.T) {
+			manifest := []byte(strings.Replace(string(manifest), "\ncreate:", "\nget: {}\ncreate:", 1))
+			if mode == fakes.Liar {
+				// Nothing is looked up cheaply there, and it is only read here.
+				text := regexp.MustCompile(`(?s)\ncreate:.*?\nerrors:`).ReplaceAllString(string(manifest), "\nerrors:")
+				text = strings.Replace(text, "id: {type: text,", "id: {type: text, filterable: false,", 1)
+				manifest = []byte(strings.Replace(text, "email: {type: text,", "email: {type: text, filterable: false,", 1))
+			}
+			m, err := Parse("m.yaml", manifest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := fakes.Start()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			s := conformance.Subject{
+				Connector: New(),
+				Env:       testEnv(manifest),
+				Server: connectors.ServerSpec{Name: "fake", Options: map[string]string{"manifest": "m.yaml", "base_url": f.URL + "/" + string(mode)},
+					Credential: map[string]string{"token": f.Secret}},
+				Table:        connectors.TableSpec{Name: "contacts", Columns: columnsOf(m.object("contacts"))},
+				MinPages:     3,
+				Calls:        func() int64 { return int64(len(f.Requests())) },
+				Secret:       f.Secret,
+				RemoteSchema: "fake",
+				MinPushed:    0.02,
+				Queries:      60,
+			}
+			if mode == fakes.OK {
+				s.Writes = &conformance.Writes{
+					Insert: func(n int) conformance.Row {
+						return conformance.Row{"email": v(fmt.Sprintf("new%d@example.com", n)), "name": v("é'"), "amount": v(fmt.Sprintf("%d.5", n))}
+					},
+					Update: func(n int) conformance.Row {
+						return conformance.Row{"name": v(fmt.Sprintf("changed %d", n)), "amount": {}}
+					},
+					Delete:     true,
+					MissingKey: []pushdown.Value{v("nosuch")},
+					Refused: []conformance.Refusal{
+						{Name: "bad e-mail", Change: conformance.Row{"email": v("nonsense")}, Class: connectors.CheckViolation, Column: "email"},
+						{Name: "not unique", Change: conformance.Row{"email": v(f.Objects("contacts")[0]["email"])}, Class: connectors.UniqueViolation, Column: "email"},
+					},
+				}
+			}
+			conformance.Run(t, s)
+		})
+	}
 }
