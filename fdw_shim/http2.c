@@ -150,7 +150,16 @@ session_break(WireSession *session, const char *what, int err)
 	else
 		snprintf(session->reason, sizeof(session->reason), "%s", what);
 	dlist_foreach(iter, &session->streams)
-		dlist_container(WireStream, node, iter.cur)->closed = true;
+	{
+		WireStream *stream = dlist_container(WireStream, node, iter.cur);
+
+		if (stream->closed)
+			continue;
+		stream->closed = true;
+		/* Headers come one by one: half a status is none. */
+		memset(&stream->status, 0, sizeof(stream->status));
+		stream->status.grpc_status = -1;
+	}
 }
 
 /* Whether bytes are left that the socket did not take. */
