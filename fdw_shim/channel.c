@@ -51,6 +51,9 @@ static HallwayChannel *channels = NULL;
 static dlist_head sessions = DLIST_STATIC_INIT(sessions);
 static bool exit_registered = false;
 
+/* Of all channels together, so that none has another's. */
+static uint64 last_generation = 0;
+
 static HallwayChannel *channel_find(const char *address);
 static bool call_try(HallwayChannel *channel, const char *method,
 					  const ProtobufCMessage *request,
@@ -260,7 +263,7 @@ channel_try(HallwayChannel *channel, TimestampTz deadline)
 	if (done)
 	{
 		channel->session = session;
-		channel->generation++;
+		channel->generation = ++last_generation;
 	}
 	else
 	{

@@ -23,18 +23,17 @@
 #define MAX_ERROR_TEXT	8192
 
 static int	error_code(const char *sqlstate);
-static char *server_text(const char *text);
 static char *converted_text(char *text, int len);
 static char *error_detail(const Hallway__V1__Error *error);
 
 void
 hallway_throw(const Hallway__V1__Error *error, Relation rel)
 {
-	char	   *message = server_text(error->message);
+	char	   *message = hallway_server_text(error->message);
 	char	   *detail = error_detail(error);
-	char	   *hint = server_text(error->hint);
-	char	   *column = server_text(error->column_name);
-	char	   *table = server_text(error->table_name);
+	char	   *hint = hallway_server_text(error->hint);
+	char	   *column = hallway_server_text(error->column_name);
+	char	   *table = hallway_server_text(error->table_name);
 
 	errstart(ERROR, TEXTDOMAIN);
 	errcode(error_code(error->sqlstate));
@@ -59,7 +58,7 @@ hallway_throw(const Hallway__V1__Error *error, Relation rel)
 void
 hallway_warn(const char *text)
 {
-	ereport(WARNING, (errcode(ERRCODE_WARNING), errmsg_internal("%s", server_text(text))));
+	ereport(WARNING, (errcode(ERRCODE_WARNING), errmsg_internal("%s", hallway_server_text(text))));
 }
 
 /* Anything but an error's five characters is shown as XX000. */
@@ -85,8 +84,8 @@ static char *
 error_detail(const Hallway__V1__Error *error)
 {
 	StringInfoData buf;
-	char	   *detail = server_text(error->detail);
-	char	   *request = server_text(error->request_id);
+	char	   *detail = hallway_server_text(error->detail);
+	char	   *request = hallway_server_text(error->request_id);
 
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, detail);
@@ -100,11 +99,11 @@ error_detail(const Hallway__V1__Error *error)
 }
 
 /*
- * In the database's encoding. What is not UTF-8, or has no counterpart in the
+ * A bounded copy in the database's encoding. What is not UTF-8, or has no counterpart in the
  * database's encoding, becomes "?" rather than a second error.
  */
-static char *
-server_text(const char *text)
+char *
+hallway_server_text(const char *text)
 {
 	int			len;
 	char	   *copy;

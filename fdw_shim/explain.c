@@ -106,7 +106,7 @@ explain_request(ForeignScanState *node, const Hallway__V1__ScanHeader *header,
 				ExplainState *es)
 {
 	if (header != NULL)
-		ExplainPropertyText("Hallway Request", header->request, es);
+		ExplainPropertyText("Hallway Request", hallway_server_text(header->request), es);
 	else
 		ExplainPropertyText("Hallway Request",
 							"depends on values that are known when the scan runs", es);
@@ -186,7 +186,7 @@ explain_some_quals(const char *label, List *quals, List *reasons,
 	{
 		char	   *text = deparse_expression(lfirst(lc), context, useprefix, false);
 		const char *reason = reasons != NIL && es->verbose ?
-			strVal(list_nth(reasons, foreach_current_index(lc))) : "";
+			hallway_server_text(strVal(list_nth(reasons, foreach_current_index(lc)))) : "";
 
 		if (reason[0] != '\0')
 			text = psprintf("%s [%s]", text, reason);

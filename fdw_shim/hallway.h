@@ -51,7 +51,10 @@ typedef struct HallwayStream HallwayStream;
 /* Connected and shaken hands; 08001 with a hint if that fails. */
 extern HallwayChannel *hallway_channel(const char *address);
 
-/* Grows by one whenever the channel was made anew: handles are gone then. */
+/*
+ * Another, greater one whenever the channel was made anew, since handles are
+ * gone then; never that of another channel.
+ */
 extern uint64 hallway_channel_generation(const HallwayChannel *channel);
 /* What the sidecar said in the handshake. */
 extern const char *hallway_channel_sidecar_version(const HallwayChannel *channel);
@@ -126,6 +129,8 @@ extern Hallway__V1__Error *hallway_wait_error(bool is_write);
 /* rel may be NULL; gives TABLE and, by error->column_name, COLUMN. */
 pg_noreturn extern void hallway_throw(const Hallway__V1__Error *error, Relation rel);
 extern void hallway_warn(const char *text);
+/* Text of the sidecar's for people: a copy that this database can show. */
+extern char *hallway_server_text(const char *text);
 
 /* ---- rows.c, write.c: batches of binary tuples <-> slots ---------------- */
 
