@@ -97,7 +97,7 @@ func TestErrors_UntypedOnesStayInTheLog(t *testing.T) {
 }
 
 func TestErrors_HugeAndBrokenTextsFitTheWire(t *testing.T) {
-	long := strings.Repeat("é\x00\xff", 1<<20)
+	long := strings.Repeat("é\x00\xff", 1<<16)
 	f := &fake{table: func(connectors.TableSpec) error {
 		return &connectors.Error{Class: connectors.Protocol, API: "A", Message: long, Detail: long, Hint: long, Column: long}
 	}}

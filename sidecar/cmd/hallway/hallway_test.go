@@ -192,6 +192,8 @@ func TestServe_Metrics(t *testing.T) {
 	require.NoError(t, l.Close())
 	path, _, _ := run(t, func(s *config.Settings) { s.MetricsListen = addr })
 	backend(t, path)
+	assert.True(t, answers(t.Context(), path), "the watchdog is told that all is well")
+	assert.False(t, answers(t.Context(), path+"-nobody"))
 	r, err := http.Get("http://" + addr + "/metrics")
 	require.NoError(t, err)
 	defer r.Body.Close()

@@ -18,6 +18,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/bridge"
@@ -82,7 +84,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
 			return err
 		}
 	}
-	go ops.Watchdog(ctx, log, func() bool { return true })
+	go ops.Watchdog(ctx, log, func() bool { return answers(ctx, s.SocketPath()) })
 
 	failed := make(chan error, 1)
 	go func() { failed <- gs.Serve(socket) }()
@@ -119,6 +121,19 @@ var errHung = errors.New("some calls did not end when they were cancelled")
 
 // hangTimeout is how long cancelled calls may take to end.
 const hangTimeout = 5 * time.Second
+
+// answers reports whether the sidecar at a socket says in time that it serves.
+func answers(ctx context.Context, path string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	cc, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = cc.Close() }()
+	r, err := healthv1.NewHealthClient(cc).Check(ctx, &healthv1.HealthCheckRequest{})
+	return err == nil && r.GetStatus() == healthv1.HealthCheckResponse_SERVING
+}
 
 // drain tells backends to go elsewhere (GOAWAY) and lets their calls end; what
 // runs past the bound is cancelled. GracefulStop alone would wait for idle
