@@ -10,6 +10,7 @@
 
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
@@ -20,6 +21,7 @@
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -35,6 +37,7 @@ enum ModifyPrivate
 	MODIFY_DO_NOTHING,
 };
 
+static int	updatable_operations(Relation rel);
 static List *given_columns(PlannerInfo *root, Relation rel, const Bitmapset *read_only);
 static bool is_null_everywhere(PlannerInfo *root, Expr *expr);
 static List *returning_columns(PlannerInfo *root, ModifyTable *plan, Relation rel,
@@ -47,14 +50,16 @@ static bool option_updatable(Relation rel);
  * Which of INSERT, UPDATE and DELETE may be tried, as a bitmap of CmdTypes.
  *
  * Asked by every such statement, and by information_schema, which must answer
- * while a sidecar is away. Then all are said to be possible, as far as the
- * option says: the statement itself fails with the true reason.
+ * while a sidecar is away or one table's options are wrong. Then all are said to
+ * be possible, as far as the option says: the statement itself fails with the
+ * true reason.
  */
 int
 hallwayIsForeignRelUpdatable(Relation rel)
 {
 	static TimestampTz unreachable_since = 0;
 	MemoryContext oldcontext = CurrentMemoryContext;
+	ResourceOwner oldowner = CurrentResourceOwner;
 	volatile int result = (1 << CMD_INSERT) | (1 << CMD_UPDATE) | (1 << CMD_DELETE);
 
 	if (!option_updatable(rel))
@@ -65,35 +70,65 @@ hallwayIsForeignRelUpdatable(Relation rel)
 		!TimestampDifferenceExceeds(unreachable_since, GetCurrentTimestamp(), 5000))
 		return result;
 
+	/* Parallel workers cannot have subtransactions; an error there stands. */
+	if (IsInParallelMode())
+		return updatable_operations(rel);
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(oldcontext);
 	PG_TRY();
 	{
-		HallwayRelation *relation = hallway_relation(RelationGetRelid(rel), GetUserId());
-		const Hallway__V1__DescribeResponse *description = relation->description;
-
-		result = 0;
-		if (description->insertable)
-			result |= 1 << CMD_INSERT;
-		if (description->updatable && description->n_key_columns > 0)
-			result |= 1 << CMD_UPDATE;
-		if (description->deletable && description->n_key_columns > 0)
-			result |= 1 << CMD_DELETE;
+		result = updatable_operations(rel);
 		unreachable_since = 0;
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(oldcontext);
+		CurrentResourceOwner = oldowner;
 	}
 	PG_CATCH();
 	{
-		/*
-		 * No subtransaction is needed to go on after such errors: they are
-		 * raised between two catalog look-ups, with nothing held but memory.
-		 */
-		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_CONNECTION_EXCEPTION &&
-			geterrcode() != ERRCODE_UNDEFINED_OBJECT)
-			PG_RE_THROW();
+		ErrorData  *error;
+
 		MemoryContextSwitchTo(oldcontext);
+		error = CopyErrorData();
 		FlushErrorState();
-		unreachable_since = GetCurrentTimestamp();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(oldcontext);
+		CurrentResourceOwner = oldowner;
+
+		switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+		{
+			case ERRCODE_OPERATOR_INTERVENTION:
+			case ERRCODE_INSUFFICIENT_RESOURCES:
+			case ERRCODE_INTERNAL_ERROR:
+				ReThrowError(error);
+				break;
+			case ERRCODE_CONNECTION_EXCEPTION:
+				unreachable_since = GetCurrentTimestamp();
+				break;
+			default:
+				break;
+		}
+		FreeErrorData(error);
 	}
 	PG_END_TRY();
 
+	return result;
+}
+
+/* The same as the sidecar says it. */
+static int
+updatable_operations(Relation rel)
+{
+	HallwayRelation *relation = hallway_relation(RelationGetRelid(rel), GetUserId());
+	const Hallway__V1__DescribeResponse *description = relation->description;
+	int			result = 0;
+
+	if (description->insertable)
+		result |= 1 << CMD_INSERT;
+	if (description->updatable && description->n_key_columns > 0)
+		result |= 1 << CMD_UPDATE;
+	if (description->deletable && description->n_key_columns > 0)
+		result |= 1 << CMD_DELETE;
 	return result;
 }
 

@@ -226,6 +226,9 @@ CREATE FOREIGN TABLE keyless (email text, name text) SERVER modify OPTIONS (stor
 INSERT INTO keyless VALUES ('a', 'b');
 UPDATE keyless SET name = 'x';
 DELETE FROM keyless;
+-- the catalogs answer although one table is wrong
+CREATE FOREIGN TABLE wrong (id bigint) SERVER modify OPTIONS (object 'sequence', rows 'many');
+INSERT INTO wrong VALUES (1);
 ALTER FOREIGN TABLE contacts OPTIONS (ADD updatable 'false');
 INSERT INTO contacts (email) VALUES ('z@x.org');
 DELETE FROM contacts;
