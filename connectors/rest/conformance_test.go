@@ -131,3 +131,25 @@ func TestConformance_FakeAndLiar(t *testing.T) {
 		})
 	}
 }
+
+// Under a LIMIT whose rows are hard to find, pages grow.
+func TestScan_PagesGrowWhereALimitIsNotReached(t *testing.T) {
+	p := startPocketBase(t)
+	loadTraps(t, p, "traps", 300)
+	src := openSource(t, exampleManifest(t, trapObject[1:]), p.url, map[string]string{"user": pbUser, "password": pbPassword}, "auth_collection", "_superusers")
+	tab := openTable(t, src, "traps")
+	tab.pageSize = 200
+	stats := &connectors.Stats{}
+	q := connectors.Query{Stats: stats, Request: pushdown.Request{Columns: []int{0}, LimitPossible: true, LimitRows: 2, Conjuncts: []pushdown.Expr{&pushdown.Function{Name: "f"}}}}
+	got, err := scanRows(t, tab, q)
+	if err != nil || len(got) != 300 || stats.Pages.Load() != 3 {
+		t.Errorf("%d rows in %d pages, %v; want 300 in 3: 100, 200 and none", len(got), stats.Pages.Load(), err)
+	}
+	seen := map[any]bool{}
+	for _, row := range got {
+		seen[row[0].V] = true
+	}
+	if len(seen) != 300 {
+		t.Errorf("%d different rows", len(seen))
+	}
+}

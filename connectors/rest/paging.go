@@ -17,6 +17,8 @@ type position struct {
 	url string
 	// after is the last key (seek), as a literal.
 	after string
+	// size of the page to ask for; 0: as the first.
+	size int
 }
 
 // pager walks through the pages of one scan.

@@ -185,6 +185,11 @@ func (s *scan) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if next != nil && s.l.paging.Style == "seek" && s.q.Limit == 0 {
+			// The first page was small for a LIMIT that few rows reach.
+			s.pager.size = min(2*s.pager.size, s.l.pageSize)
+			next.size = s.pager.size
+		}
 		// Do not ask ahead where a LIMIT may end the scan with this page.
 		ahead := next != nil && s.q.LimitRows == 0 && s.q.Limit == 0
 		coming = nil

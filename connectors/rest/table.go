@@ -425,7 +425,11 @@ func (t *table) request(l *list, q *connectors.Query, pos *position) *transport.
 	}
 	set(t.object.Query)
 	if p := m.Read.PageSize.Param; p != "" && l.pageSize > 0 {
-		r.Query.Set(p, itoa(t.sizeOf(l, q)))
+		size := t.sizeOf(l, q)
+		if pos != nil && pos.size > 0 {
+			size = pos.size
+		}
+		r.Query.Set(p, itoa(size))
 	}
 	if f := m.Read.Fields; f != nil {
 		r.Query.Set(f.Param, strings.Join(t.wanted(q.Columns, l.verifyColumns), f.Separator))
