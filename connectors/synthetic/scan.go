@@ -91,8 +91,12 @@ func (t *table) walk(ctx context.Context, cur cursor, q connectors.Query, emit f
 			return nil
 		}
 	}
-	if q.Ordering == nil {
-		return t.candidates(ctx, cur, q.Sample, func(row int64) error {
+	inOrder, reverse := q.Ordering == nil, false
+	if seq, ok := cur.(*sequenceCursor); ok && !inOrder {
+		inOrder, reverse = seq.keeps(q.Ordering)
+	}
+	if inOrder {
+		return t.candidates(ctx, cur, q.Sample, reverse, func(row int64) error {
 			ok, err := matches(row)
 			if err != nil || !ok {
 				return err
@@ -105,7 +109,7 @@ func (t *table) walk(ctx context.Context, cur cursor, q connectors.Query, emit f
 		return &connectors.Error{Class: connectors.NotSupported, API: apiName, Message: err.Error()}
 	}
 	var list []int64
-	err = t.candidates(ctx, cur, q.Sample, func(row int64) error {
+	err = t.candidates(ctx, cur, q.Sample, false, func(row int64) error {
 		ok, err := matches(row)
 		if ok {
 			list = append(list, row)
@@ -126,8 +130,9 @@ func (t *table) walk(ctx context.Context, cur cursor, q connectors.Query, emit f
 	return nil
 }
 
-// candidates calls visit for all rows of cur, or a sample of them.
-func (t *table) candidates(ctx context.Context, cur cursor, sample uint64, visit func(int64) error) error {
+// candidates calls visit for all rows of cur, or a sample of them, the last
+// first if reverse.
+func (t *table) candidates(ctx context.Context, cur cursor, sample uint64, reverse bool, visit func(int64) error) error {
 	step, n := int64(1), cur.count()
 	if sample > 0 && uint64(n) > sample {
 		step = n / int64(sample)
@@ -138,7 +143,11 @@ func (t *table) candidates(ctx context.Context, cur cursor, sample uint64, visit
 				return err
 			}
 		}
-		if err := visit(row); err != nil {
+		at := row
+		if reverse {
+			at = n - 1 - row
+		}
+		if err := visit(at); err != nil {
 			return err
 		}
 	}
@@ -283,6 +292,20 @@ func (c *sequenceCursor) count() int64 {
 		return int64(len(c.keys))
 	}
 	return c.t.rows
+}
+
+// keeps reports whether the rows are in this order as they are made, or
+// reversed: when it begins with a key that is a number, of which no two rows
+// have the same.
+func (c *sequenceCursor) keeps(o pushdown.Ordering) (inOrder, reverse bool) {
+	if len(o) == 0 || len(c.t.key) == 0 || o[0].Column != c.t.key[0] {
+		return false, false
+	}
+	switch c.t.types[c.t.key[0]].Kind {
+	case pushdown.Int2, pushdown.Int4, pushdown.Int8, pushdown.Numeric:
+		return true, o[0].Descending
+	}
+	return false, false
 }
 
 func (c *sequenceCursor) number(row int64) int64 {

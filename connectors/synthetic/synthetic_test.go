@@ -3,6 +3,7 @@ package synthetic_test
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -110,6 +111,60 @@ func TestScan_KeyLookupTouchesOneRow(t *testing.T) {
 	got, _, err = read(t.Context(), t, table, spec, connectors.Query{Limit: 3, Request: pushdown.Request{Columns: []int{0}}})
 	require.NoError(t, err)
 	require.Len(t, got, 3)
+}
+
+func TestScan_OrderByKeySortsNothing(t *testing.T) {
+	spec := typical(map[string]string{"rows": "1000000000000"})
+	table := open(t, spec)
+	for _, descending := range []bool{false, true} {
+		got, _, err := read(t.Context(), t, table, spec, connectors.Query{Limit: 2, Request: pushdown.Request{Columns: []int{0}},
+			Ordering: pushdown.Ordering{{Column: 0, Descending: descending}, {Column: 4}}})
+		require.NoError(t, err)
+		want := [][]pushdown.Value{{{V: int64(1)}}, {{V: int64(2)}}}
+		if descending {
+			want = [][]pushdown.Value{{{V: int64(1000000000000)}}, {{V: int64(999999999999)}}}
+		}
+		require.Equal(t, want, got)
+	}
+}
+
+func TestStore_WritesAndScansAtOnce(t *testing.T) {
+	src, err := synthetic.New().Open(t.Context(), connectors.Env{}, connectors.ServerSpec{})
+	require.NoError(t, err)
+	spec := connectors.TableSpec{Name: "busy", Options: map[string]string{"store": "busy"}, Columns: []connectors.ColumnSpec{
+		{Name: "id", Type: pushdown.Type{Kind: pushdown.Int8}}, {Name: "n", Type: pushdown.Type{Kind: pushdown.Int8}}}}
+	var wg sync.WaitGroup
+	for w := range 4 {
+		table, err := src.Table(t.Context(), spec)
+		require.NoError(t, err)
+		wg.Go(func() {
+			m := table.(connectors.Modifier)
+			for i := range 200 {
+				id := pushdown.Value{V: int64(w*1000 + i)}
+				for _, b := range []*connectors.Batch{
+					{Op: connectors.Insert, Columns: []int{0, 1}, Rows: []connectors.Row{{Values: []pushdown.Value{id, id}}}},
+					{Op: connectors.Update, KeyColumns: []int{0}, Columns: []int{1}, Rows: []connectors.Row{{Key: []pushdown.Value{id}, Values: []pushdown.Value{{}}}}},
+					{Op: connectors.Delete, KeyColumns: []int{0}, Rows: []connectors.Row{{Key: []pushdown.Value{id}}}},
+				} {
+					b.Stats = &connectors.Stats{}
+					if err := m.Modify(context.Background(), b); err != nil || b.Results[0].Outcome != connectors.Applied {
+						t.Errorf("writing: %v, %v", err, b.Results)
+						return
+					}
+				}
+				table.Plan(pushdown.Request{Conjuncts: []pushdown.Expr{key(id.V)}})
+				out := rows.NewBuilder([]pushdown.Type{spec.Columns[0].Type, spec.Columns[1].Type}, func([]byte, int) error { return nil }, rows.Options{})
+				q := connectors.Query{Stats: &connectors.Stats{}, Request: pushdown.Request{Columns: []int{0, 1}}}
+				if _, err := table.Scan(context.Background(), q, out); err != nil {
+					t.Errorf("scanning: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	table, err := src.Table(t.Context(), spec)
+	require.NoError(t, err)
+	require.Zero(t, table.Describe().Rows)
 }
 
 func TestScan_ErrorAtPage(t *testing.T) {
