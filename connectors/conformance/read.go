@@ -128,12 +128,18 @@ func testPlan(t *testing.T, h *harness) {
 			require.Equal(t, p, h.table.Plan(req), "two answers differ: %s", text)
 			h.checkPlan(t, req, p, text)
 			// Without values the verdict is for the best case.
+			conjuncts := req.Conjuncts
 			req.Conjuncts = forget(req.Conjuncts)
 			best := h.table.Plan(req)
 			h.checkPlan(t, req, best, text)
 			for i := range p.Conjuncts {
 				planned++
 				if best.Conjuncts[i].Verdict < p.Conjuncts[i].Verdict {
+					// A condition that is constant for its values, such as one
+					// with NOT IN (..., NULL), is exact whatever the API can do.
+					if same, ok := h.reference(t, conjuncts[i:i+1], seen); ok && (len(same) == 0 || len(same) == len(seen)) {
+						continue
+					}
 					worse++
 					t.Logf("conjunct %d is planned worse without its values: %s", i, text)
 				}
@@ -144,8 +150,7 @@ func testPlan(t *testing.T, h *harness) {
 		}
 		require.Empty(t, h.table.Plan(pushdown.Request{}).Conjuncts)
 	})
-	// Few may be worse: a NULL or an empty list can make a part of a condition
-	// constant, which nobody knows without it.
+	// Few may be worse: values can make a part of a condition constant too.
 	require.LessOrEqual(t, worse*10, planned, "%d of %d conjuncts are planned worse without their values", worse, planned)
 }
 
