@@ -29,7 +29,7 @@
 /* For match_lookup_column(), which finds one column after the other. */
 typedef struct LookupColumns
 {
-	TablePlanning  *state;
+	TablePlanning *state;
 	HallwayQualContext *cxt;
 	Expr	   *current;		/* what is being looked at now */
 	List	   *done;			/* what was */

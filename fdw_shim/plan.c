@@ -71,7 +71,7 @@ static List *without_pseudoconstants(List *clauses);
 void
 hallwayGetForeignRelSize(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 {
-	TablePlanning  *state = palloc0(sizeof(TablePlanning));
+	TablePlanning *state = palloc0(sizeof(TablePlanning));
 	ForeignTable *table = GetForeignTable(relid);
 	const char *rows = hallway_option(table->options, "estimated_rows");
 	PlanCall   *call;
@@ -103,7 +103,7 @@ hallwayGetForeignRelSize(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 void
 hallwayGetForeignPaths(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 {
-	TablePlanning  *state = baserel->fdw_private;
+	TablePlanning *state = baserel->fdw_private;
 
 	hallway_add_plain_paths(root, baserel, state, linitial(state->calls));
 	hallway_add_lookup_paths(root, baserel, state);
@@ -113,7 +113,7 @@ ForeignScan *
 hallwayGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid relid,
 					  ForeignPath *path, List *tlist, List *scan_clauses, Plan *outer_plan)
 {
-	TablePlanning  *state = baserel->fdw_private;
+	TablePlanning *state = baserel->fdw_private;
 	PlanCall   *call = list_nth(state->calls, intVal(linitial(path->fdw_private)));
 	int			ordering = intVal(lsecond(path->fdw_private));
 	List	   *local_exprs = NIL;
