@@ -11,11 +11,14 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "common/int.h"
 #include "executor/executor.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
@@ -350,8 +353,8 @@ next_stored_row(ForeignScanState *node)
 }
 
 /*
- * Does the statement write to the server that is scanned? Of a partitioned
- * target the partitions that rows will go to are not known yet.
+ * Does the statement write to the server that is scanned? To which partitions
+ * of a partitioned target is not known yet: to any.
  */
 static bool
 writes_to_server(ForeignScanState *node)
@@ -363,15 +366,24 @@ writes_to_server(ForeignScanState *node)
 	foreach(lc, estate->es_plannedstmt->resultRelations)
 	{
 		RangeTblEntry *rte = exec_rt_fetch(lfirst_int(lc), estate);
+		List	   *targets;
+		ListCell   *target;
 
-		if (rte->relkind == RELKIND_PARTITIONED_TABLE)
-			return true;
-		if (rte->relkind != RELKIND_FOREIGN_TABLE)
+		if (rte->relkind == RELKIND_FOREIGN_TABLE)
+			targets = list_make1_oid(rte->relid);
+		else if (rte->relkind == RELKIND_PARTITIONED_TABLE)
+			targets = find_all_inheritors(rte->relid, NoLock, NULL);
+		else
 			continue;
+
 		if (!OidIsValid(serverid))
 			serverid = GetForeignServerIdByRelId(RelationGetRelid(node->ss.ss_currentRelation));
-		if (GetForeignServerIdByRelId(rte->relid) == serverid)
-			return true;
+		foreach(target, targets)
+		{
+			if (get_rel_relkind(lfirst_oid(target)) == RELKIND_FOREIGN_TABLE &&
+				GetForeignServerIdByRelId(lfirst_oid(target)) == serverid)
+				return true;
+		}
 	}
 	return false;
 }

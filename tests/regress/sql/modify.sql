@@ -170,7 +170,7 @@ SELECT * FROM generated;
 -- partitions: routed rows, moved rows, bounds, row security
 CREATE TABLE p (id bigint, email text, region text) PARTITION BY LIST (region);
 CREATE TABLE p_eu PARTITION OF p FOR VALUES IN ('eu');
-CREATE FOREIGN TABLE p_us PARTITION OF p FOR VALUES IN ('us') SERVER modify OPTIONS (store 'modify_p_us');
+CREATE FOREIGN TABLE p_us PARTITION OF p FOR VALUES IN ('us') SERVER modify OPTIONS (store 'modify_p_us', page_rows '2');
 ALTER FOREIGN TABLE p_us ALTER id OPTIONS (ADD key 'true');
 INSERT INTO p VALUES (1, 'p1', 'eu'), (2, 'p2', 'us'), (3, 'p3', 'us') RETURNING tableoid::regclass, *;
 WITH w AS (UPDATE p SET email = email || '!' RETURNING tableoid::regclass, *)
@@ -190,6 +190,9 @@ COPY p FROM STDIN;
 7	p7	eu
 \.
 SELECT tableoid::regclass, * FROM p ORDER BY id;
+INSERT INTO p SELECT id + 20, email, region FROM p;
+SELECT region, count(*) FROM p GROUP BY 1 ORDER BY 1;
+DELETE FROM p WHERE id > 20;
 WITH w AS (DELETE FROM p WHERE id > 5 RETURNING tableoid::regclass, *)
   SELECT * FROM w ORDER BY id;
 -- a statement trigger that wants the rows is refused before they are written
