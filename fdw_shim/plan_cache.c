@@ -44,8 +44,10 @@ typedef struct AnswerKey
 {
 	uint64		hash;			/* of the bytes */
 	Oid			userid;
-	uint32		zero;			/* no padding: all bytes are hashed, and a
-								 * struct's copy need not take padding along */
+	uint32		by_values;		/* 1: of a request with its values, which may have
+								 * none and then looks like its shape. No padding:
+								 * all bytes are hashed, and a struct's copy need
+								 * not take padding along */
 } AnswerKey;
 
 typedef struct Answer
@@ -60,10 +62,11 @@ static HTAB *relations = NULL;
 
 static RelationAnswers *relation_answers(Oid relid);
 static void drop_stale(void);
-static Answer *find_answer(RelationAnswers *kept, HallwayRelation *relation, bytea *request);
+static Answer *find_answer(RelationAnswers *kept, HallwayRelation *relation,
+						   bytea *request, bool by_values);
 static void keep_answer(RelationAnswers *kept, HallwayRelation *relation,
-						bytea *request, bytea *response);
-static AnswerKey answer_key(HallwayRelation *relation, bytea *request);
+						bytea *request, bool by_values, bytea *response);
+static AnswerKey answer_key(HallwayRelation *relation, bytea *request, bool by_values);
 static bytea *pack(const ProtobufCMessage *message);
 static bytea *pack_shape(Hallway__V1__PlanRequest *request, List *parameters);
 static bytea *copy_bytea(MemoryContext cxt, const bytea *source);
@@ -80,7 +83,7 @@ hallway_cached_plan(HallwayRelation *relation, Hallway__V1__PlanRequest *request
 	RelationAnswers *kept = relation_answers(relation->relid);
 	bytea	   *shape = pack_shape(request, parameters);
 	bytea	   *full = NULL;
-	Answer	   *found = find_answer(kept, relation, shape);
+	Answer	   *found = find_answer(kept, relation, shape, false);
 	Hallway__V1__PlanResponse *answer;
 	Hallway__V1__Error *error = NULL;
 	bytea	   *response;
@@ -88,7 +91,7 @@ hallway_cached_plan(HallwayRelation *relation, Hallway__V1__PlanRequest *request
 	if (found != NULL && found->response == NULL)
 	{
 		full = pack(&request->base);
-		found = find_answer(kept, relation, full);
+		found = find_answer(kept, relation, full, true);
 	}
 	if (found != NULL)
 		return (const Hallway__V1__PlanResponse *)
@@ -110,11 +113,11 @@ hallway_cached_plan(HallwayRelation *relation, Hallway__V1__PlanRequest *request
 	response = pack(&answer->base);
 	if (answer->value_dependent)
 	{
-		keep_answer(kept, relation, shape, NULL);
-		keep_answer(kept, relation, full, response);
+		keep_answer(kept, relation, shape, false, NULL);
+		keep_answer(kept, relation, full, true, response);
 	}
 	else
-		keep_answer(kept, relation, shape, response);
+		keep_answer(kept, relation, shape, false, response);
 	return answer;
 }
 
@@ -186,9 +189,10 @@ drop_stale(void)
 }
 
 static Answer *
-find_answer(RelationAnswers *kept, HallwayRelation *relation, bytea *request)
+find_answer(RelationAnswers *kept, HallwayRelation *relation,
+			bytea *request, bool by_values)
 {
-	AnswerKey	key = answer_key(relation, request);
+	AnswerKey	key = answer_key(relation, request, by_values);
 	Answer	   *found = hash_search(kept->answers, &key, HASH_FIND, NULL);
 
 	if (found == NULL ||
@@ -202,9 +206,9 @@ find_answer(RelationAnswers *kept, HallwayRelation *relation, bytea *request)
 /* A former answer of the same key is out of date, and replaced. */
 static void
 keep_answer(RelationAnswers *kept, HallwayRelation *relation,
-			bytea *request, bytea *response)
+			bytea *request, bool by_values, bytea *response)
 {
-	AnswerKey	key = answer_key(relation, request);
+	AnswerKey	key = answer_key(relation, request, by_values);
 	bytea	   *request_copy = copy_bytea(kept->cxt, request);
 	bytea	   *response_copy = response != NULL ? copy_bytea(kept->cxt, response) : NULL;
 	Answer	   *answer;
@@ -226,12 +230,13 @@ keep_answer(RelationAnswers *kept, HallwayRelation *relation,
 }
 
 static AnswerKey
-answer_key(HallwayRelation *relation, bytea *request)
+answer_key(HallwayRelation *relation, bytea *request, bool by_values)
 {
 	AnswerKey	key;
 
 	memset(&key, 0, sizeof(key));
 	key.userid = relation->userid;
+	key.by_values = by_values;
 	key.hash = hash_bytes_extended((unsigned char *) VARDATA(request),
 								   VARSIZE(request) - VARHDRSZ, 0);
 	return key;
