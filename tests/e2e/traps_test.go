@@ -131,6 +131,26 @@ func TestPlan_NeverScans(t *testing.T) {
 	require.Equal(t, before, plans, "the privilege is checked before the sidecar is asked")
 }
 
+// An answer that depends on the values is asked for again for others, and a
+// generic plan, which has none, is one of those others.
+func TestPlan_ValueDependentAnswers(t *testing.T) {
+	var asked []bool
+	_, c := bridge(t, &fakes.Bridge{OnPlan: func(r *hallwayv1.PlanRequest) (*hallwayv1.PlanResponse, error) {
+		for _, e := range r.GetConjuncts() {
+			asked = append(asked, e.GetComparison().GetRight().GetParameter().GetKnown())
+		}
+		p := fakes.PlanAll(r, hallwayv1.Verdict_VERDICT_LOCAL)
+		p.ValueDependent = true
+		return p, nil
+	}})
+	c.Exec("PREPARE p (int) AS SELECT i FROM f WHERE i > $1")
+	for range 2 {
+		c.Exec("SELECT i FROM f WHERE i > 3; SET plan_cache_mode = force_generic_plan; EXECUTE p (3); EXECUTE p (4)")
+		c.Exec("SELECT i FROM f WHERE i > 4; SET plan_cache_mode = force_custom_plan; EXECUTE p (3); EXECUTE p (5)")
+	}
+	require.Equal(t, []bool{true, false, true, true}, asked, "3, none, 4, 5: once each")
+}
+
 // A column that the statement does not name is not sent: omitted is not NULL.
 func TestInsert_OmittedIsNotNull(t *testing.T) {
 	var got []uint32
