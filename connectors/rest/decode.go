@@ -81,7 +81,15 @@ type scanner struct {
 
 func (s *scanner) bad(want string) error { return &syntaxError{s.pos, want} }
 
+// space passes over white space and gives the byte behind it; 0: the end.
 func (s *scanner) space() byte {
+	if s.pos < len(s.page) && s.page[s.pos] > ' ' {
+		return s.page[s.pos]
+	}
+	return s.spaces()
+}
+
+func (s *scanner) spaces() byte {
 	for s.pos < len(s.page) {
 		switch c := s.page[s.pos]; c {
 		case ' ', '\n', '\r', '\t':
