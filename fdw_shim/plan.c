@@ -48,7 +48,7 @@ enum ScanPrivate
 	PRIVATE_EXPLAIN				/* List; see hallway_scan_explanation() */
 };
 
-static void check_permission(PlannerInfo *root, RelOptInfo *baserel);
+static bool may_select(Oid relid, Oid userid, Bitmapset *selected);
 static RangeTblEntry *permission_rte(PlannerInfo *root, RelOptInfo *baserel);
 static bool limit_possible(PlannerInfo *root, RelOptInfo *baserel);
 static uint64 limit_rows(PlannerInfo *root);
@@ -77,7 +77,8 @@ hallwayGetForeignRelSize(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 	PlanCall   *call;
 
 	/* Before anything that depends on somebody's credential. */
-	check_permission(root, baserel);
+	hallway_check_permission(root->parse, permission_rte(root, baserel),
+							 hallway_rel_user(baserel));
 
 	baserel->fdw_private = state;
 	state->relid = relid;
@@ -478,48 +479,62 @@ bytes_const(const ProtobufCBinaryData *bytes)
 
 /*
  * The planner runs before the executor checks permissions, and asks the sidecar
- * with the credential of the user, or of a view's owner. Nobody who may not read
- * the table gets as far as that. The answer is the executor's own.
+ * with the credential of the user, or of a view's owner. Nobody who may not use
+ * the table gets as far as that. The answer is the executor's own; what it
+ * knows better (which columns may be written) is left to it.
  */
-static void
-check_permission(PlannerInfo *root, RelOptInfo *baserel)
+void
+hallway_check_permission(Query *parse, RangeTblEntry *rte, Oid userid)
 {
-	RangeTblEntry *rte = permission_rte(root, baserel);
-	Oid			userid = hallway_rel_user(baserel);
 	AclMode		required;
 	AclMode		missing;
 	Bitmapset  *selected;
 	bool		allowed;
 
-	hallway_rte_permissions(root->parse, rte, &required, &selected);
+	hallway_rte_permissions(parse, rte, &required, &selected);
 	missing = required & ~pg_class_aclmask(rte->relid, userid, required, ACLMASK_ALL);
 	if (missing == 0)
 		return;
 
-	/* Columns granted one by one; the executor looks at those written itself. */
+	/* These may be granted for some columns. */
 	allowed = (missing & ~(ACL_SELECT | ACL_INSERT | ACL_UPDATE)) == 0;
+	if (allowed && (missing & ACL_INSERT) != 0)
+		allowed = pg_attribute_aclcheck_all(rte->relid, userid, ACL_INSERT,
+											ACLMASK_ANY) == ACLCHECK_OK;
+	if (allowed && (missing & ACL_UPDATE) != 0)
+		allowed = pg_attribute_aclcheck_all(rte->relid, userid, ACL_UPDATE,
+											ACLMASK_ANY) == ACLCHECK_OK;
 	if (allowed && (missing & ACL_SELECT) != 0)
-	{
-		int			i = -1;
-
-		if (bms_is_empty(selected))
-			allowed = pg_attribute_aclcheck_all(rte->relid, userid, ACL_SELECT,
-												ACLMASK_ANY) == ACLCHECK_OK;
-		while (allowed && (i = bms_next_member(selected, i)) >= 0)
-		{
-			AttrNumber	attnum = i + FirstLowInvalidHeapAttributeNumber;
-
-			if (attnum == InvalidAttrNumber)
-				allowed = pg_attribute_aclcheck_all(rte->relid, userid, ACL_SELECT,
-													ACLMASK_ALL) == ACLCHECK_OK;
-			else
-				allowed = pg_attribute_aclcheck(rte->relid, attnum, userid,
-												ACL_SELECT) == ACLCHECK_OK;
-		}
-	}
+		allowed = may_select(rte->relid, userid, selected);
 	if (!allowed)
 		aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(get_rel_relkind(rte->relid)),
 					   get_rel_name(rte->relid));
+}
+
+/* True if the user may read these columns (as RangeTblEntry numbers them). */
+static bool
+may_select(Oid relid, Oid userid, Bitmapset *selected)
+{
+	int			i = -1;
+
+	/* count(*) needs any column. */
+	if (bms_is_empty(selected))
+		return pg_attribute_aclcheck_all(relid, userid, ACL_SELECT,
+										 ACLMASK_ANY) == ACLCHECK_OK;
+
+	while ((i = bms_next_member(selected, i)) >= 0)
+	{
+		AttrNumber	attnum = i + FirstLowInvalidHeapAttributeNumber;
+		AclResult	result;
+
+		if (attnum == InvalidAttrNumber)
+			result = pg_attribute_aclcheck_all(relid, userid, ACL_SELECT, ACLMASK_ALL);
+		else
+			result = pg_attribute_aclcheck(relid, attnum, userid, ACL_SELECT);
+		if (result != ACLCHECK_OK)
+			return false;
+	}
+	return true;
 }
 
 /* The entry whose permissions count: for a partition, that of the table named. */

@@ -132,7 +132,7 @@ ship_condition(HallwayQualContext *cxt, Expr *expr, QualPlace place)
 			}
 		case T_Var:
 		case T_RelabelType:
-			if (exprType((Node *) hallway_strip_relabels(expr)) != BOOLOID)
+			if (getBaseType(exprType((Node *) hallway_strip_relabels(expr))) != BOOLOID)
 				return NULL;
 			if (place.where)
 				return ship_bool_test(cxt, expr, HALLWAY__V1__TRUTH__TRUTH_TRUE, false, place);
