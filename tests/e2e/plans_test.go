@@ -20,7 +20,8 @@ import (
 // RPC it has answered since it was started.
 func counted(t *testing.T) (*harness.Sidecar, func(method string) int) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var free net.ListenConfig
+	l, err := free.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := l.Addr().String()
 	require.NoError(t, l.Close())
@@ -28,7 +29,9 @@ func counted(t *testing.T) (*harness.Sidecar, func(method string) int) {
 	s := env.NewSidecar(t, harness.SidecarSettings{Args: []string{"--metrics-listen", address}})
 	return s, func(method string) int {
 		t.Helper()
-		answer, err := http.Get("http://" + address + "/metrics")
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/metrics", nil)
+		require.NoError(t, err)
+		answer, err := http.DefaultClient.Do(request)
 		require.NoError(t, err)
 		defer func() { require.NoError(t, answer.Body.Close()) }()
 		body, err := io.ReadAll(answer.Body)
