@@ -40,7 +40,7 @@ type bench struct {
 	api     *fakes.Server
 	samples map[string][]float64
 	lines   []line
-	version string
+	machine machine
 }
 
 // line is one figure with its target.
@@ -54,7 +54,8 @@ type line struct {
 }
 
 func (b *bench) run(ctx context.Context) error {
-	log.Printf("starting PostgreSQL, sidecar and API")
+	b.machine = describe()
+	log.Printf("starting PostgreSQL, sidecar and API; load average %s", b.machine.Load)
 	env, err := harness.Start(harness.Settings{Postgres: []string{
 		"shared_buffers = 1GB", "work_mem = 64MB", "max_parallel_workers_per_gather = 0", "jit = off"}})
 	if err != nil {

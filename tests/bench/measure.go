@@ -36,7 +36,7 @@ func (b *bench) open(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.version = conn.ParameterStatus("server_version")
+	b.machine.PostgreSQL = conn.ParameterStatus("server_version")
 	return &session{b, conn, admin}, nil
 }
 

@@ -20,6 +20,8 @@ type machine struct {
 	Kernel     string `json:"kernel"`
 	Go         string `json:"go"`
 	PostgreSQL string `json:"postgresql"`
+	// Load is the load average of the minute before: what else was running.
+	Load string `json:"load_average"`
 }
 
 // report is a results file.
@@ -44,7 +46,7 @@ func (b *bench) write() error {
 		return err
 	}
 	now := time.Now().UTC()
-	r := report{Date: now.Format(time.RFC3339), Machine: describe(b.version), Rows: b.rows, Rounds: b.rounds, Lines: b.lines, Samples: b.samples}
+	r := report{Date: now.Format(time.RFC3339), Machine: b.machine, Rows: b.rows, Rounds: b.rounds, Lines: b.lines, Samples: b.samples}
 	out, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
@@ -56,6 +58,7 @@ func (b *bench) write() error {
 	var t strings.Builder
 	m := r.Machine
 	fmt.Fprintf(&t, "%s, %d cores of %s, %d GB, Linux %s, %s, PostgreSQL %s\n", r.Date, m.Cores, m.CPU, m.MemoryGB, m.Kernel, m.Go, m.PostgreSQL)
+	fmt.Fprintf(&t, "load average before the run: %s (above 0.5 others were at work, and absolute times are too long)\n", m.Load)
 	fmt.Fprintf(&t, "%d rows x 13 columns, medians of %d rounds measured side by side, JIT off, one process each\n\n", b.rows, b.rounds)
 	for _, l := range b.lines {
 		fmt.Fprintf(&t, "%-42s %12s %-7s", l.Name, number(l.Value), l.Unit)
@@ -70,8 +73,8 @@ func (b *bench) write() error {
 	return os.WriteFile(base+".txt", []byte(t.String()), 0o644)
 }
 
-func describe(postgres string) machine {
-	m := machine{Cores: runtime.NumCPU(), Go: runtime.Version(), PostgreSQL: postgres}
+func describe() machine {
+	m := machine{Cores: runtime.NumCPU(), Go: runtime.Version()}
 	cut := func(file, key string) string {
 		b, _ := os.ReadFile(file)
 		_, after, _ := strings.Cut(string(b), key)
@@ -84,5 +87,7 @@ func describe(postgres string) machine {
 	m.MemoryGB = (kb + 1<<19) >> 20
 	b, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	m.Kernel = strings.TrimSpace(string(b))
+	b, _ = os.ReadFile("/proc/loadavg")
+	m.Load, _, _ = strings.Cut(string(b), " ")
 	return m
 }
