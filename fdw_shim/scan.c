@@ -13,11 +13,9 @@
 
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
-#include "common/int.h"
 #include "executor/executor.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -25,6 +23,7 @@
 
 #include "compat.h"
 #include "hallway.h"
+#include "scan.h"
 
 typedef struct HallwayScanState
 {
@@ -32,10 +31,7 @@ typedef struct HallwayScanState
 	TupleTableSlot *slot;		/* virtual: the rows are read into it */
 
 	/* Made when first needed. */
-	bool		exprs_ready;
-	List	   *params;			/* ExprStates of the parameters */
-	ExprState  *count;			/* of LIMIT and OFFSET; NULL: not there */
-	ExprState  *offset;
+	HallwayScanExprs exprs;
 	ExprState **quals;			/* of single fdw_recheck_quals; NULL: not yet */
 
 	/* The request that runs, or ran; NULL: none since the last rescan. */
@@ -75,15 +71,10 @@ static void forget_stored(HallwayScanState *state);
 static void take_stats(HallwayScanState *state);
 static void add_stats(Hallway__V1__ScanStats *sum, const Hallway__V1__ScanStats *stats);
 static void read_header(ForeignScanState *node);
-static void init_exprs(ForeignScanState *node);
-static Hallway__V1__ScanRequest *build_request(ForeignScanState *node);
-static bool same_request(const Hallway__V1__ScanRequest *a, const Hallway__V1__ScanRequest *b);
-static uint64 limit_bound(ForeignScanState *node);
 static TupleTableSlot *next_row(ForeignScanState *node);
 static TupleTableSlot *next_stored_row(ForeignScanState *node);
 static bool writes_to_server(ForeignScanState *node);
 static bool passes(HallwayScanState *state, ExprContext *econtext, TupleTableSlot *slot);
-static bool needs_running(Node *node, void *context);
 static void notice_row_mark(ForeignScanState *node);
 
 
@@ -215,13 +206,12 @@ hallway_scan_explain(ForeignScanState *node)
 
 	if (state->header != NULL)
 		return state->header;
-	if (needs_running((Node *) ((ForeignScan *) node->ss.ps.plan)->fdw_exprs,
-					  node->ss.ps.state->es_param_list_info))
+	if (hallway_request_needs_running(node))
 		return NULL;
 
 	/* All of this lives in EXPLAIN's memory; only the stream is closed. */
-	init_exprs(node);
-	request = build_request(node);
+	hallway_request_init(node, &state->plan, &state->exprs);
+	request = hallway_request_build(node, &state->plan, &state->exprs);
 	request->explain_only = true;
 	fetch = hallway_fetch_open(node->ss.ss_currentRelation, hallway_scan_user(node),
 							   request, state->plan.attnums);
@@ -260,15 +250,15 @@ start(ForeignScanState *node)
 		return;
 	}
 
-	init_exprs(node);
+	hallway_request_init(node, &state->plan, &state->exprs);
 	notice_row_mark(node);
 
 	context = AllocSetContextCreate(state->query_context,
 									"Hallway scan request", ALLOCSET_SMALL_SIZES);
 	oldcontext = MemoryContextSwitchTo(context);
-	request = build_request(node);
+	request = hallway_request_build(node, &state->plan, &state->exprs);
 
-	if (state->rescanned && same_request(request, state->request) &&
+	if (state->rescanned && hallway_request_same(request, state->request) &&
 		hallway_fetch_rewind(state->fetch))
 	{
 		MemoryContextSwitchTo(oldcontext);
@@ -497,119 +487,6 @@ read_header(ForeignScanState *node)
 	MemoryContextSwitchTo(oldcontext);
 }
 
-static void
-init_exprs(ForeignScanState *node)
-{
-	HallwayScanState *state = node->fdw_state;
-	List	   *exprs = ((ForeignScan *) node->ss.ps.plan)->fdw_exprs;
-	MemoryContext oldcontext;
-
-	if (state->exprs_ready)
-		return;
-	state->exprs_ready = true;
-
-	Assert(list_length(exprs) == state->plan.nparams + (state->plan.has_limit ? 2 : 0));
-
-	oldcontext = MemoryContextSwitchTo(state->query_context);
-	for (int i = 0; i < state->plan.nparams; i++)
-		state->params = lappend(state->params,
-								ExecInitExpr(list_nth(exprs, i), &node->ss.ps));
-	if (state->plan.has_limit)
-	{
-		state->count = ExecInitExpr(list_nth(exprs, state->plan.nparams), &node->ss.ps);
-		state->offset = ExecInitExpr(list_nth(exprs, state->plan.nparams + 1), &node->ss.ps);
-	}
-	MemoryContextSwitchTo(oldcontext);
-}
-
-/* The request with parameters evaluated, in the current memory context. */
-static Hallway__V1__ScanRequest *
-build_request(ForeignScanState *node)
-{
-	HallwayScanState *state = node->fdw_state;
-	ExprContext *econtext = node->ss.ps.ps_ExprContext;
-	Hallway__V1__ScanRequest *request = palloc(sizeof(Hallway__V1__ScanRequest));
-	List	   *exprs = ((ForeignScan *) node->ss.ps.plan)->fdw_exprs;
-	ListCell   *lc;
-
-	hallway__v1__scan_request__init(request);
-	request->plan.data = (uint8 *) VARDATA_ANY(state->plan.plan);
-	request->plan.len = VARSIZE_ANY_EXHDR(state->plan.plan);
-	request->ordering = state->plan.ordering;
-
-	request->parameters = palloc(sizeof(Hallway__V1__Value *) * Max(state->plan.nparams, 1));
-	foreach(lc, state->params)
-	{
-		Expr	   *expr = list_nth(exprs, foreach_current_index(lc));
-		Hallway__V1__Value *value = palloc(sizeof(Hallway__V1__Value));
-		Datum		datum;
-		bool		isnull;
-
-		hallway__v1__value__init(value);
-		datum = ExecEvalExprSwitchContext(lfirst(lc), econtext, &isnull);
-		hallway_encode_value(exprType((Node *) expr), datum, isnull, value);
-		request->parameters[request->n_parameters++] = value;
-	}
-
-	request->limit = limit_bound(node);
-	request->progress = node->ss.ps.instrument != NULL;
-	return request;
-}
-
-/* Whether two requests of one scan ask for the same rows. */
-static bool
-same_request(const Hallway__V1__ScanRequest *a, const Hallway__V1__ScanRequest *b)
-{
-	if (a->limit != b->limit || a->n_parameters != b->n_parameters)
-		return false;
-	for (size_t i = 0; i < a->n_parameters; i++)
-	{
-		const Hallway__V1__Value *x = a->parameters[i];
-		const Hallway__V1__Value *y = b->parameters[i];
-
-		if (x->null != y->null || x->binary.len != y->binary.len ||
-			(x->binary.len > 0 && memcmp(x->binary.data, y->binary.data, x->binary.len) != 0))
-			return false;
-	}
-	return true;
-}
-
-/*
- * The most rows that LIMIT and OFFSET let through, or 0 for no bound. Values
- * that are errors (negative) are left for the Limit node above to complain of.
- */
-static uint64
-limit_bound(ForeignScanState *node)
-{
-	HallwayScanState *state = node->fdw_state;
-	ExprContext *econtext = node->ss.ps.ps_ExprContext;
-	bool		isnull;
-	int64		count;
-	int64		offset;
-	int64		bound;
-
-	if (state->count == NULL)
-		return 0;
-
-	count = DatumGetInt64(ExecEvalExprSwitchContext(state->count, econtext, &isnull));
-	if (isnull || count < 0)
-		return 0;
-
-	offset = 0;
-	if (state->offset != NULL)
-	{
-		offset = DatumGetInt64(ExecEvalExprSwitchContext(state->offset, econtext, &isnull));
-		if (isnull)
-			offset = 0;
-		if (offset < 0)
-			return 0;
-	}
-
-	if (pg_add_s64_overflow(count, offset, &bound))
-		return 0;
-	return (uint64) bound;
-}
-
 /* Runs in the per-tuple context, as ExecQual wants it. */
 static bool
 passes(HallwayScanState *state, ExprContext *econtext, TupleTableSlot *slot)
@@ -621,19 +498,6 @@ passes(HallwayScanState *state, ExprContext *econtext, TupleTableSlot *slot)
 			return false;
 	}
 	return true;
-}
-
-/* Does the expression need what only running the query computes? */
-static bool
-needs_running(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	/* EXPLAIN (GENERIC_PLAN), of 16 and later, has no values at all. */
-	if (IsA(node, Param) &&
-		(((Param *) node)->paramkind != PARAM_EXTERN || context == NULL))
-		return true;
-	return expression_tree_walker(node, needs_running, context);
 }
 
 /* FOR UPDATE and FOR SHARE lock nothing in an API: said once a transaction. */
