@@ -113,5 +113,5 @@ bootstrap-test:
 	@scripts/bootstrap test
 
 clean: demo-down ## Remove what was built
-	rm -rf .dev/bin .dev/build .dev/*.log
+	rm -rf --one-file-system .dev/bin .dev/build .dev/regress*.out .dev/debian-* .dev/*.log
 	-$(MAKE) -C fdw_shim clean
