@@ -86,7 +86,8 @@ func describe() machine {
 	_, _ = fmt.Sscan(cut("/proc/meminfo", "MemTotal:"), &kb)
 	m.MemoryGB = (kb + 1<<19) >> 20
 	b, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	m.Kernel = strings.TrimSpace(string(b))
+	// The version without what a distribution or a host adds to it.
+	m.Kernel, _, _ = strings.Cut(strings.TrimSpace(string(b)), "-")
 	b, _ = os.ReadFile("/proc/loadavg")
 	m.Load, _, _ = strings.Cut(string(b), " ")
 	return m
