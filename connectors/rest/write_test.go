@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hallwaydb/hallway/connectors"
@@ -218,9 +219,10 @@ func TestModify_UnknownOutcome(t *testing.T) {
 		"the API broke":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			calls := 0
+			// A hijacked connection is not waited for by Close.
+			var calls atomic.Int32
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				calls++
+				calls.Add(1)
 				_, _ = io.Copy(io.Discard, r.Body)
 				handler(w, r)
 			}))
@@ -228,8 +230,8 @@ func TestModify_UnknownOutcome(t *testing.T) {
 			tab := openTable(t, openSource(t, []byte("manifest: 1\nname: T\ncreate: {}"+writeObjects), srv.URL, nil), "things")
 			_, _, err := modify(t, tab, connectors.Insert, nil, nil, "name", "x")
 			var e *connectors.Error
-			if !errors.As(err, &e) || e.Class != connectors.UnknownOutcome || calls != 1 {
-				t.Errorf("got %v after %d calls", err, calls)
+			if !errors.As(err, &e) || e.Class != connectors.UnknownOutcome || calls.Load() != 1 {
+				t.Errorf("got %v after %d calls", err, calls.Load())
 			}
 		})
 	}
