@@ -12,7 +12,9 @@
 #include "access/transam.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
@@ -44,6 +46,7 @@ typedef enum ComparisonClass
 	CLASS_ENUM
 } ComparisonClass;
 
+static char *collation_name(Oid collation);
 static bool orders_by_byte(Oid collation);
 static bool locale_is_c(char provider, Datum locale, bool isnull);
 static bool may_fail_walker(Node *node, void *context);
@@ -188,7 +191,7 @@ hallway_ship_collation(Oid collation)
 	hallway__v1__collation__init(result);
 	result->c = orders_by_byte(collation);
 	result->deterministic = get_collation_isdeterministic(collation);
-	result->name = get_collation_name(collation);
+	result->name = collation_name(collation);
 	return result;
 }
 
@@ -204,10 +207,25 @@ hallway_column_index(HallwayQualContext *cxt, Expr *expr)
 	/* No API has the columns that PostgreSQL computes. */
 	if (get_attgenerated(cxt->relation->relid, var->varattno) != '\0')
 		return -1;
-	/* Generated columns are computed here; the API has none. */
-	if (get_attgenerated(cxt->relation->relid, var->varattno) != '\0')
-		return -1;
 	return cxt->relation->columns[var->varattno - 1];
+}
+
+/* With the schema unless that is pg_catalog: anybody may call a collation "C". */
+static char *
+collation_name(Oid collation)
+{
+	HeapTuple	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
+	Form_pg_collation form;
+	char	   *name;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for collation %u", collation);
+	form = (Form_pg_collation) GETSTRUCT(tuple);
+	name = form->collnamespace == PG_CATALOG_NAMESPACE ? pstrdup(NameStr(form->collname)) :
+		quote_qualified_identifier(get_namespace_name(form->collnamespace),
+								   NameStr(form->collname));
+	ReleaseSysCache(tuple);
+	return hallway_to_utf8(name);
 }
 
 /*
@@ -247,6 +265,10 @@ locale_is_c(char provider, Datum locale, bool isnull)
 {
 	char	   *name;
 
+	/* The sidecar's bytes are UTF-8; in these encodings they sort alike. */
+	if (GetDatabaseEncoding() != PG_UTF8 && GetDatabaseEncoding() != PG_LATIN1 &&
+		GetDatabaseEncoding() != PG_SQL_ASCII)
+		return false;
 	/* All of PostgreSQL's own (17 and later) order by code point. */
 	if (provider == 'b')
 		return true;
