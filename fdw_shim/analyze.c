@@ -82,7 +82,9 @@ acquire_sample(Relation relation, int elevel, HeapTuple *rows, int targrows,
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, attnum - 1);
 
-		if (!att->attisdropped && !att->attgenerated)
+		/* Stored ones are computed as rows come; others have no statistics. */
+		if (!att->attisdropped &&
+			(!att->attgenerated || att->attgenerated == ATTRIBUTE_GENERATED_STORED))
 			attnums = lappend_int(attnums, attnum);
 	}
 
@@ -153,7 +155,10 @@ sample_request(Relation relation, List *attnums, int targrows)
 
 	plan.columns = palloc(sizeof(uint32) * Max(list_length(attnums), 1));
 	foreach(lc, attnums)
-		plan.columns[plan.n_columns++] = hrel->columns[lfirst_int(lc) - 1];
+	{
+		if (!TupleDescAttr(RelationGetDescr(relation), lfirst_int(lc) - 1)->attgenerated)
+			plan.columns[plan.n_columns++] = hrel->columns[lfirst_int(lc) - 1];
+	}
 
 	answer = (Hallway__V1__PlanResponse *)
 		hallway_relation_call(hrel, "Plan", &plan.base, &plan.relation,

@@ -65,6 +65,7 @@ static HallwayModifyState *begin(ModifyTableState *mtstate, ResultRelInfo *rinfo
 								 const HallwayModifyPlan *plan);
 static Outcome write_row(HallwayModifyState *state, CmdType operation, List *columns,
 						 TupleTableSlot *slot, TupleTableSlot *planSlot);
+static bool outcome_unknown(const Hallway__V1__Error *error);
 static Hallway__V1__ModifyResponse *call(HallwayModifyState *state, CmdType operation,
 										 List *columns, TupleTableSlot *slot,
 										 TupleTableSlot *planSlot, Hallway__V1__Error **error);
@@ -323,8 +324,8 @@ write_row(HallwayModifyState *state, CmdType operation, List *columns,
 		error = result->error;
 	}
 
-	/* Without an outcome the row counts as written, perhaps. */
-	if (response == NULL && error != NULL && strcmp(error->sqlstate, "08007") == 0)
+	/* Without an outcome that can be understood, the row stands there perhaps. */
+	if (response == NULL && error != NULL && outcome_unknown(error))
 		hallway_throw(error, state->rel);
 	hallway_xact_end_write(state->rel, operation,
 						   result != NULL &&
@@ -362,6 +363,15 @@ write_row(HallwayModifyState *state, CmdType operation, List *columns,
 				return OUTCOME_NO_ROW;
 			hallway_throw(error, state->rel);
 	}
+}
+
+/* Does the error leave open whether the API has done the write? */
+static bool
+outcome_unknown(const Hallway__V1__Error *error)
+{
+	return strcmp(error->sqlstate, "08007") == 0 ||
+		strcmp(error->sqlstate, "08P01") == 0 ||
+		strncmp(error->sqlstate, "XX", 2) == 0;
 }
 
 static Hallway__V1__ModifyResponse *

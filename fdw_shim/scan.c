@@ -28,6 +28,7 @@
 typedef struct HallwayScanState
 {
 	HallwayScanPlan plan;
+	Oid			userid;			/* whose credential is used */
 	TupleTableSlot *slot;		/* virtual: the rows are read into it */
 
 	/* Made when first needed. */
@@ -68,6 +69,7 @@ typedef struct HallwayScanState
 static void start(ForeignScanState *node);
 static void stop(HallwayScanState *state);
 static void forget_stored(HallwayScanState *state);
+static bool replay(HallwayScanState *state);
 static void take_stats(HallwayScanState *state);
 static void add_stats(Hallway__V1__ScanStats *sum, const Hallway__V1__ScanStats *stats);
 static void read_header(ForeignScanState *node);
@@ -86,6 +88,12 @@ hallwayBeginForeignScan(ForeignScanState *node, int eflags)
 
 	hallway_scan_plan((ForeignScan *) node->ss.ps.plan, &state->plan);
 	state->query_context = estate->es_query_cxt;
+
+	/*
+	 * Whose permissions were checked, which was a moment ago: a cursor may be
+	 * fetched from by another role later, or by a SECURITY DEFINER function.
+	 */
+	state->userid = hallway_scan_user(node);
 	hallway__v1__scan_stats__init(&state->stats);
 
 	/*
@@ -133,11 +141,11 @@ hallwayReScanForeignScan(ForeignScanState *node)
 		return;
 
 	/*
-	 * A whole, small result is replayed if the parameters turn out to be the
-	 * same; that is known when the next row is asked for. Anything else is
+	 * A whole, small result (or one that was read ahead, which must not change
+	 * by what is written) is replayed if the parameters turn out to be the same; that is known when the next row is asked for. Anything else is
 	 * asked for again, and what still runs is stopped now.
 	 */
-	if (hallway_fetch_rewindable(state->fetch))
+	if (state->read_ahead ? state->read_whole : hallway_fetch_rewindable(state->fetch))
 	{
 		state->rescanned = true;
 		if (node->ss.ps.chgParam != NULL)
@@ -213,7 +221,7 @@ hallway_scan_explain(ForeignScanState *node)
 	hallway_request_init(node, &state->plan, &state->exprs);
 	request = hallway_request_build(node, &state->plan, &state->exprs);
 	request->explain_only = true;
-	fetch = hallway_fetch_open(node->ss.ss_currentRelation, hallway_scan_user(node),
+	fetch = hallway_fetch_open(node->ss.ss_currentRelation, state->userid,
 							   request, state->plan.attnums);
 	state->header = hallway_fetch_copy_header(fetch, state->query_context);
 	hallway_fetch_close(fetch);
@@ -242,13 +250,8 @@ start(ForeignScanState *node)
 	MemoryContext oldcontext;
 	Hallway__V1__ScanRequest *request;
 
-	if (state->rescanned && !state->params_changed &&
-		hallway_fetch_rewind(state->fetch))
-	{
-		state->rescanned = false;
-		forget_stored(state);
+	if (state->rescanned && !state->params_changed && replay(state))
 		return;
-	}
 
 	hallway_request_init(node, &state->plan, &state->exprs);
 	notice_row_mark(node);
@@ -258,22 +261,31 @@ start(ForeignScanState *node)
 	oldcontext = MemoryContextSwitchTo(context);
 	request = hallway_request_build(node, &state->plan, &state->exprs);
 
-	if (state->rescanned && hallway_request_same(request, state->request) &&
-		hallway_fetch_rewind(state->fetch))
+	if (state->rescanned && hallway_request_same(request, state->request) && replay(state))
 	{
 		MemoryContextSwitchTo(oldcontext);
 		MemoryContextDelete(context);
-		state->rescanned = state->params_changed = false;
-		forget_stored(state);
 		return;
 	}
 
 	stop(state);
 	state->context = context;
 	state->request = request;
-	state->fetch = hallway_fetch_open(node->ss.ss_currentRelation, hallway_scan_user(node),
+	state->fetch = hallway_fetch_open(node->ss.ss_currentRelation, state->userid,
 									  request, state->plan.attnums);
 	MemoryContextSwitchTo(oldcontext);
+}
+
+/* Back to the first row of what was read; false if it must be asked for again. */
+static bool
+replay(HallwayScanState *state)
+{
+	if (state->read_ahead && state->read_whole)
+		tuplestore_rescan(state->store);
+	else if (!hallway_fetch_rewind(state->fetch))
+		return false;
+	state->rescanned = state->params_changed = false;
+	return true;
 }
 
 /* The next row that belongs to the result; an empty slot at the end, or if starved. */
@@ -327,6 +339,7 @@ next_stored_row(ForeignScanState *node)
 			MemoryContext oldcontext = MemoryContextSwitchTo(state->query_context);
 
 			state->store = tuplestore_begin_heap(false, false, work_mem);
+			tuplestore_set_eflags(state->store, EXEC_FLAG_REWIND);
 			MemoryContextSwitchTo(oldcontext);
 		}
 		for (slot = next_row(node); !TupIsNull(slot); slot = next_row(node))
