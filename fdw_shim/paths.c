@@ -8,12 +8,14 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
 #include "optimizer/restrictinfo.h"
+#include "parser/parsetree.h"
 
 #include "compat.h"
 #include "plan.h"
@@ -35,6 +37,7 @@ typedef struct LookupColumns
 	List	   *done;			/* what was */
 } LookupColumns;
 
+static bool written_meanwhile(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state);
 static List *outer_sets(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state);
 static List *add_outer_set(List *sets, RelOptInfo *baserel, Relids relids);
 static void add_lookup_path(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state,
@@ -166,10 +169,40 @@ hallway_add_lookup_paths(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *
 {
 	ListCell   *lc;
 
-	if (state->relation->description->n_lookup_keys == 0)
+	if (state->relation->description->n_lookup_keys == 0 ||
+		written_meanwhile(root, baserel, state))
 		return;
 	foreach(lc, outer_sets(root, baserel, state))
 		add_lookup_path(root, baserel, state, lfirst(lc));
+}
+
+/*
+ * True if the statement may write to the same server while this table is read.
+ * A lookup that comes after a write would see it; one whole read does not. (The
+ * target itself is found by its key, whatever else has been written.)
+ */
+static bool
+written_meanwhile(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state)
+{
+	if (bms_is_member(baserel->relid, root->all_result_relids))
+		return false;
+
+	for (; root != NULL; root = root->parent_root)
+	{
+		RangeTblEntry *target;
+
+		if (root->parse->hasModifyingCTE)
+			return true;
+		if (root->parse->resultRelation == 0)
+			continue;
+		target = rt_fetch(root->parse->resultRelation, root->parse->rtable);
+		/* Of a parent, some child may be on that server. */
+		if (target->inh ||
+			(target->relkind == RELKIND_FOREIGN_TABLE &&
+			 GetForeignServerIdByRelId(target->relid) == state->relation->serverid))
+			return true;
+	}
+	return false;
 }
 
 /* Sets of relations that could provide values for lookup columns. */

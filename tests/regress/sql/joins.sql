@@ -67,3 +67,24 @@ SELECT tableoid::regclass, id FROM people WHERE id = 1;
 
 DROP FOREIGN TABLE accounts;
 DROP TABLE orders;
+
+-- Rows that the statement itself writes are not found by it: no lookups then, for
+-- they would come after the first writes.
+CREATE FOREIGN TABLE copied (id int8 OPTIONS (key 'true', computed 'sequence'), n int4, note text)
+  SERVER syn OPTIONS (store 'copied');
+INSERT INTO copied (n, note) VALUES (1, 'a'), (2, 'b');
+CREATE TABLE ids AS SELECT g AS id FROM (VALUES (1::int8), (2), (3), (1), (4)) v(g);
+ANALYZE ids;
+SET enable_hashjoin = off;
+SET enable_mergejoin = off;
+SELECT replace(line, '(ids.id = c.id)', '(c.id = ids.id)') AS plan
+  FROM plan('INSERT INTO copied (n, note) SELECT c.n, c.note FROM ids JOIN copied c ON c.id = ids.id') line;
+INSERT INTO copied (n, note) SELECT c.n, c.note FROM ids JOIN copied c ON c.id = ids.id;
+SELECT n, note, count(*) FROM copied GROUP BY n, note ORDER BY n;
+-- The target of an UPDATE is.
+SELECT replace(line, '(ids.id = c.id)', '(c.id = ids.id)') AS plan
+  FROM plan('UPDATE copied c SET note = ids.id FROM ids WHERE c.id = ids.id AND ids.id > 3') line;
+RESET enable_hashjoin;
+RESET enable_mergejoin;
+DROP FOREIGN TABLE copied;
+DROP TABLE ids;
