@@ -16,6 +16,7 @@
 
 #include "executor/execAsync.h"
 #include "foreign/foreign.h"
+#include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/rel.h"
 #include "utils/timeout.h"
@@ -32,6 +33,7 @@ static TimestampTz give_up_at = 0;
 static TimeoutId give_up_timer = MAX_TIMEOUTS;
 
 static void produce(AsyncRequest *areq);
+static void end_wait_at_once(AppendState *append);
 static void bound_wait(ForeignScanState *node);
 static void on_give_up_timer(void);
 static void serve_waiting(AppendState *append, AsyncRequest *except, bool read);
@@ -62,7 +64,10 @@ hallwayForeignAsyncConfigureWait(AsyncRequest *areq)
 
 	/* A sibling was served meanwhile: there is nothing to wait for. */
 	if (!bms_is_empty(append->as_needrequest))
+	{
+		end_wait_at_once(append);
 		return;
+	}
 
 	/*
 	 * The first one that waits reads for all. Those after it find either rows
@@ -72,7 +77,12 @@ hallwayForeignAsyncConfigureWait(AsyncRequest *areq)
 	if (next_waiting(append, &index) == areq)
 	{
 		serve_waiting(append, NULL, true);
-		if (!areq->callback_pending || !bms_is_empty(append->as_needrequest))
+		if (!bms_is_empty(append->as_needrequest))
+		{
+			end_wait_at_once(append);
+			return;
+		}
+		if (!areq->callback_pending)
 			return;
 	}
 
@@ -85,7 +95,15 @@ hallwayForeignAsyncConfigureWait(AsyncRequest *areq)
 	}
 	if (append->as_syncdone)
 		bound_wait((ForeignScanState *) areq->requestee);
-	AddWaitEventToSet(append->as_eventset, WL_SOCKET_READABLE, socket, NULL, areq);
+
+	/*
+	 * While a request has not gone out whole, room to send it ends the wait too:
+	 * PostgreSQL calls nobody for that, but comes back here, where it is sent on.
+	 */
+	AddWaitEventToSet(append->as_eventset,
+					  WL_SOCKET_READABLE |
+					  (hallway_scan_unsent((ForeignScanState *) areq->requestee) ? WL_SOCKET_WRITEABLE : 0),
+					  socket, NULL, areq);
 }
 
 void
@@ -96,6 +114,14 @@ hallwayForeignAsyncNotify(AsyncRequest *areq)
 
 	/* What was read may have been for others, who would starve behind us. */
 	serve_waiting((AppendState *) areq->requestor, areq, false);
+}
+
+/* There are rows, but another wrapper's child may have registered its socket. */
+static void
+end_wait_at_once(AppendState *append)
+{
+	if (GetNumRegisteredWaitEvents(append->as_eventset) > 1)
+		SetLatch(MyLatch);
 }
 
 /* ERROR if nothing has come for too long, else makes sure to be asked again. */

@@ -179,6 +179,12 @@ hallway_fetch_ready(HallwayFetch *fetch)
 	return fetch->in_batch || fetch->ended || hallway_stream_ready(fetch->stream);
 }
 
+bool
+hallway_fetch_unsent(HallwayFetch *fetch)
+{
+	return fetch->stream != NULL && hallway_stream_unsent(fetch->stream);
+}
+
 pgsocket
 hallway_fetch_socket(HallwayFetch *fetch)
 {

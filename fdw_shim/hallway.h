@@ -113,6 +113,8 @@ extern HallwayStreamStatus hallway_stream_next(HallwayStream *stream, bool wait,
 extern Hallway__V1__Error *hallway_stream_error(HallwayStream *stream);
 /* A message, the end or an error is there already, without reading the socket. */
 extern bool hallway_stream_ready(HallwayStream *stream);
+/* Requests wait for room in the socket: somebody must wait for that as well. */
+extern bool hallway_stream_unsent(HallwayStream *stream);
 extern void hallway_stream_close(HallwayStream *stream);	/* NULL is fine */
 extern pgsocket hallway_stream_socket(HallwayStream *stream);
 
@@ -334,6 +336,7 @@ extern bool hallway_fetch_rewind(HallwayFetch *fetch);
 extern bool hallway_fetch_rewindable(const HallwayFetch *fetch);
 /* hallway_fetch_next() has something to say without reading the socket. */
 extern bool hallway_fetch_ready(HallwayFetch *fetch);
+extern bool hallway_fetch_unsent(HallwayFetch *fetch);
 extern pgsocket hallway_fetch_socket(HallwayFetch *fetch);
 extern void hallway_fetch_close(HallwayFetch *fetch);	/* NULL is fine */
 
@@ -351,6 +354,7 @@ extern void hallway_scan_start(ForeignScanState *node);
 extern void hallway_scan_nonblocking(ForeignScanState *node, bool on);
 extern bool hallway_scan_starved(ForeignScanState *node);
 extern bool hallway_scan_ready(ForeignScanState *node);
+extern bool hallway_scan_unsent(ForeignScanState *node);
 /* The socket of the running scan; PGINVALID_SOCKET if there is none. */
 extern pgsocket hallway_scan_socket(ForeignScanState *node);
 extern bool hallwayIsForeignPathAsyncCapable(ForeignPath *path);

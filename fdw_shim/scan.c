@@ -193,6 +193,14 @@ hallway_scan_ready(ForeignScanState *node)
 	return state->fetch != NULL && hallway_fetch_ready(state->fetch);
 }
 
+bool
+hallway_scan_unsent(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+
+	return state->fetch != NULL && hallway_fetch_unsent(state->fetch);
+}
+
 pgsocket
 hallway_scan_socket(ForeignScanState *node)
 {

@@ -182,6 +182,12 @@ hallway_stream_ready(HallwayStream *stream)
 		wire->fault != WIRE_FAULT_NONE || wire->session->broken;
 }
 
+bool
+hallway_stream_unsent(HallwayStream *stream)
+{
+	return stream->wire != NULL && wire_wants_write(stream->wire->session);
+}
+
 void
 hallway_stream_close(HallwayStream *stream)
 {
