@@ -24,13 +24,18 @@ func (g *gen) chance(pct int) bool { return g.rng.IntN(100) < pct }
 
 func pick[T any](g *gen, list ...T) T { return list[g.n(len(list))] }
 
+// column picks one of those that are ok; there is always one.
 func (g *gen) column(ok func(*column) bool) *column {
-	for range 200 {
-		if c := g.cols[g.n(len(g.cols))]; ok == nil || ok(c) {
-			return c
+	list := g.cols
+	if ok != nil {
+		list = nil
+		for _, c := range g.cols {
+			if ok(c) {
+				list = append(list, c)
+			}
 		}
 	}
-	return nil
+	return list[g.n(len(list))]
 }
 
 func txt(s string) piece               { return piece{text: s} }
