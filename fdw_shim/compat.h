@@ -216,20 +216,14 @@ hallway_rel_user(RelOptInfo *rel)
 	return OidIsValid(rel->userid) ? rel->userid : GetUserId();
 }
 
-/* Required privileges of a range table entry, as the executor will check them. */
+/* The executor's permission check of one query level, which throws 42501. */
 static inline void
-hallway_rte_permissions(Query *parse, RangeTblEntry *rte, AclMode *required,
-						Bitmapset **selected)
+hallway_exec_check_permissions(Query *parse)
 {
 #if PG_VERSION_NUM >= 160000
-	RTEPermissionInfo *info = rte->perminfoindex == 0 ? NULL :
-		getRTEPermissionInfo(parse->rteperminfos, rte);
-
-	*required = info == NULL ? 0 : info->requiredPerms;
-	*selected = info == NULL ? NULL : info->selectedCols;
+	(void) ExecCheckPermissions(parse->rtable, parse->rteperminfos, true);
 #else
-	*required = rte->requiredPerms;
-	*selected = rte->selectedCols;
+	(void) ExecCheckRTPerms(parse->rtable, true);
 #endif
 }
 

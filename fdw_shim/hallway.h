@@ -292,8 +292,8 @@ typedef struct HallwayScanPlan
 } HallwayScanPlan;
 
 extern void hallway_scan_plan(const ForeignScan *scan, HallwayScanPlan *out);
-/* Before a planner callback asks the sidecar: 42501 if userid may not use rte. */
-extern void hallway_check_permission(Query *parse, RangeTblEntry *rte, Oid userid);
+/* Before a planner callback asks the sidecar: 42501 if the query may not run. */
+extern void hallway_check_permissions(PlannerInfo *root);
 /* Option async_capable of the table, else of the server, else true. */
 extern bool hallway_path_async(ForeignPath *path);
 

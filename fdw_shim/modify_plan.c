@@ -42,7 +42,6 @@ static List *given_columns(PlannerInfo *root, Relation rel, const Bitmapset *rea
 static bool is_null_everywhere(PlannerInfo *root, Expr *expr);
 static List *returning_columns(PlannerInfo *root, ModifyTable *plan, Relation rel,
 							   Index resultRelation, int subplan_index);
-static void check_permission(PlannerInfo *root, RangeTblEntry *rte);
 static void check_operation(const HallwayRelation *relation, Relation rel, CmdType operation);
 static bool option_updatable(Relation rel);
 
@@ -133,15 +132,6 @@ updatable_operations(Relation rel)
 	return result;
 }
 
-/* A child's entry has no permissions of its own: those of the target named count. */
-static void
-check_permission(PlannerInfo *root, RangeTblEntry *rte)
-{
-	hallway_check_permission(root->parse,
-							 rt_fetch(root->parse->resultRelation, root->parse->rtable),
-							 hallway_compat_target_user(root, rte));
-}
-
 /* Has the scan of an UPDATE or DELETE deliver the rows' keys. */
 void
 hallwayAddForeignUpdateTargets(PlannerInfo *root, Index rtindex,
@@ -151,7 +141,7 @@ hallwayAddForeignUpdateTargets(PlannerInfo *root, Index rtindex,
 	HallwayRelation *relation;
 	ListCell   *lc;
 
-	check_permission(root, target_rte);
+	hallway_check_permissions(root);
 	relation = hallway_relation(RelationGetRelid(target_relation),
 								hallway_compat_target_user(root, target_rte));
 	check_operation(relation, target_relation, root->parse->commandType);
@@ -188,7 +178,7 @@ hallwayPlanForeignModify(PlannerInfo *root, ModifyTable *plan,
 	Bitmapset  *read_only;
 	ListCell   *lc;
 
-	check_permission(root, rte);
+	hallway_check_permissions(root);
 	relation = hallway_relation(rte->relid, hallway_compat_target_user(root, rte));
 	check_operation(relation, rel, plan->operation);
 	read_only = hallway_read_only_attnums(relation);

@@ -204,6 +204,14 @@ check_option(const DefElem *def, Oid catalog)
 				 errmsg("permission denied to set the option \"address\""),
 				 errdetail("Only superusers may say where a sidecar listens."),
 				 errhint("Leave it out to use the sidecar of the setting hallway.address.")));
+
+	/* USAGE on a server lets a role map itself, to whatever the store holds. */
+	if (catalog == UserMappingRelationId && strcmp(def->defname, "secret") == 0 && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set the option \"secret\""),
+				 errdetail("Only superusers may say which of the sidecar's secrets a role uses."),
+				 errhint("Ask a superuser to create or alter the user mapping.")));
 }
 
 /*

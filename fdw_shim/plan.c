@@ -18,7 +18,6 @@
 
 #include "access/sysattr.h"
 #include "access/table.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -29,7 +28,6 @@
 #include "optimizer/planmain.h"
 #include "optimizer/restrictinfo.h"
 #include "parser/parsetree.h"
-#include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -48,8 +46,6 @@ enum ScanPrivate
 	PRIVATE_EXPLAIN				/* List; see hallway_scan_explanation() */
 };
 
-static bool may_select(Oid relid, Oid userid, Bitmapset *selected);
-static RangeTblEntry *permission_rte(PlannerInfo *root, RelOptInfo *baserel);
 static bool limit_possible(PlannerInfo *root, RelOptInfo *baserel);
 static uint64 limit_rows(PlannerInfo *root);
 static void offer_orderings(PlannerInfo *root, HallwayQualContext *cxt,
@@ -77,8 +73,7 @@ hallwayGetForeignRelSize(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 	PlanCall   *call;
 
 	/* Before anything that depends on somebody's credential. */
-	hallway_check_permission(root->parse, permission_rte(root, baserel),
-							 hallway_rel_user(baserel));
+	hallway_check_permissions(root);
 
 	baserel->fdw_private = state;
 	state->relid = relid;
@@ -479,78 +474,15 @@ bytes_const(const ProtobufCBinaryData *bytes)
 
 /*
  * The planner runs before the executor checks permissions, and asks the sidecar
- * with the credential of the user, or of a view's owner. Nobody who may not use
- * the table gets as far as that. The answer is the executor's own; what it
- * knows better (which columns may be written) is left to it.
+ * with the credential of the user, or of a view's owner. So the executor's own
+ * check is made here already, of all that the query names: who may not read a
+ * view must not have its owner's credential used, nor see its errors. A view
+ * that was not merged into its query is planned as a query of its own, hence the
+ * outer ones too.
  */
 void
-hallway_check_permission(Query *parse, RangeTblEntry *rte, Oid userid)
+hallway_check_permissions(PlannerInfo *root)
 {
-	AclMode		required;
-	AclMode		missing;
-	Bitmapset  *selected;
-	bool		allowed;
-
-	hallway_rte_permissions(parse, rte, &required, &selected);
-	missing = required & ~pg_class_aclmask(rte->relid, userid, required, ACLMASK_ALL);
-	if (missing == 0)
-		return;
-
-	/* These may be granted for some columns. */
-	allowed = (missing & ~(ACL_SELECT | ACL_INSERT | ACL_UPDATE)) == 0;
-	if (allowed && (missing & ACL_INSERT) != 0)
-		allowed = pg_attribute_aclcheck_all(rte->relid, userid, ACL_INSERT,
-											ACLMASK_ANY) == ACLCHECK_OK;
-	if (allowed && (missing & ACL_UPDATE) != 0)
-		allowed = pg_attribute_aclcheck_all(rte->relid, userid, ACL_UPDATE,
-											ACLMASK_ANY) == ACLCHECK_OK;
-	if (allowed && (missing & ACL_SELECT) != 0)
-		allowed = may_select(rte->relid, userid, selected);
-	if (!allowed)
-		aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(get_rel_relkind(rte->relid)),
-					   get_rel_name(rte->relid));
-}
-
-/* True if the user may read these columns (as RangeTblEntry numbers them). */
-static bool
-may_select(Oid relid, Oid userid, Bitmapset *selected)
-{
-	int			i = -1;
-
-	/* count(*) needs any column. */
-	if (bms_is_empty(selected))
-		return pg_attribute_aclcheck_all(relid, userid, ACL_SELECT,
-										 ACLMASK_ANY) == ACLCHECK_OK;
-
-	while ((i = bms_next_member(selected, i)) >= 0)
-	{
-		AttrNumber	attnum = i + FirstLowInvalidHeapAttributeNumber;
-		AclResult	result;
-
-		if (attnum == InvalidAttrNumber)
-			result = pg_attribute_aclcheck_all(relid, userid, ACL_SELECT, ACLMASK_ALL);
-		else
-			result = pg_attribute_aclcheck(relid, attnum, userid, ACL_SELECT);
-		if (result != ACLCHECK_OK)
-			return false;
-	}
-	return true;
-}
-
-/* The entry whose permissions count: for a partition, that of the table named. */
-static RangeTblEntry *
-permission_rte(PlannerInfo *root, RelOptInfo *baserel)
-{
-	Index		relid = baserel->relid;
-
-	while (root->append_rel_array != NULL && root->append_rel_array[relid] != NULL)
-	{
-		Index		parent = root->append_rel_array[relid]->parent_relid;
-
-		/* The arms of UNION ALL have their own. */
-		if (planner_rt_fetch(parent, root)->rtekind != RTE_RELATION)
-			break;
-		relid = parent;
-	}
-	return planner_rt_fetch(relid, root);
+	for (; root != NULL; root = root->parent_root)
+		hallway_exec_check_permissions(root->parse);
 }

@@ -78,6 +78,8 @@ SET hallway.allow_inline_secrets = off;
 ALTER USER MAPPING FOR regress_hallway_owner SERVER theirs OPTIONS (SET token 'def');
 ALTER USER MAPPING FOR regress_hallway_owner SERVER theirs OPTIONS (DROP token, ADD secret 'hubspot_prod');
 SET ROLE regress_hallway_owner;
+-- Which secret of the store a role uses is for a superuser to say.
+ALTER USER MAPPING FOR regress_hallway_owner SERVER theirs OPTIONS (SET secret 'salesforce_admin');
 SET hallway.allow_inline_secrets = on;
 RESET ROLE;
 RESET hallway.allow_inline_secrets;

@@ -30,6 +30,19 @@ SELECT id, age FROM callers WHERE id = 1;
 SELECT id FROM callers WHERE id = 1;
 RESET ROLE;
 
+-- Whoever may not use a view does not have its owner's credential used, and so
+-- sees no error of the connector's.
+CREATE FOREIGN TABLE broken (id int8) SERVER syn OPTIONS (no_such_option 'x');
+CREATE VIEW merged AS SELECT id FROM broken;
+CREATE VIEW barred WITH (security_barrier = true) AS SELECT id FROM broken;
+SET ROLE regress_hallway_reader;
+SELECT * FROM merged;
+SELECT * FROM barred;
+EXPLAIN INSERT INTO merged VALUES (1);
+EXPLAIN DELETE FROM barred;
+RESET ROLE;
+DROP FOREIGN TABLE broken CASCADE;
+
 -- A prepared plan made as one role runs as another.
 PREPARE one AS SELECT id, name FROM people WHERE id = 1;
 SET plan_cache_mode = force_generic_plan;
