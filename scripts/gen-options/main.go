@@ -53,7 +53,7 @@ func run(root string) error {
 		writeOptions(&b, "### "+w.title, connectors.CommonOptions(), w.where)
 	}
 	b.WriteString("### User mapping\n\n| Option | Default | |\n|---|---|---|\n" +
-		"| `secret` | | Name of a secret in the sidecar's store, which holds the options that the connector asks for below. |\n\n")
+		"| `secret` | | Name of a secret in the sidecar's store, which holds the options that the connector asks for below. Only a superuser can set it. |\n\n")
 	for _, c := range []connectors.Connector{rest.New(), synthetic.New()} {
 		fmt.Fprintf(&b, "## Options of the connector `%s`\n\n", c.Name())
 		for _, w := range []struct {
