@@ -78,7 +78,7 @@ lint: bootstrap-test ## Style and likely mistakes, in Go, C and shell
 verify: bootstrap-test ## Generated files, go.mod and formatting are as they should be
 	scripts/verify
 
-.PHONY: test test-unit test-regress test-e2e test-fuzz test-faults test-pg
+.PHONY: test test-unit test-regress test-e2e test-fuzz test-faults test-valgrind test-pg
 test: bootstrap-test ## All tests: unit, regress, end to end, fuzzing, faults
 	scripts/test all
 
@@ -97,6 +97,9 @@ test-fuzz: bootstrap-test ## Queries compared with a local copy (FUZZ_QUERIES, F
 test-faults: bootstrap-test ## A sidecar or an API that fails
 	scripts/test faults
 
+test-valgrind: bootstrap-test ## pg_regress with PostgreSQL under valgrind's memcheck: no invalid access, no leak
+	scripts/test valgrind
+
 test-pg: ## The shim and pg_regress on another PostgreSQL: PG=17 or PG=18
 	scripts/test-pg "$(PG)"
 
@@ -113,5 +116,5 @@ bootstrap-test:
 	@scripts/bootstrap test
 
 clean: demo-down ## Remove what was built
-	rm -rf --one-file-system .dev/bin .dev/build .dev/regress*.out .dev/debian-* .dev/*.log
+	rm -rf --one-file-system .dev/bin .dev/build .dev/regress*.out .dev/valgrind.out .dev/debian-* .dev/*.log
 	-$(MAKE) -C fdw_shim clean

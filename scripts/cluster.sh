@@ -42,9 +42,13 @@ make_tree() {
 
 # start_postgres [LINE...]: makes the cluster if it is not there, with these lines
 # in its configuration, and starts it. It listens on a socket in $RUN/s alone,
-# which root, PostgreSQL's user and whoever called sudo may use.
+# which root, PostgreSQL's user and whoever called sudo may use. PG_WRAPPER, an
+# array that is empty unless the script sets it, is what to run the server under;
+# PG_TIMEOUT is how many seconds starting and stopping may take.
+PG_WRAPPER=()
+PG_TIMEOUT=
 start_postgres() {
-	local locale=C user
+	local locale=C user server
 	alive "$RUN/data/postmaster.pid" && return
 	if [ ! -f "$RUN/data/PG_VERSION" ]; then
 		rm -rf -- "$RUN/data"
@@ -69,7 +73,14 @@ start_postgres() {
 		} >>"$RUN/data/postgresql.conf"
 	fi
 	rm -f "$RUN/postgres.log"
-	as_pg "$BIN/pg_ctl" -D "$RUN/data" -l "$RUN/postgres.log" -s -w -t 60 start || {
+	server=$BIN/postgres
+	if [ ${#PG_WRAPPER[@]} -gt 0 ]; then
+		# pg_ctl runs one program. By exec, as it knows the server by its pid.
+		server=$RUN/wrapped-postgres
+		printf '#!/bin/sh\nexec%s "$@"\n' "$(printf ' %q' "${PG_WRAPPER[@]}" "$BIN/postgres")" >"$server"
+		chmod 755 "$server"
+	fi
+	as_pg "$BIN/pg_ctl" -D "$RUN/data" -l "$RUN/postgres.log" -p "$server" -s -w -t "${PG_TIMEOUT:-60}" start || {
 		tail -n 20 "$RUN/postgres.log" >&2
 		die "PostgreSQL did not start"
 	}
@@ -78,7 +89,7 @@ start_postgres() {
 stop_postgres() {
 	if alive "$RUN/data/postmaster.pid"; then
 		as_pg "${BIN:-$(dirname "$(find "$RUN/pg" -name pg_ctl -print -quit)")}/pg_ctl" \
-			-D "$RUN/data" -s -m fast -w -t 30 stop ||
+			-D "$RUN/data" -s -m fast -w -t "${PG_TIMEOUT:-30}" stop ||
 			stop_by_pid "$RUN/data/postmaster.pid" QUIT
 	fi
 }

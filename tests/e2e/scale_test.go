@@ -120,7 +120,7 @@ func TestScale_TwoHundredBackendsAtOnce(t *testing.T) {
 	}, 5*time.Second, 20*time.Millisecond, "the sidecar closes the connections of ended backends")
 }
 
-// What a statement takes it gives back, also when it fails.
+// What a statement takes it gives back, also when it fails or is cancelled.
 func TestMemory_StatementsDoNotLeak(t *testing.T) {
 	api := startFake(t)
 	s := env.NewSidecar(t, harness.SidecarSettings{})
@@ -132,7 +132,16 @@ func TestMemory_StatementsDoNotLeak(t *testing.T) {
 	fake(t, c, api, fakes.OK)
 	c.Exec(`CREATE FOREIGN TABLE w (id int8, name text) SERVER own OPTIONS (store '%s.w');
 		CREATE FOREIGN TABLE bad (id int8, name text) SERVER own OPTIONS (rows '50', page_rows '10', error_at_page '3');
+		CREATE FOREIGN TABLE slow (id int8, name text) SERVER own OPTIONS (rows '50', page_rows '10', latency '1s');
+		CREATE FOREIGN TABLE sloww (id int8, name text) SERVER own OPTIONS (store '%[1]s.sloww', latency '1s');
 		CREATE TABLE l AS SELECT i AS id FROM generate_series(1, 20) i; ANALYZE l`, db.Name)
+	// cancelled runs a statement that takes longer than it may.
+	cancelled := func(sql string) {
+		c.Exec("SET statement_timeout = '5ms'")
+		_, err := c.Try("%s", sql)
+		require.Contains(t, []string{"57014", "08007"}, harness.SQLState(err), "%s: %s", sql, harness.Describe(err))
+		c.Exec("RESET statement_timeout")
+	}
 	statements := []func(i int){
 		func(i int) { c.Exec("SELECT * FROM t WHERE id = %d", i%50) },
 		func(i int) { c.Exec("SELECT count(*) FROM t WHERE name LIKE 'a%%' OR id < %d", i) },
@@ -151,18 +160,36 @@ func TestMemory_StatementsDoNotLeak(t *testing.T) {
 		func(i int) {
 			c.Exec("PREPARE p%[1]d (int8) AS SELECT * FROM t WHERE id = $1; EXECUTE p%[1]d (5); DEALLOCATE p%[1]d", i)
 		},
+		func(int) {
+			c.Exec("SELECT count(*) FROM (SELECT id FROM t UNION ALL SELECT id FROM w UNION ALL SELECT id FROM t) x")
+		},
+		func(int) { _, _ = c.Try("SELECT count(*) FROM (SELECT id FROM t UNION ALL SELECT id FROM bad) x") },
+		func(int) { cancelled("SELECT * FROM slow") },
+		func(int) { cancelled("SELECT id FROM slow UNION ALL SELECT id FROM t UNION ALL SELECT id FROM slow") },
+		func(int) { cancelled("INSERT INTO sloww VALUES (1, 'x')") },
+		func(i int) {
+			c.Exec("BEGIN; INSERT INTO w SELECT %d + g, 'b' FROM generate_series(1, 5) g; ROLLBACK", i*10)
+		},
+		func(int) { c.Exec("DELETE FROM w") },
 	}
 	run := func(from, to int) {
 		for i := from; i < to; i++ {
 			statements[i%len(statements)](i)
 		}
 	}
+	files := func(pid int) int {
+		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+		require.NoError(t, err)
+		return len(fds)
+	}
 	run(0, 1500)
 	before, err := harness.RSS(int(c.PID()))
 	require.NoError(t, err)
+	filesBefore := files(int(c.PID()))
 	run(1500, 4500)
 	after, err := harness.RSS(int(c.PID()))
 	require.NoError(t, err)
 	t.Logf("backend %.2f MB, and %+.0f kB after 3,000 more statements", float64(before)/(1<<20), float64(after-before)/(1<<10))
+	require.LessOrEqual(t, files(int(c.PID())), filesBefore, "files that the backend has open")
 	require.Less(t, after-before, int64(512<<10))
 }

@@ -92,7 +92,7 @@ SET hallway.address = 'unix:relative';
 SET hallway.connect_timeout = 0;
 \set VERBOSITY terse
 SET hallway.no_such_setting = 1;
-SELECT name, setting, unit, context FROM pg_settings
+SELECT name, boot_val, unit, context FROM pg_settings
  WHERE name LIKE 'hallway.%' AND name <> 'hallway.address' ORDER BY name;
 
 -- Not every server is one of ours.
