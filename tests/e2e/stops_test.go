@@ -38,7 +38,7 @@ var stucks = []stuck{
 		s := env.NewSidecar(t, harness.SidecarSettings{})
 		own(c, s, "rows '10'")
 		c.Exec("SELECT count(*) FROM t")
-		require.NoError(t, s.Signal(syscall.SIGSTOP))
+		require.NoError(t, s.Freeze())
 		t.Cleanup(func() { _ = s.Signal(syscall.SIGCONT) })
 		return func() { time.Sleep(100 * time.Millisecond) }, nil
 	}},
@@ -47,7 +47,7 @@ var stucks = []stuck{
 		own(c, s, "rows '100000000'")
 		return func() {
 			time.Sleep(200 * time.Millisecond)
-			require.NoError(t, s.Signal(syscall.SIGSTOP))
+			require.NoError(t, s.Freeze())
 			t.Cleanup(func() { _ = s.Signal(syscall.SIGCONT) })
 			time.Sleep(200 * time.Millisecond)
 		}, nil
@@ -55,7 +55,7 @@ var stucks = []stuck{
 	{"sidecar stopped before it is connected", func(t *testing.T, c *harness.Conn) (func(), *fakes.Server) {
 		s := env.NewSidecar(t, harness.SidecarSettings{})
 		own(c, s, "rows '10'")
-		require.NoError(t, s.Signal(syscall.SIGSTOP))
+		require.NoError(t, s.Freeze())
 		t.Cleanup(func() { _ = s.Signal(syscall.SIGCONT) })
 		c.Exec("SET hallway.connect_timeout = '60s'")
 		return func() { time.Sleep(100 * time.Millisecond) }, nil

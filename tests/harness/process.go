@@ -4,10 +4,12 @@
 package harness
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -86,6 +88,43 @@ func (p *Process) Signal(sig syscall.Signal) error {
 		return os.ErrProcessDone
 	}
 	return p.cmd.Process.Signal(sig)
+}
+
+// Freeze sends SIGSTOP and returns when every thread of the child has stopped:
+// the signal is on its way when kill() returns, and threads that are on another
+// processor go on for a moment. SIGCONT wakes it.
+func (p *Process) Freeze() error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		stopped, err := p.allStopped()
+		if err != nil || stopped {
+			return err
+		}
+	}
+	return errors.New("the process did not stop within 5 s of SIGSTOP")
+}
+
+func (p *Process) allStopped() (bool, error) {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return false, fmt.Errorf("listing threads: %w", err)
+	}
+	for _, name := range stats {
+		stat, err := os.ReadFile(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // a thread that has ended
+		}
+		if err != nil {
+			return false, fmt.Errorf("reading a thread's state: %w", err)
+		}
+		// "pid (name) state ...", and the name may hold parentheses.
+		if _, state, ok := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')'):]), ") "); !ok || state[0] != 'T' {
+			return false, nil
+		}
+	}
+	return len(stats) > 0, nil
 }
 
 // Stop sends sig, waits up to the given time, then kills the child's group.
