@@ -1,8 +1,12 @@
 package connectors
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/hallwaydb/hallway/sidecar/rows"
 )
 
 // Class is a kind of failure; it decides the SQLSTATE and whether a retry can
@@ -52,7 +56,8 @@ const (
 	LimitExceeded
 	// Unavailable: no connection, 5xx, cut short; nothing was written. 08006.
 	Unavailable
-	// UnknownOutcome: a write was sent and no answer came. 08007.
+	// UnknownOutcome: a write was sent, and no answer came or none that can be
+	// used: the row may stand in the API. 08007.
 	UnknownOutcome
 	// Protocol: the answer is not what the API's contract says: HTML, wrong
 	// JSON, a cursor that does not move. HV000.
@@ -95,3 +100,31 @@ func (e *Error) Error() string {
 
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// AfterWrite is the error of a write that the API has done, when what it
+// answered, or a second reading for RETURNING, failed with err. No other class
+// will do: each but UnknownOutcome says that nothing was written, and some invite
+// the client to write again. An err that is one already stays as it is.
+func AfterWrite(err error) *Error {
+	var cause *Error
+	var conv *rows.ConversionError
+	switch {
+	case errors.As(err, &cause):
+	case errors.As(err, &conv):
+		cause = &Error{Class: InvalidValue, Message: conv.Error()}
+	default: // its text may hold what nobody should see
+		cause = &Error{Message: "the sidecar's log has the cause"}
+	}
+	if cause.Class == UnknownOutcome {
+		return cause
+	}
+	e := *cause
+	e.Class, e.RetryAfter, e.Err = UnknownOutcome, 0, err
+	e.Message = "the API has done the write, but its answer could not be used: " + cause.Message
+	e.Hint = "Look into the API before you write the row again."
+	if cause.Class == InvalidValue {
+		// What to do about the column; other hints are about trying again.
+		e.Hint = strings.TrimSpace(e.Hint + " " + cause.Hint)
+	}
+	return &e
+}

@@ -541,8 +541,7 @@ hallway_wait_error(bool is_write)
 								  hallway_max_wait);
 
 	if (is_write)
-		return wire_error("08007", "the outcome of a write through the Hallway sidecar is not known", detail,
-						  "The API may or may not have applied it: look there before writing again.");
+		return wire_unknown_outcome(detail);
 	return wire_error("57014", "the Hallway sidecar did not answer", detail,
 					  "Raise hallway.max_wait or set statement_timeout if the API is that slow; "
 					  "if the sidecar hangs, restart it with \"systemctl restart hallway\".");
@@ -591,8 +590,11 @@ unary_answer(WireStream *stream, bool is_write, const ProtobufCMessageDescriptor
 		wire_stream_release(stream, message);
 	}
 	if (result == NULL)
-		*error = wire_error("08P01", "could not understand the Hallway sidecar's answer",
-							psprintf("The answer is not a message of type %s.", answer->name),
-							NULL);
+	{
+		const char *detail = psprintf("The answer is not a message of type %s.", answer->name);
+
+		*error = is_write ? wire_unknown_outcome(detail) :
+			wire_error("08P01", "could not understand the Hallway sidecar's answer", detail, NULL);
+	}
 	return result;
 }

@@ -42,7 +42,6 @@ static bool inbox_room(WireInbox *inbox, size_t needed);
 static Hallway__V1__Error *error_from_details(const char *details);
 static Hallway__V1__Error *error_from_status(const WireStatus *status, bool is_write);
 static Hallway__V1__Error *error_from_fault(const WireStream *stream);
-static Hallway__V1__Error *error_unknown_outcome(const char *detail);
 static char *percent_decode(const char *text);
 static void *unpack_alloc(void *data, size_t size);
 static void unpack_free(void *data, void *ptr);
@@ -310,7 +309,7 @@ wire_stream_error(const WireStream *stream, bool is_write)
 	{
 		error = error_from_fault(stream);
 		if (is_write)
-			return error_unknown_outcome(error->message);
+			return wire_unknown_outcome(error->message);
 		return error;
 	}
 	if (status->grpc_status > GRPC_OK)
@@ -338,15 +337,15 @@ wire_stream_error(const WireStream *stream, bool is_write)
 			detail = psprintf("The sidecar gave the request up without saying why (%s).",
 							  nghttp2_http2_strerror(stream->close_code));
 		if (is_write && !wire_stream_unprocessed(stream))
-			return error_unknown_outcome(detail);
+			return wire_unknown_outcome(detail);
 		return wire_error("08006", "connection to the Hallway sidecar was lost", detail,
 						  "Is the sidecar being restarted? The next statement connects anew.");
 	}
 }
 
-/* A write that was sent, and whose answer never came. */
-static Hallway__V1__Error *
-error_unknown_outcome(const char *detail)
+/* A write that was sent, and whose answer never came or says nothing. */
+Hallway__V1__Error *
+wire_unknown_outcome(const char *detail)
 {
 	return wire_error("08007",
 					  "the outcome of a write through the Hallway sidecar is not known",
@@ -424,7 +423,7 @@ error_from_status(const WireStatus *status, bool is_write)
 		case GRPC_DEADLINE_EXCEEDED:
 		case GRPC_UNAVAILABLE:
 			if (is_write)
-				return error_unknown_outcome(detail);
+				return wire_unknown_outcome(detail);
 			break;
 		default:
 			break;

@@ -65,6 +65,7 @@ static HallwayModifyState *begin(ModifyTableState *mtstate, ResultRelInfo *rinfo
 								 const HallwayModifyPlan *plan);
 static Outcome write_row(HallwayModifyState *state, CmdType operation, List *columns,
 						 TupleTableSlot *slot, TupleTableSlot *planSlot);
+static void throw_not_understood(Relation rel, const char *why) pg_attribute_noreturn();
 static bool outcome_unknown(const Hallway__V1__Error *error);
 static Hallway__V1__ModifyResponse *call(HallwayModifyState *state, CmdType operation,
 										 List *columns, TupleTableSlot *slot,
@@ -316,12 +317,19 @@ write_row(HallwayModifyState *state, CmdType operation, List *columns,
 	if (response != NULL)
 	{
 		if (response->n_results != 1)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROTOCOL_VIOLATION),
-					 errmsg("the sidecar answered with %zu results to the write of one row",
-							response->n_results)));
+			throw_not_understood(state->rel, psprintf("it has %zu results for one row",
+													  response->n_results));
 		result = response->results[0];
 		error = result->error;
+		switch (result->outcome)
+		{
+			case HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_APPLIED:
+			case HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_NOT_FOUND:
+				break;
+			default:
+				if (result->outcome != HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_REFUSED || error == NULL)
+					throw_not_understood(state->rel, "it does not say what became of the row");
+		}
 	}
 
 	/* Without an outcome that can be understood, the row stands there perhaps. */
@@ -353,16 +361,22 @@ write_row(HallwayModifyState *state, CmdType operation, List *columns,
 			return OUTCOME_NO_ROW;
 
 		default:
-			if (error == NULL)
-				ereport(ERROR,
-						(errcode(ERRCODE_PROTOCOL_VIOLATION),
-						 errmsg("the sidecar did not say what became of a row written to foreign table \"%s\"",
-								RelationGetRelationName(state->rel))));
 			if (state->plan.do_nothing && operation == CMD_INSERT &&
 				strcmp(error->sqlstate, "23505") == 0)
 				return OUTCOME_NO_ROW;
 			hallway_throw(error, state->rel);
 	}
+}
+
+/* Before hallway_xact_end_write(), so that the row counts as one that may stand. */
+static void
+throw_not_understood(Relation rel, const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+			 errmsg("could not understand the sidecar's answer to a write to foreign table \"%s\": %s",
+					RelationGetRelationName(rel), why),
+			 errhint("The API may or may not have applied it: look there before writing again.")));
 }
 
 /* Does the error leave open whether the API has done the write? */

@@ -152,6 +152,7 @@ extern bool wire_status_header(WireStatus *status, MemoryContext cxt,
 							   const char *value, size_t valuelen);
 extern bool wire_stream_succeeded(const WireStream *stream);
 extern Hallway__V1__Error *wire_stream_error(const WireStream *stream, bool is_write);
+extern Hallway__V1__Error *wire_unknown_outcome(const char *detail);
 extern Hallway__V1__Error *wire_error(const char *sqlstate, const char *message,
 									  const char *detail, const char *hint);
 

@@ -152,13 +152,7 @@ func (t *table) modifyRow(ctx context.Context, batch *connectors.Batch, w *Write
 	}
 	if returning {
 		if err := t.returning(ctx, batch, w, i, resp, body, before); err != nil {
-			var e *connectors.Error
-			if errors.As(err, &e) {
-				with := *e
-				with.Hint = "The API has done the write; only what it answered could not be used."
-				return connectors.Result{}, &with
-			}
-			return connectors.Result{}, err
+			return connectors.Result{}, connectors.AfterWrite(err)
 		}
 	}
 	return connectors.Result{Outcome: connectors.Applied}, nil
@@ -173,7 +167,17 @@ func (t *table) send(ctx context.Context, req *transport.Request) (*transport.Re
 	defer func() { _ = resp.Close() }()
 	var body bytes.Buffer
 	if _, err := body.ReadFrom(resp.Body); err != nil {
-		return nil, nil, fmt.Errorf("reading the answer: %w", err)
+		err = fmt.Errorf("reading the answer: %w", err)
+		switch {
+		case !req.Write:
+		case resp.Status >= 200 && resp.Status <= 299:
+			return nil, nil, connectors.AfterWrite(err)
+		case resp.Status >= 500:
+			e := resp.StatusError("")
+			e.Err = err
+			return nil, nil, e
+		}
+		return nil, nil, err
 	}
 	return resp, body.Bytes(), nil
 }

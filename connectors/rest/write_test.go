@@ -123,6 +123,8 @@ func TestModify_ReturningIsReadAgainWhereTheAnswerLacksIt(t *testing.T) {
 		{"nothing, but the key is known", "update: {answer: none}\nget: {item: data}", map[string]answer{"PATCH": {204, "", ""}, "GET": {200, whole, ""}}, connectors.Update, 2, ""},
 		{"nothing at all", "create: {answer: none}\nget: {item: data}", map[string]answer{"POST": {204, "", ""}}, connectors.Insert, 1, "has no key"},
 		{"it is not there", "create: {item: data}\nget: {item: data}", map[string]answer{"POST": {200, `{"data":{"id":"k1"}}`, ""}, "GET": {404, `{}`, ""}}, connectors.Insert, 2, "is not there"},
+		{"it cannot be read", "create: {item: data}\nget: {item: data}", map[string]answer{"POST": {200, `{"data":{"id":"k1"}}`, ""}, "GET": {403, `{}`, ""}}, connectors.Insert, 2, "has done the write"},
+		{"a value that does not fit", "create: {}", map[string]answer{"POST": {200, `{"id":"k1","name":"x","n":"many"}`, ""}}, connectors.Insert, 1, "has done the write"},
 		{"no way to read", "update: {answer: none}", map[string]answer{"PATCH": {204, "", ""}}, connectors.Update, 0, "RETURNING is not possible"},
 		{"before a delete", "delete: {}\nget: {item: data}", map[string]answer{"DELETE": {204, "", ""}, "GET": {200, whole, ""}}, connectors.Delete, 2, ""},
 		{"a proxy's page", "create: {}", map[string]answer{"POST": {200, "<html>maintenance</html>", "text/html"}}, connectors.Insert, 1, "expected JSON, got text/html"},
@@ -147,6 +149,8 @@ func TestModify_ReturningIsReadAgainWhereTheAnswerLacksIt(t *testing.T) {
 				var e *connectors.Error
 				if !errors.As(err, &e) || !strings.Contains(e.Message, c.fails) {
 					t.Errorf("got %v %+v, want an error with %q", err, res, c.fails)
+				} else if sent := c.asked > 0; sent != (e.Class == connectors.UnknownOutcome) {
+					t.Errorf("class %d of %v: the write was done: %v", e.Class, err, sent)
 				}
 				return
 			}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hallwaydb/hallway/connectors"
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
@@ -52,10 +53,14 @@ func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hal
 	defer s.stats.writes.Add(-1)
 	callOf(ctx).write = true
 	if err := m.Modify(ctx, batch); err != nil {
-		return nil, onColumn(unknownIfSent(err), b.rel.spec.Columns, batch.ReturningColumns)
+		err = onColumn(unknownIfSent(err), b.rel.spec.Columns, batch.ReturningColumns)
+		if wrote(err, batch) {
+			err = connectors.AfterWrite(err)
+		}
+		return nil, err
 	}
 	if err := batch.Returning.Flush(); err != nil {
-		return nil, afterWrite(onColumn(err, b.rel.spec.Columns, batch.ReturningColumns))
+		return nil, connectors.AfterWrite(onColumn(err, b.rel.spec.Columns, batch.ReturningColumns))
 	}
 	resp := &hallwayv1.ModifyResponse{Tuples: returned}
 	if err := s.results(ctx, batch, resp); err != nil {
@@ -68,7 +73,7 @@ func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hal
 		}
 	}
 	if len(batch.ReturningColumns) > 0 && returnedRows != applied {
-		return nil, afterWrite(&connectors.Error{Class: connectors.Internal,
+		return nil, connectors.AfterWrite(&connectors.Error{Class: connectors.Internal,
 			Message: fmt.Sprintf("the connector returned %d rows for %d that it wrote", returnedRows, applied)})
 	}
 	s.log.DebugContext(ctx, "wrote", "operation", req.GetOperation().String(), "rows", len(batch.Rows), "applied", applied,
@@ -91,22 +96,19 @@ func unknownIfSent(err error) error {
 	return err
 }
 
-// afterWrite marks an error that came when the API had already written.
-func afterWrite(err error) error {
-	var ce *connectors.Error
-	if !errors.As(err, &ce) {
-		ce = &connectors.Error{Class: connectors.Internal, Message: err.Error(), Err: err}
-	}
-	with := *ce
-	with.Detail = joinSentences("The API has done the write; its answer could not be used.", ce.Detail)
-	return &with
+// wrote reports whether the API has written, though Modify failed with err: the
+// connector says so, or it got as far as a row to return.
+func wrote(err error, batch *connectors.Batch) bool {
+	var conv *rows.ConversionError
+	return errors.As(err, &conv) || slices.ContainsFunc(batch.Results,
+		func(r connectors.Result) bool { return r.Outcome == connectors.Applied })
 }
 
 // results translates the connector's results; a single row that was refused
 // is the call's own error.
 func (s *Server) results(ctx context.Context, batch *connectors.Batch, resp *hallwayv1.ModifyResponse) error {
 	if len(batch.Results) != len(batch.Rows) {
-		return afterWrite(&connectors.Error{Class: connectors.Internal,
+		return connectors.AfterWrite(&connectors.Error{Class: connectors.Internal,
 			Message: fmt.Sprintf("the connector gave %d results for %d rows", len(batch.Results), len(batch.Rows))})
 	}
 	for i, r := range batch.Results {
@@ -130,7 +132,7 @@ func (s *Server) results(ctx context.Context, batch *connectors.Batch, resp *hal
 			out.Error.Row = uint32(i) + 1
 			out.Outcome = hallwayv1.RowOutcome_ROW_OUTCOME_REFUSED
 		default:
-			return afterWrite(&connectors.Error{Class: connectors.Internal,
+			return connectors.AfterWrite(&connectors.Error{Class: connectors.Internal,
 				Message: fmt.Sprintf("the connector did not say what became of row %d", i+1)})
 		}
 		resp.Results = append(resp.Results, out)

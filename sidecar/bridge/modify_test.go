@@ -130,8 +130,34 @@ func TestModify_WrongAnswersOfAConnectorSayThatItIsDone(t *testing.T) {
 		f.modify = func(_ context.Context, b *connectors.Batch) error { m(b); return nil }
 		_, err := c.Modify(t.Context(), insertOne("x"))
 		e := wire(t, err)
-		assert.Equal(t, "XX000", e.GetSqlstate(), name)
-		assert.Contains(t, e.GetDetail(), "The API has done the write", name)
+		assert.Equal(t, "08007", e.GetSqlstate(), name)
+		assert.Contains(t, e.GetMessage(), "the API has done the write", name)
+	}
+}
+
+// Nothing may say of a write that was done that it was not, or that the client
+// should try again.
+func TestModify_WhatFailsAfterTheWriteIsUnknown(t *testing.T) {
+	refuse := func(b *connectors.Batch) error { b.Returning.String("not a number"); return b.Returning.EndRow() }
+	for name, modify := range map[string]func(*connectors.Batch) error{
+		"conversion": refuse,
+		"conversion, typed": func(b *connectors.Batch) error {
+			err := refuse(b)
+			return &connectors.Error{Class: connectors.LimitExceeded, Message: err.Error(), Err: err}
+		},
+		"anything once a row is there": func(b *connectors.Batch) error {
+			b.Results = []connectors.Result{{Outcome: connectors.Applied}}
+			return &connectors.Error{Class: connectors.Unavailable, Message: "gone", RetryAfter: time.Second, Hint: "Run it again."}
+		},
+	} {
+		c := start(t, &fake{modify: func(_ context.Context, b *connectors.Batch) error { return modify(b) }}).client()
+		_, err := c.Modify(t.Context(), insertOne("x"))
+		e := wire(t, err)
+		assert.Equal(t, "08007", e.GetSqlstate(), name)
+		assert.Contains(t, e.GetMessage(), "the API has done the write", name)
+		assert.Contains(t, e.GetHint(), "Look into the API before", name)
+		assert.NotContains(t, e.GetHint(), "Run it again", name)
+		assert.Zero(t, e.GetRetryAfterMs(), name)
 	}
 }
 

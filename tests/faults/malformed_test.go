@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
@@ -170,16 +171,16 @@ func TestAnswer_AgainstTheContractIsAnError(t *testing.T) {
 		{"no result for a row", "INSERT INTO f (i) VALUES (1)",
 			&fakes.Bridge{OnModify: func(context.Context, *hallwayv1.ModifyRequest) (*hallwayv1.ModifyResponse, error) {
 				return &hallwayv1.ModifyResponse{}, nil
-			}}, nil},
+			}}, []string{"08007"}},
 		{"results for rows that were not sent", "INSERT INTO f (i) VALUES (1)",
 			&fakes.Bridge{OnModify: func(context.Context, *hallwayv1.ModifyRequest) (*hallwayv1.ModifyResponse, error) {
 				a := &hallwayv1.RowResult{Outcome: hallwayv1.RowOutcome_ROW_OUTCOME_APPLIED}
 				return &hallwayv1.ModifyResponse{Results: []*hallwayv1.RowResult{a, a, a}}, nil
-			}}, nil},
+			}}, []string{"08007"}},
 		{"an outcome that does not exist", "INSERT INTO f (i) VALUES (1)",
 			&fakes.Bridge{OnModify: func(context.Context, *hallwayv1.ModifyRequest) (*hallwayv1.ModifyResponse, error) {
 				return &hallwayv1.ModifyResponse{Results: []*hallwayv1.RowResult{{Outcome: 77}}}, nil
-			}}, nil},
+			}}, []string{"08007"}},
 		{"no tuple to return", "INSERT INTO f (i) VALUES (1) RETURNING t",
 			&fakes.Bridge{OnModify: func(context.Context, *hallwayv1.ModifyRequest) (*hallwayv1.ModifyResponse, error) {
 				return &hallwayv1.ModifyResponse{Results: []*hallwayv1.RowResult{{Outcome: hallwayv1.RowOutcome_ROW_OUTCOME_APPLIED}}}, nil
@@ -201,6 +202,45 @@ func TestAnswer_AgainstTheContractIsAnError(t *testing.T) {
 			_, err := c.Try("%s", tc.sql)
 			wantState(t, err, tc.states)
 			alive(t, c)
+		})
+	}
+}
+
+// An answer to a write that says nothing leaves a row that may stand in the API:
+// the rollback's warning counts it, and no SQLSTATE invites to write it again.
+func TestModify_AnswerNotUnderstoodMayStand(t *testing.T) {
+	garbage := &hallwayv1.ModifyResponse{}
+	garbage.ProtoReflect().SetUnknown([]byte{0x0a, 0xff})
+	for name, answer := range map[string]*hallwayv1.ModifyResponse{
+		"no message":          garbage,
+		"no result":           {},
+		"no outcome":          {Results: []*hallwayv1.RowResult{{}}},
+		"another outcome":     {Results: []*hallwayv1.RowResult{{Outcome: 77}}},
+		"refused, but why":    {Results: []*hallwayv1.RowResult{{Outcome: hallwayv1.RowOutcome_ROW_OUTCOME_REFUSED}}},
+		"more than one row's": {Results: []*hallwayv1.RowResult{{Outcome: 1}, {Outcome: 1}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sock := socket(t)
+			b := &fakes.Bridge{OnModify: func(context.Context, *hallwayv1.ModifyRequest) (*hallwayv1.ModifyResponse, error) {
+				return answer, nil
+			}}
+			require.NoError(t, b.Listen(sock))
+			t.Cleanup(b.Close)
+			db := env.Database(t)
+			c := db.Connect(t)
+			server(c, "unix:"+sock)
+			c.Exec("CREATE FOREIGN TABLE f (i int4) SERVER s")
+
+			config, err := pgconn.ParseConfig(db.Cluster.DSN(db.Name, "postgres"))
+			require.NoError(t, err)
+			var warnings []string
+			config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { warnings = append(warnings, n.Message+" "+n.Detail) }
+			conn, err := pgconn.ConnectConfig(t.Context(), config)
+			require.NoError(t, err)
+			defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+			_, err = harness.Simple(t.Context(), conn, "INSERT INTO f VALUES (1)")
+			wantState(t, err, []string{"08007"})
+			require.Equal(t, []string{"1 row written through Hallway may stand in the API although the transaction was rolled back f: 1 with unknown outcome."}, warnings)
 		})
 	}
 }
