@@ -294,6 +294,10 @@ func (c *compiler) membership(e *Membership) (truthFunc, error) {
 		return nil, err
 	}
 	found := truthOf(!e.Negated)
+	var sets setCache
+	if _, constant := e.Array.(*Param); constant {
+		sets.key = hashKey(at)
+	}
 	return func(r Row) (Truth, error) {
 		av, err := array(r)
 		if err != nil || av.V == nil {
@@ -312,6 +316,19 @@ func (c *compiler) membership(e *Membership) (truthFunc, error) {
 			return Unknown, err
 		}
 		result := not(found)
+		if set := sets.of(list); set != nil {
+			k, ok := sets.key(v)
+			if !ok {
+				return Unknown, badValue(v, t)
+			}
+			if _, ok := set.members[k]; ok {
+				return found, nil
+			}
+			if set.hasNull {
+				result = Unknown
+			}
+			return result, nil
+		}
 		for _, item := range list {
 			if item.V == nil {
 				result = Unknown
