@@ -33,7 +33,7 @@ static TimestampTz give_up_at = 0;
 static TimeoutId give_up_timer = MAX_TIMEOUTS;
 
 static void produce(AsyncRequest *areq);
-static void end_wait_at_once(AppendState *append);
+static void end_wait_at_once(void);
 static void bound_wait(ForeignScanState *node);
 static void on_give_up_timer(void);
 static void serve_waiting(AppendState *append, AsyncRequest *except, bool read);
@@ -65,7 +65,7 @@ hallwayForeignAsyncConfigureWait(AsyncRequest *areq)
 	/* A sibling was served meanwhile: there is nothing to wait for. */
 	if (!bms_is_empty(append->as_needrequest))
 	{
-		end_wait_at_once(append);
+		end_wait_at_once();
 		return;
 	}
 
@@ -79,7 +79,7 @@ hallwayForeignAsyncConfigureWait(AsyncRequest *areq)
 		serve_waiting(append, NULL, true);
 		if (!bms_is_empty(append->as_needrequest))
 		{
-			end_wait_at_once(append);
+			end_wait_at_once();
 			return;
 		}
 		if (!areq->callback_pending)
@@ -116,12 +116,14 @@ hallwayForeignAsyncNotify(AsyncRequest *areq)
 	serve_waiting((AppendState *) areq->requestor, areq, false);
 }
 
-/* There are rows, but another wrapper's child may have registered its socket. */
+/*
+ * There are rows, but another wrapper's children may have registered sockets, or
+ * may yet: none of that is to be waited for.
+ */
 static void
-end_wait_at_once(AppendState *append)
+end_wait_at_once(void)
 {
-	if (GetNumRegisteredWaitEvents(append->as_eventset) > 1)
-		SetLatch(MyLatch);
+	SetLatch(MyLatch);
 }
 
 /* ERROR if nothing has come for too long, else makes sure to be asked again. */

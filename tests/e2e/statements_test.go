@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -353,4 +354,25 @@ func TestPartitions_AndAsyncAppend(t *testing.T) {
 	}
 	// The same table several times under one Append shares one connection.
 	require.Equal(t, "400", c.Value("SELECT count(*) FROM (SELECT * FROM p_eu UNION ALL SELECT * FROM p_eu UNION ALL SELECT * FROM p_us UNION ALL SELECT * FROM p_ap) s"))
+}
+
+// Rows that are here end the wait of an Append, also if a child of another
+// wrapper, which comes after ours, waits for its own socket.
+func TestAsyncAppend_DoesNotWaitForAnotherWrapper(t *testing.T) {
+	_, c := synthetic(t)
+	c.Exec("%s", `CREATE EXTENSION postgres_fdw;
+		DO $$ BEGIN EXECUTE format('CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host %L, port %L, dbname %L, async_capable ''true'')',
+			split_part(current_setting('unix_socket_directories'), ',', 1), current_setting('port'), current_database()); END $$;
+		CREATE USER MAPPING FOR CURRENT_USER SERVER loop;
+		CREATE FUNCTION nap() RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN true; END $$;
+		CREATE VIEW late AS SELECT 1::int8 AS id FROM pg_sleep(5) WHERE nap();
+		CREATE FOREIGN TABLE remote_late (id int8) SERVER loop OPTIONS (table_name 'late');
+		CREATE FOREIGN TABLE soon (id int8) SERVER syn OPTIONS (rows '10', latency '50ms')`)
+	// Our rows come while postgres_fdw, busy with its DECLARE CURSOR for as long
+	// as nap() takes at planning, has not registered its socket yet.
+	c.Exec("BEGIN; DECLARE both_of CURSOR FOR SELECT id FROM soon UNION ALL SELECT id FROM remote_late")
+	start := time.Now()
+	require.Len(t, c.Query("FETCH 10 FROM both_of"), 10)
+	require.Less(t, time.Since(start), 3*time.Second, "the rows of the table that answers at once came with those of the slow one")
+	c.Exec("ROLLBACK")
 }
