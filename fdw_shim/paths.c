@@ -16,6 +16,7 @@
 #include "optimizer/paths.h"
 #include "optimizer/restrictinfo.h"
 #include "parser/parsetree.h"
+#include "utils/lsyscache.h"
 
 #include "compat.h"
 #include "plan.h"
@@ -38,6 +39,7 @@ typedef struct LookupColumns
 } LookupColumns;
 
 static bool written_meanwhile(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state);
+static bool sets_lookup_column(PlannerInfo *root, TablePlanning *state);
 static List *outer_sets(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state);
 static List *add_outer_set(List *sets, RelOptInfo *baserel, Relids relids);
 static void add_lookup_path(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state,
@@ -179,13 +181,14 @@ hallway_add_lookup_paths(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *
 /*
  * True if the statement may write to the same server while this table is read.
  * A lookup that comes after a write would see it; one whole read does not. (The
- * target itself is found by its key, whatever else has been written.)
+ * target itself is found by its key, whatever else has been written, unless SET
+ * gives rows the key of others.)
  */
 static bool
 written_meanwhile(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state)
 {
 	if (bms_is_member(baserel->relid, root->all_result_relids))
-		return false;
+		return sets_lookup_column(root, state);
 
 	for (; root != NULL; root = root->parent_root)
 	{
@@ -196,10 +199,33 @@ written_meanwhile(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state)
 		if (root->parse->resultRelation == 0)
 			continue;
 		target = rt_fetch(root->parse->resultRelation, root->parse->rtable);
-		/* Of a parent, some child may be on that server. */
+		/* Of a parent, some child may be on that server. INSERT's has no inh. */
 		if (target->inh ||
+			target->relkind == RELKIND_PARTITIONED_TABLE ||
 			(target->relkind == RELKIND_FOREIGN_TABLE &&
 			 GetForeignServerIdByRelId(target->relid) == state->relation->serverid))
+			return true;
+	}
+	return false;
+}
+
+/* True if the target's UPDATE writes to columns by which rows are looked up. */
+static bool
+sets_lookup_column(PlannerInfo *root, TablePlanning *state)
+{
+	RangeTblEntry *target = rt_fetch(root->parse->resultRelation, root->parse->rtable);
+	ListCell   *lc;
+
+	if (root->parse->commandType != CMD_UPDATE)
+		return false;
+	foreach(lc, root->update_colnos)
+	{
+		/* The numbers are those of the parent, if there is one. */
+		char	   *name = get_attname(target->relid, lfirst_int(lc), false);
+		AttrNumber	attnum = get_attnum(state->relation->relid, name);
+		int			column = attnum > 0 ? state->relation->columns[attnum - 1] : -1;
+
+		if (column >= 0 && is_lookup_column(state, column))
 			return true;
 	}
 	return false;

@@ -84,6 +84,22 @@ SELECT n, note, count(*) FROM copied GROUP BY n, note ORDER BY n;
 -- The target of an UPDATE is.
 SELECT replace(line, '(ids.id = c.id)', '(c.id = ids.id)') AS plan
   FROM plan('UPDATE copied c SET note = ids.id FROM ids WHERE c.id = ids.id AND ids.id > 3') line;
+-- Unless SET gives rows the key of others, which would be found again.
+CREATE FOREIGN TABLE moved (id int8 OPTIONS (key 'true'), note text) SERVER syn OPTIONS (store 'moved', page_rows '5');
+INSERT INTO moved VALUES (1, 'a'), (5, 'e');
+INSERT INTO moved SELECT g, 'filler' FROM generate_series(1001, 1500) g;
+CREATE TABLE steps AS VALUES (1::int8), (2), (3);
+ANALYZE steps;
+UPDATE moved m SET id = m.id + 1 FROM steps WHERE m.id = steps.column1;
+SELECT * FROM moved WHERE id < 10 ORDER BY id;
+-- A partitioned table may have a partition on the same server.
+CREATE TABLE parts (id int8, note text) PARTITION BY LIST (note);
+CREATE FOREIGN TABLE parts_rest PARTITION OF parts DEFAULT SERVER syn OPTIONS (store 'moved');
+UPDATE moved SET id = 1 WHERE note = 'a';
+INSERT INTO parts SELECT m.id + 1, m.note FROM steps JOIN moved m ON m.id = steps.column1;
+SELECT * FROM moved WHERE id < 10 ORDER BY id;
+DROP TABLE parts, steps;
+DROP FOREIGN TABLE moved;
 RESET enable_hashjoin;
 RESET enable_mergejoin;
 DROP FOREIGN TABLE copied;
