@@ -182,17 +182,18 @@ func (r *report) manifests(s *config.Settings) {
 		r.fail("manifests", err.Error(), "Create the directory, readable by the sidecar's user, or set manifests to another.")
 		return
 	}
-	n := 0
+	n, bad := 0, false
 	for _, e := range entries {
 		if ext := filepath.Ext(e.Name()); ext != ".yaml" && ext != ".yml" {
 			continue
 		}
 		n++
 		for _, p := range checkManifest(filepath.Join(s.Manifests, e.Name())) {
+			bad = true
 			r.fail("manifests", p, "")
 		}
 	}
-	if !r.failed || n == 0 {
+	if !bad {
 		r.ok("manifests", fmt.Sprintf("%d in %s", n, s.Manifests))
 	}
 }

@@ -230,6 +230,10 @@ func TestCheck_SaysHowToMend(t *testing.T) {
 	}
 	assert.NotContains(t, out, "hunter2")
 
+	// A check that failed hides nothing of the others.
+	out, _ = command(t, append(base, "--listen", "unix:"+d+"/none/s", "--manifests", "../../../examples", "--secrets", "")...)
+	assert.Contains(t, out, "ok    manifests  ")
+
 	out, _ = command(t, append(base, "--listen", "unix:"+d+"/s", "--manifests", "", "--secrets", "")...)
 	assert.Contains(t, out, "FAIL  socket     "+d+"/s does not exist: the sidecar does not run\n                 Start the sidecar: \"systemctl start hallway\", or \"hallway serve\".\n")
 	assert.Contains(t, out, "warn  hosts      allow_hosts is empty: no API can be called")
