@@ -65,7 +65,7 @@ static HallwayModifyState *begin(ModifyTableState *mtstate, ResultRelInfo *rinfo
 								 const HallwayModifyPlan *plan);
 static Outcome write_row(HallwayModifyState *state, CmdType operation, List *columns,
 						 TupleTableSlot *slot, TupleTableSlot *planSlot);
-static void throw_not_understood(Relation rel, const char *why) pg_attribute_noreturn();
+pg_noreturn static void throw_not_understood(Relation rel, const char *why);
 static bool outcome_unknown(const Hallway__V1__Error *error);
 static Hallway__V1__ModifyResponse *call(HallwayModifyState *state, CmdType operation,
 										 List *columns, TupleTableSlot *slot,
