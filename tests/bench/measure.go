@@ -3,12 +3,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -175,20 +173,22 @@ func (s *session) oneRow(ctx context.Context, keep func(string, float64)) error 
 
 // writes measures an INSERT and the POST that it makes, in turn.
 func (s *session) writes(ctx context.Context, keep func(string, float64)) error {
-	client := &http.Client{}
-	url := fmt.Sprintf("%s/%s/%d/contacts", s.api.URL, fakes.Bench, s.restRows)
+	client, err := startDirect(ctx, fmt.Sprintf("%s/%s/%d/contacts", s.api.URL, fakes.Bench, s.restRows), s.api.Secret)
+	if err != nil {
+		return err
+	}
 	const n = 200
 	var direct, through []float64
 	for i := range n {
 		email := fmt.Sprintf("bench%d@example.com", i)
-		start := time.Now()
-		if err := post(ctx, client, url, s.api.Secret, email); err != nil {
-			return err
+		took, err := client.post(email)
+		if err != nil {
+			return errors.Join(err, client.close())
 		}
-		direct = append(direct, ms(time.Since(start)))
-		start = time.Now()
+		direct = append(direct, took)
+		start := time.Now()
 		if _, err := s.exec(ctx, "EXECUTE ins ('"+email+"')"); err != nil {
-			return err
+			return errors.Join(err, client.close())
 		}
 		through = append(through, ms(time.Since(start)))
 	}
@@ -196,31 +196,7 @@ func (s *session) writes(ctx context.Context, keep func(string, float64)) error 
 	slices.Sort(through)
 	keep("post", direct[n/2])
 	keep("insert", through[n/2])
-	return nil
-}
-
-func post(ctx context.Context, client *http.Client, url, token, email string) error {
-	body, err := json.Marshal(map[string]string{"email": email, "name": "Bench"})
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+token)
-	res, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = res.Body.Close() }()
-	var out struct{ ID string }
-	if err := json.NewDecoder(res.Body).Decode(&out); err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, res.Body)
-	return err
+	return client.close()
 }
 
 func (s *session) rest(ctx context.Context, keep func(string, float64)) error {
