@@ -272,40 +272,6 @@ func (c *compiler) boolean(e *pushdown.Column, want truths) *node {
 	return col.orMissing(n, want)
 }
 
-func negate(op pushdown.Operator) pushdown.Operator {
-	switch op {
-	case pushdown.EQ:
-		return pushdown.NE
-	case pushdown.NE:
-		return pushdown.EQ
-	case pushdown.LT:
-		return pushdown.GE
-	case pushdown.LE:
-		return pushdown.GT
-	case pushdown.GT:
-		return pushdown.LE
-	case pushdown.GE:
-		return pushdown.LT
-	case pushdown.Distinct:
-		return pushdown.NotDistinct
-	}
-	return pushdown.Distinct
-}
-
-func mirror(op pushdown.Operator) pushdown.Operator {
-	switch op {
-	case pushdown.LT:
-		return pushdown.GT
-	case pushdown.LE:
-		return pushdown.GE
-	case pushdown.GT:
-		return pushdown.LT
-	case pushdown.GE:
-		return pushdown.LE
-	}
-	return op
-}
-
 func (c *compiler) comparison(e *pushdown.Comparison, want truths) *node {
 	op := e.Op
 	ref, isColumn := e.Left.(*pushdown.Column)
@@ -313,14 +279,14 @@ func (c *compiler) comparison(e *pushdown.Comparison, want truths) *node {
 	if !isColumn {
 		ref, isColumn = e.Right.(*pushdown.Column)
 		p, isParam = e.Left.(*pushdown.Param)
-		op = mirror(op)
+		op = op.Commute()
 	}
 	if !isColumn || !isParam {
 		return local("not a column with a value")
 	}
 	col := c.t.column(ref.Index)
 	if want&isTrue == 0 {
-		op = negate(op)
+		op = op.Negate()
 	}
 	distinct := op == pushdown.Distinct || op == pushdown.NotDistinct
 	if p.Known && p.Value.IsNull() {
