@@ -34,6 +34,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type CacheMode int32
+
+const (
+	CacheMode_CACHE_MODE_UNSPECIFIED  CacheMode = 0
+	CacheMode_CACHE_MODE_OFF          CacheMode = 1
+	CacheMode_CACHE_MODE_READ_THROUGH CacheMode = 2
+	CacheMode_CACHE_MODE_REPLICA      CacheMode = 3
+)
+
+// Enum value maps for CacheMode.
+var (
+	CacheMode_name = map[int32]string{
+		0: "CACHE_MODE_UNSPECIFIED",
+		1: "CACHE_MODE_OFF",
+		2: "CACHE_MODE_READ_THROUGH",
+		3: "CACHE_MODE_REPLICA",
+	}
+	CacheMode_value = map[string]int32{
+		"CACHE_MODE_UNSPECIFIED":  0,
+		"CACHE_MODE_OFF":          1,
+		"CACHE_MODE_READ_THROUGH": 2,
+		"CACHE_MODE_REPLICA":      3,
+	}
+)
+
+func (x CacheMode) Enum() *CacheMode {
+	p := new(CacheMode)
+	*p = x
+	return p
+}
+
+func (x CacheMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CacheMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_hallway_v1_hallway_proto_enumTypes[0].Descriptor()
+}
+
+func (CacheMode) Type() protoreflect.EnumType {
+	return &file_hallway_v1_hallway_proto_enumTypes[0]
+}
+
+func (x CacheMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CacheMode.Descriptor instead.
+func (CacheMode) EnumDescriptor() ([]byte, []int) {
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{0}
+}
+
 type Verdict int32
 
 const (
@@ -73,11 +125,11 @@ func (x Verdict) String() string {
 }
 
 func (Verdict) Descriptor() protoreflect.EnumDescriptor {
-	return file_hallway_v1_hallway_proto_enumTypes[0].Descriptor()
+	return file_hallway_v1_hallway_proto_enumTypes[1].Descriptor()
 }
 
 func (Verdict) Type() protoreflect.EnumType {
-	return &file_hallway_v1_hallway_proto_enumTypes[0]
+	return &file_hallway_v1_hallway_proto_enumTypes[1]
 }
 
 func (x Verdict) Number() protoreflect.EnumNumber {
@@ -86,7 +138,7 @@ func (x Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Verdict.Descriptor instead.
 func (Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{0}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{1}
 }
 
 type Operation int32
@@ -125,11 +177,11 @@ func (x Operation) String() string {
 }
 
 func (Operation) Descriptor() protoreflect.EnumDescriptor {
-	return file_hallway_v1_hallway_proto_enumTypes[1].Descriptor()
+	return file_hallway_v1_hallway_proto_enumTypes[2].Descriptor()
 }
 
 func (Operation) Type() protoreflect.EnumType {
-	return &file_hallway_v1_hallway_proto_enumTypes[1]
+	return &file_hallway_v1_hallway_proto_enumTypes[2]
 }
 
 func (x Operation) Number() protoreflect.EnumNumber {
@@ -138,7 +190,7 @@ func (x Operation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Operation.Descriptor instead.
 func (Operation) EnumDescriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{1}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{2}
 }
 
 type RowOutcome int32
@@ -178,11 +230,11 @@ func (x RowOutcome) String() string {
 }
 
 func (RowOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_hallway_v1_hallway_proto_enumTypes[2].Descriptor()
+	return file_hallway_v1_hallway_proto_enumTypes[3].Descriptor()
 }
 
 func (RowOutcome) Type() protoreflect.EnumType {
-	return &file_hallway_v1_hallway_proto_enumTypes[2]
+	return &file_hallway_v1_hallway_proto_enumTypes[3]
 }
 
 func (x RowOutcome) Number() protoreflect.EnumNumber {
@@ -191,7 +243,7 @@ func (x RowOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RowOutcome.Descriptor instead.
 func (RowOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{2}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{3}
 }
 
 type TransactionEnd int32
@@ -227,11 +279,11 @@ func (x TransactionEnd) String() string {
 }
 
 func (TransactionEnd) Descriptor() protoreflect.EnumDescriptor {
-	return file_hallway_v1_hallway_proto_enumTypes[3].Descriptor()
+	return file_hallway_v1_hallway_proto_enumTypes[4].Descriptor()
 }
 
 func (TransactionEnd) Type() protoreflect.EnumType {
-	return &file_hallway_v1_hallway_proto_enumTypes[3]
+	return &file_hallway_v1_hallway_proto_enumTypes[4]
 }
 
 func (x TransactionEnd) Number() protoreflect.EnumNumber {
@@ -240,7 +292,70 @@ func (x TransactionEnd) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TransactionEnd.Descriptor instead.
 func (TransactionEnd) EnumDescriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{3}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{4}
+}
+
+type MaintainAction int32
+
+const (
+	MaintainAction_MAINTAIN_ACTION_UNSPECIFIED MaintainAction = 0
+	// Reads all rows anew and makes the region without conjuncts of them.
+	MaintainAction_MAINTAIN_ACTION_REFRESH MaintainAction = 1
+	// Forgets that the cache has any region, for all credentials.
+	MaintainAction_MAINTAIN_ACTION_INVALIDATE MaintainAction = 2
+	// Removes one object from all caches of the table, and what else is kept.
+	MaintainAction_MAINTAIN_ACTION_FORGET MaintainAction = 3
+	// Waits until a replica shows what the API had when the call began.
+	MaintainAction_MAINTAIN_ACTION_SYNC MaintainAction = 4
+	// Lets background work go on that was paused.
+	MaintainAction_MAINTAIN_ACTION_RESUME MaintainAction = 5
+)
+
+// Enum value maps for MaintainAction.
+var (
+	MaintainAction_name = map[int32]string{
+		0: "MAINTAIN_ACTION_UNSPECIFIED",
+		1: "MAINTAIN_ACTION_REFRESH",
+		2: "MAINTAIN_ACTION_INVALIDATE",
+		3: "MAINTAIN_ACTION_FORGET",
+		4: "MAINTAIN_ACTION_SYNC",
+		5: "MAINTAIN_ACTION_RESUME",
+	}
+	MaintainAction_value = map[string]int32{
+		"MAINTAIN_ACTION_UNSPECIFIED": 0,
+		"MAINTAIN_ACTION_REFRESH":     1,
+		"MAINTAIN_ACTION_INVALIDATE":  2,
+		"MAINTAIN_ACTION_FORGET":      3,
+		"MAINTAIN_ACTION_SYNC":        4,
+		"MAINTAIN_ACTION_RESUME":      5,
+	}
+)
+
+func (x MaintainAction) Enum() *MaintainAction {
+	p := new(MaintainAction)
+	*p = x
+	return p
+}
+
+func (x MaintainAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MaintainAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_hallway_v1_hallway_proto_enumTypes[5].Descriptor()
+}
+
+func (MaintainAction) Type() protoreflect.EnumType {
+	return &file_hallway_v1_hallway_proto_enumTypes[5]
+}
+
+func (x MaintainAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MaintainAction.Descriptor instead.
+func (MaintainAction) EnumDescriptor() ([]byte, []int) {
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{5}
 }
 
 // ProtocolVersion: equal major versions can talk; minor only adds.
@@ -558,9 +673,11 @@ type Relation struct {
 	TableName    string    `protobuf:"bytes,6,opt,name=table_name,json=tableName,proto3" json:"table_name,omitempty"`
 	TableOptions []*Option `protobuf:"bytes,7,rep,name=table_options,json=tableOptions,proto3" json:"table_options,omitempty"`
 	// Without dropped columns; "column index" everywhere means a position here.
-	Columns       []*Column `protobuf:"bytes,8,rep,name=columns,proto3" json:"columns,omitempty"`
-	RelationOid   uint32    `protobuf:"varint,9,opt,name=relation_oid,json=relationOid,proto3" json:"relation_oid,omitempty"`
-	ServerOid     uint32    `protobuf:"varint,10,opt,name=server_oid,json=serverOid,proto3" json:"server_oid,omitempty"`
+	Columns     []*Column `protobuf:"bytes,8,rep,name=columns,proto3" json:"columns,omitempty"`
+	RelationOid uint32    `protobuf:"varint,9,opt,name=relation_oid,json=relationOid,proto3" json:"relation_oid,omitempty"`
+	ServerOid   uint32    `protobuf:"varint,10,opt,name=server_oid,json=serverOid,proto3" json:"server_oid,omitempty"`
+	// What the table's options, its server's or the defaults say of its cache.
+	Cache         *CachePolicy `protobuf:"bytes,11,opt,name=cache,proto3" json:"cache,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -665,6 +782,83 @@ func (x *Relation) GetServerOid() uint32 {
 	return 0
 }
 
+func (x *Relation) GetCache() *CachePolicy {
+	if x != nil {
+		return x.Cache
+	}
+	return nil
+}
+
+type CachePolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Mode  CacheMode              `protobuf:"varint,1,opt,name=mode,proto3,enum=hallway.v1.CacheMode" json:"mode,omitempty"`
+	// Milliseconds.
+	MaxAgeMs       uint64 `protobuf:"varint,2,opt,name=max_age_ms,json=maxAgeMs,proto3" json:"max_age_ms,omitempty"`
+	RefreshEveryMs uint64 `protobuf:"varint,3,opt,name=refresh_every_ms,json=refreshEveryMs,proto3" json:"refresh_every_ms,omitempty"`
+	// cache_scope 'server': one cache for all credentials.
+	Shared        bool `protobuf:"varint,4,opt,name=shared,proto3" json:"shared,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CachePolicy) Reset() {
+	*x = CachePolicy{}
+	mi := &file_hallway_v1_hallway_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CachePolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CachePolicy) ProtoMessage() {}
+
+func (x *CachePolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_hallway_v1_hallway_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CachePolicy.ProtoReflect.Descriptor instead.
+func (*CachePolicy) Descriptor() ([]byte, []int) {
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CachePolicy) GetMode() CacheMode {
+	if x != nil {
+		return x.Mode
+	}
+	return CacheMode_CACHE_MODE_UNSPECIFIED
+}
+
+func (x *CachePolicy) GetMaxAgeMs() uint64 {
+	if x != nil {
+		return x.MaxAgeMs
+	}
+	return 0
+}
+
+func (x *CachePolicy) GetRefreshEveryMs() uint64 {
+	if x != nil {
+		return x.RefreshEveryMs
+	}
+	return 0
+}
+
+func (x *CachePolicy) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
 type Column struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -679,7 +873,7 @@ type Column struct {
 
 func (x *Column) Reset() {
 	*x = Column{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[5]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -691,7 +885,7 @@ func (x *Column) String() string {
 func (*Column) ProtoMessage() {}
 
 func (x *Column) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[5]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -704,7 +898,7 @@ func (x *Column) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Column.ProtoReflect.Descriptor instead.
 func (*Column) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{5}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Column) GetName() string {
@@ -757,7 +951,7 @@ type RelationRef struct {
 
 func (x *RelationRef) Reset() {
 	*x = RelationRef{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[6]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -769,7 +963,7 @@ func (x *RelationRef) String() string {
 func (*RelationRef) ProtoMessage() {}
 
 func (x *RelationRef) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[6]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -782,7 +976,7 @@ func (x *RelationRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelationRef.ProtoReflect.Descriptor instead.
 func (*RelationRef) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{6}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RelationRef) GetHandle() uint64 {
@@ -808,7 +1002,7 @@ type DescribeRequest struct {
 
 func (x *DescribeRequest) Reset() {
 	*x = DescribeRequest{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[7]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -820,7 +1014,7 @@ func (x *DescribeRequest) String() string {
 func (*DescribeRequest) ProtoMessage() {}
 
 func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[7]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -833,7 +1027,7 @@ func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeRequest.ProtoReflect.Descriptor instead.
 func (*DescribeRequest) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{7}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DescribeRequest) GetRelation() *RelationRef {
@@ -860,14 +1054,17 @@ type DescribeResponse struct {
 	// the API one cheap call.
 	LookupKeys []*LookupKey `protobuf:"bytes,7,rep,name=lookup_keys,json=lookupKeys,proto3" json:"lookup_keys,omitempty"`
 	// Rows in the object as far as known without asking; 0: unknown.
-	Rows          float64 `protobuf:"fixed64,8,opt,name=rows,proto3" json:"rows,omitempty"`
+	Rows float64 `protobuf:"fixed64,8,opt,name=rows,proto3" json:"rows,omitempty"`
+	// Whose rows a cache of this table holds: hallway.cache_tables.account.
+	// Equal for credentials that share a cache. Empty: the table is not cached.
+	CacheAccount  []byte `protobuf:"bytes,9,opt,name=cache_account,json=cacheAccount,proto3" json:"cache_account,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DescribeResponse) Reset() {
 	*x = DescribeResponse{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[8]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -879,7 +1076,7 @@ func (x *DescribeResponse) String() string {
 func (*DescribeResponse) ProtoMessage() {}
 
 func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[8]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -892,7 +1089,7 @@ func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeResponse.ProtoReflect.Descriptor instead.
 func (*DescribeResponse) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{8}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DescribeResponse) GetKeyColumns() []uint32 {
@@ -951,6 +1148,13 @@ func (x *DescribeResponse) GetRows() float64 {
 	return 0
 }
 
+func (x *DescribeResponse) GetCacheAccount() []byte {
+	if x != nil {
+		return x.CacheAccount
+	}
+	return nil
+}
+
 type LookupKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Columns       []uint32               `protobuf:"varint,1,rep,packed,name=columns,proto3" json:"columns,omitempty"`
@@ -961,7 +1165,7 @@ type LookupKey struct {
 
 func (x *LookupKey) Reset() {
 	*x = LookupKey{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[9]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1177,7 @@ func (x *LookupKey) String() string {
 func (*LookupKey) ProtoMessage() {}
 
 func (x *LookupKey) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[9]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1190,7 @@ func (x *LookupKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupKey.ProtoReflect.Descriptor instead.
 func (*LookupKey) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{9}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LookupKey) GetColumns() []uint32 {
@@ -1022,7 +1226,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[10]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1238,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[10]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1251,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{10}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PlanRequest) GetRelation() *RelationRef {
@@ -1103,7 +1307,7 @@ type ConjunctVerdict struct {
 
 func (x *ConjunctVerdict) Reset() {
 	*x = ConjunctVerdict{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[11]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1319,7 @@ func (x *ConjunctVerdict) String() string {
 func (*ConjunctVerdict) ProtoMessage() {}
 
 func (x *ConjunctVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[11]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1332,7 @@ func (x *ConjunctVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConjunctVerdict.ProtoReflect.Descriptor instead.
 func (*ConjunctVerdict) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{11}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ConjunctVerdict) GetVerdict() Verdict {
@@ -1172,7 +1376,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[12]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1184,7 +1388,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[12]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1197,7 +1401,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{12}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PlanResponse) GetVerdicts() []*ConjunctVerdict {
@@ -1282,18 +1486,22 @@ type ScanRequest struct {
 	// Rows wanted for ANALYZE; 0: not a sample. The sidecar may return any rows
 	// of the object, more or fewer, and says the total in the footer if known.
 	SampleRows uint64 `protobuf:"varint,8,opt,name=sample_rows,json=sampleRows,proto3" json:"sample_rows,omitempty"`
-	// Oldest data that will do, in milliseconds; 0 reads the API. Only 0 so far.
+	// Oldest data that will do, in milliseconds. A fill of the same region that is
+	// under way and began no longer ago may be joined.
 	MaxAgeMs uint64 `protobuf:"varint,9,opt,name=max_age_ms,json=maxAgeMs,proto3" json:"max_age_ms,omitempty"`
 	// Send the figures so far before each batch: for EXPLAIN ANALYZE of a scan
 	// that is stopped before its footer.
-	Progress      bool `protobuf:"varint,10,opt,name=progress,proto3" json:"progress,omitempty"`
+	Progress bool `protobuf:"varint,10,opt,name=progress,proto3" json:"progress,omitempty"`
+	// Set if the table is cached and no region had the rows: they are to be kept
+	// on their way. Not set, the API is read and nothing is kept.
+	Fill          *CacheFill `protobuf:"bytes,11,opt,name=fill,proto3" json:"fill,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScanRequest) Reset() {
 	*x = ScanRequest{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[13]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +1513,7 @@ func (x *ScanRequest) String() string {
 func (*ScanRequest) ProtoMessage() {}
 
 func (x *ScanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[13]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +1526,7 @@ func (x *ScanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanRequest.ProtoReflect.Descriptor instead.
 func (*ScanRequest) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{13}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ScanRequest) GetRelation() *RelationRef {
@@ -1391,6 +1599,79 @@ func (x *ScanRequest) GetProgress() bool {
 	return false
 }
 
+func (x *ScanRequest) GetFill() *CacheFill {
+	if x != nil {
+		return x.Fill
+	}
+	return nil
+}
+
+// CacheFill is the region that a scan makes: all rows for which the conjuncts
+// hold, with the columns of the scan.
+type CacheFill struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The conjuncts and their values in a canonical form that the shim alone
+	// makes and compares: hallway.cache_regions.predicate. Empty: all rows.
+	Predicate []byte `protobuf:"bytes,1,opt,name=predicate,proto3" json:"predicate,omitempty"`
+	// hallway.cache_regions.hash
+	Hash int64 `protobuf:"fixed64,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	// Indexes into PlanRequest.conjuncts. Each was exact or superset in the plan.
+	Conjuncts     []uint32 `protobuf:"varint,3,rep,packed,name=conjuncts,proto3" json:"conjuncts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CacheFill) Reset() {
+	*x = CacheFill{}
+	mi := &file_hallway_v1_hallway_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CacheFill) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CacheFill) ProtoMessage() {}
+
+func (x *CacheFill) ProtoReflect() protoreflect.Message {
+	mi := &file_hallway_v1_hallway_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CacheFill.ProtoReflect.Descriptor instead.
+func (*CacheFill) Descriptor() ([]byte, []int) {
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *CacheFill) GetPredicate() []byte {
+	if x != nil {
+		return x.Predicate
+	}
+	return nil
+}
+
+func (x *CacheFill) GetHash() int64 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
+func (x *CacheFill) GetConjuncts() []uint32 {
+	if x != nil {
+		return x.Conjuncts
+	}
+	return nil
+}
+
 type ScanResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
@@ -1406,7 +1687,7 @@ type ScanResponse struct {
 
 func (x *ScanResponse) Reset() {
 	*x = ScanResponse{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[14]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1699,7 @@ func (x *ScanResponse) String() string {
 func (*ScanResponse) ProtoMessage() {}
 
 func (x *ScanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[14]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1712,7 @@ func (x *ScanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanResponse.ProtoReflect.Descriptor instead.
 func (*ScanResponse) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{14}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ScanResponse) GetMessage() isScanResponse_Message {
@@ -1522,7 +1803,7 @@ type ScanHeader struct {
 
 func (x *ScanHeader) Reset() {
 	*x = ScanHeader{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[15]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1815,7 @@ func (x *ScanHeader) String() string {
 func (*ScanHeader) ProtoMessage() {}
 
 func (x *ScanHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[15]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1828,7 @@ func (x *ScanHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanHeader.ProtoReflect.Descriptor instead.
 func (*ScanHeader) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{15}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ScanHeader) GetRecheck() []uint32 {
@@ -1587,7 +1868,7 @@ type RowBatch struct {
 
 func (x *RowBatch) Reset() {
 	*x = RowBatch{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[16]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1599,7 +1880,7 @@ func (x *RowBatch) String() string {
 func (*RowBatch) ProtoMessage() {}
 
 func (x *RowBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[16]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1612,7 +1893,7 @@ func (x *RowBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowBatch.ProtoReflect.Descriptor instead.
 func (*RowBatch) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{16}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RowBatch) GetTuples() []byte {
@@ -1635,14 +1916,17 @@ type ScanFooter struct {
 	// Rows in the object if the API said so; 0: unknown.
 	TotalRows float64 `protobuf:"fixed64,2,opt,name=total_rows,json=totalRows,proto3" json:"total_rows,omitempty"`
 	// Shown as WARNINGs, once each.
-	Warnings      []string `protobuf:"bytes,3,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []string `protobuf:"bytes,3,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// What became of ScanRequest.fill, for EXPLAIN ANALYZE: "filled", "joined
+	// another scan's", or why nothing was kept.
+	Cache         string `protobuf:"bytes,4,opt,name=cache,proto3" json:"cache,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ScanFooter) Reset() {
 	*x = ScanFooter{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[17]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1654,7 +1938,7 @@ func (x *ScanFooter) String() string {
 func (*ScanFooter) ProtoMessage() {}
 
 func (x *ScanFooter) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[17]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1667,7 +1951,7 @@ func (x *ScanFooter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanFooter.ProtoReflect.Descriptor instead.
 func (*ScanFooter) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{17}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ScanFooter) GetStats() *ScanStats {
@@ -1691,6 +1975,13 @@ func (x *ScanFooter) GetWarnings() []string {
 	return nil
 }
 
+func (x *ScanFooter) GetCache() string {
+	if x != nil {
+		return x.Cache
+	}
+	return ""
+}
+
 // ScanStats is what EXPLAIN ANALYZE shows.
 type ScanStats struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1709,7 +2000,7 @@ type ScanStats struct {
 
 func (x *ScanStats) Reset() {
 	*x = ScanStats{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[18]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1721,7 +2012,7 @@ func (x *ScanStats) String() string {
 func (*ScanStats) ProtoMessage() {}
 
 func (x *ScanStats) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[18]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1734,7 +2025,7 @@ func (x *ScanStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanStats.ProtoReflect.Descriptor instead.
 func (*ScanStats) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{18}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ScanStats) GetCalls() uint64 {
@@ -1798,7 +2089,7 @@ type Transaction struct {
 
 func (x *Transaction) Reset() {
 	*x = Transaction{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[19]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +2101,7 @@ func (x *Transaction) String() string {
 func (*Transaction) ProtoMessage() {}
 
 func (x *Transaction) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[19]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +2114,7 @@ func (x *Transaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transaction.ProtoReflect.Descriptor instead.
 func (*Transaction) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{19}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Transaction) GetXid() uint64 {
@@ -1865,7 +2156,7 @@ type ModifyRequest struct {
 
 func (x *ModifyRequest) Reset() {
 	*x = ModifyRequest{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[20]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +2168,7 @@ func (x *ModifyRequest) String() string {
 func (*ModifyRequest) ProtoMessage() {}
 
 func (x *ModifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[20]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +2181,7 @@ func (x *ModifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModifyRequest.ProtoReflect.Descriptor instead.
 func (*ModifyRequest) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{20}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ModifyRequest) GetRelation() *RelationRef {
@@ -1974,7 +2265,7 @@ type RowResult struct {
 
 func (x *RowResult) Reset() {
 	*x = RowResult{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[21]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1986,7 +2277,7 @@ func (x *RowResult) String() string {
 func (*RowResult) ProtoMessage() {}
 
 func (x *RowResult) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[21]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1999,7 +2290,7 @@ func (x *RowResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowResult.ProtoReflect.Descriptor instead.
 func (*RowResult) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{21}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RowResult) GetOutcome() RowOutcome {
@@ -2021,16 +2312,18 @@ type ModifyResponse struct {
 	// One for each row, in order. A single refused row fails the call itself.
 	Results []*RowResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
 	// A tuple of the returning columns for each APPLIED row, in order.
-	Tuples        []byte   `protobuf:"bytes,2,opt,name=tuples,proto3" json:"tuples,omitempty"`
-	Requests      []string `protobuf:"bytes,3,rep,name=requests,proto3" json:"requests,omitempty"`
-	Warnings      []string `protobuf:"bytes,4,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Tuples   []byte   `protobuf:"bytes,2,opt,name=tuples,proto3" json:"tuples,omitempty"`
+	Requests []string `protobuf:"bytes,3,rep,name=requests,proto3" json:"requests,omitempty"`
+	Warnings []string `protobuf:"bytes,4,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// For Settle; 0: nothing of this table is cached.
+	WriteNumber   uint64 `protobuf:"varint,5,opt,name=write_number,json=writeNumber,proto3" json:"write_number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ModifyResponse) Reset() {
 	*x = ModifyResponse{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[22]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2335,7 @@ func (x *ModifyResponse) String() string {
 func (*ModifyResponse) ProtoMessage() {}
 
 func (x *ModifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[22]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +2348,7 @@ func (x *ModifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModifyResponse.ProtoReflect.Descriptor instead.
 func (*ModifyResponse) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{22}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ModifyResponse) GetResults() []*RowResult {
@@ -2086,6 +2379,13 @@ func (x *ModifyResponse) GetWarnings() []string {
 	return nil
 }
 
+func (x *ModifyResponse) GetWriteNumber() uint64 {
+	if x != nil {
+		return x.WriteNumber
+	}
+	return 0
+}
+
 type EndTransactionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Transaction   *Transaction           `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
@@ -2096,7 +2396,7 @@ type EndTransactionRequest struct {
 
 func (x *EndTransactionRequest) Reset() {
 	*x = EndTransactionRequest{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[23]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2408,7 @@ func (x *EndTransactionRequest) String() string {
 func (*EndTransactionRequest) ProtoMessage() {}
 
 func (x *EndTransactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[23]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2421,7 @@ func (x *EndTransactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndTransactionRequest.ProtoReflect.Descriptor instead.
 func (*EndTransactionRequest) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{23}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *EndTransactionRequest) GetTransaction() *Transaction {
@@ -2146,7 +2446,7 @@ type EndTransactionResponse struct {
 
 func (x *EndTransactionResponse) Reset() {
 	*x = EndTransactionResponse{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[24]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2458,7 @@ func (x *EndTransactionResponse) String() string {
 func (*EndTransactionResponse) ProtoMessage() {}
 
 func (x *EndTransactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[24]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2471,372 @@ func (x *EndTransactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndTransactionResponse.ProtoReflect.Descriptor instead.
 func (*EndTransactionResponse) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{24}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{26}
+}
+
+type SettleRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Relation *RelationRef           `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
+	// ModifyResponse.write_number of the session's last write to the relation's
+	// server, and HandshakeResponse.instance_id of who gave it.
+	WriteNumber uint64 `protobuf:"varint,2,opt,name=write_number,json=writeNumber,proto3" json:"write_number,omitempty"`
+	InstanceId  string `protobuf:"bytes,3,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// How long to wait for it, in milliseconds.
+	WaitMs        uint64 `protobuf:"varint,4,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettleRequest) Reset() {
+	*x = SettleRequest{}
+	mi := &file_hallway_v1_hallway_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleRequest) ProtoMessage() {}
+
+func (x *SettleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hallway_v1_hallway_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleRequest.ProtoReflect.Descriptor instead.
+func (*SettleRequest) Descriptor() ([]byte, []int) {
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *SettleRequest) GetRelation() *RelationRef {
+	if x != nil {
+		return x.Relation
+	}
+	return nil
+}
+
+func (x *SettleRequest) GetWriteNumber() uint64 {
+	if x != nil {
+		return x.WriteNumber
+	}
+	return 0
+}
+
+func (x *SettleRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *SettleRequest) GetWaitMs() uint64 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+type SettleResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Regions that are there from now on show all the writes.
+	Settled       bool `protobuf:"varint,1,opt,name=settled,proto3" json:"settled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettleResponse) Reset() {
+	*x = SettleResponse{}
+	mi := &file_hallway_v1_hallway_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleResponse) ProtoMessage() {}
+
+func (x *SettleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_hallway_v1_hallway_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleResponse.ProtoReflect.Descriptor instead.
+func (*SettleResponse) Descriptor() ([]byte, []int) {
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *SettleResponse) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
+}
+
+type TouchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Uses          []*RegionUse           `protobuf:"bytes,1,rep,name=uses,proto3" json:"uses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TouchRequest) Reset() {
+	*x = TouchRequest{}
+	mi := &file_hallway_v1_hallway_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TouchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TouchRequest) ProtoMessage() {}
+
+func (x *TouchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hallway_v1_hallway_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TouchRequest.ProtoReflect.Descriptor instead.
+func (*TouchRequest) Descriptor() ([]byte, []int) {
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *TouchRequest) GetUses() []*RegionUse {
+	if x != nil {
+		return x.Uses
+	}
+	return nil
+}
+
+type RegionUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// hallway.cache_tables.id and hallway.cache_regions.hash
+	CacheId       int64 `protobuf:"varint,1,opt,name=cache_id,json=cacheId,proto3" json:"cache_id,omitempty"`
+	Hash          int64 `protobuf:"fixed64,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegionUse) Reset() {
+	*x = RegionUse{}
+	mi := &file_hallway_v1_hallway_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegionUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegionUse) ProtoMessage() {}
+
+func (x *RegionUse) ProtoReflect() protoreflect.Message {
+	mi := &file_hallway_v1_hallway_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegionUse.ProtoReflect.Descriptor instead.
+func (*RegionUse) Descriptor() ([]byte, []int) {
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *RegionUse) GetCacheId() int64 {
+	if x != nil {
+		return x.CacheId
+	}
+	return 0
+}
+
+func (x *RegionUse) GetHash() int64 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
+type TouchResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TouchResponse) Reset() {
+	*x = TouchResponse{}
+	mi := &file_hallway_v1_hallway_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TouchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TouchResponse) ProtoMessage() {}
+
+func (x *TouchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_hallway_v1_hallway_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TouchResponse.ProtoReflect.Descriptor instead.
+func (*TouchResponse) Descriptor() ([]byte, []int) {
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{31}
+}
+
+type MaintainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Not set for RESUME.
+	Relation *RelationRef   `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
+	Action   MaintainAction `protobuf:"varint,2,opt,name=action,proto3,enum=hallway.v1.MaintainAction" json:"action,omitempty"`
+	// FORGET: the key's values as text, in the order of key_columns.
+	Key []string `protobuf:"bytes,3,rep,name=key,proto3" json:"key,omitempty"`
+	// SYNC: how long to wait, in milliseconds.
+	WaitMs        uint64 `protobuf:"varint,4,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MaintainRequest) Reset() {
+	*x = MaintainRequest{}
+	mi := &file_hallway_v1_hallway_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MaintainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MaintainRequest) ProtoMessage() {}
+
+func (x *MaintainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hallway_v1_hallway_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MaintainRequest.ProtoReflect.Descriptor instead.
+func (*MaintainRequest) Descriptor() ([]byte, []int) {
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *MaintainRequest) GetRelation() *RelationRef {
+	if x != nil {
+		return x.Relation
+	}
+	return nil
+}
+
+func (x *MaintainRequest) GetAction() MaintainAction {
+	if x != nil {
+		return x.Action
+	}
+	return MaintainAction_MAINTAIN_ACTION_UNSPECIFIED
+}
+
+func (x *MaintainRequest) GetKey() []string {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *MaintainRequest) GetWaitMs() uint64 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+type MaintainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rows read, forgotten or merged.
+	Rows          uint64 `protobuf:"varint,1,opt,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MaintainResponse) Reset() {
+	*x = MaintainResponse{}
+	mi := &file_hallway_v1_hallway_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MaintainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MaintainResponse) ProtoMessage() {}
+
+func (x *MaintainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_hallway_v1_hallway_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MaintainResponse.ProtoReflect.Descriptor instead.
+func (*MaintainResponse) Descriptor() ([]byte, []int) {
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *MaintainResponse) GetRows() uint64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
 }
 
 type ImportSchemaRequest struct {
@@ -2192,7 +2857,7 @@ type ImportSchemaRequest struct {
 
 func (x *ImportSchemaRequest) Reset() {
 	*x = ImportSchemaRequest{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[25]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2869,7 @@ func (x *ImportSchemaRequest) String() string {
 func (*ImportSchemaRequest) ProtoMessage() {}
 
 func (x *ImportSchemaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[25]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2882,7 @@ func (x *ImportSchemaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportSchemaRequest.ProtoReflect.Descriptor instead.
 func (*ImportSchemaRequest) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{25}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ImportSchemaRequest) GetRelation() *RelationRef {
@@ -2271,7 +2936,7 @@ type ImportSchemaResponse struct {
 
 func (x *ImportSchemaResponse) Reset() {
 	*x = ImportSchemaResponse{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[26]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2283,7 +2948,7 @@ func (x *ImportSchemaResponse) String() string {
 func (*ImportSchemaResponse) ProtoMessage() {}
 
 func (x *ImportSchemaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[26]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2296,7 +2961,7 @@ func (x *ImportSchemaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportSchemaResponse.ProtoReflect.Descriptor instead.
 func (*ImportSchemaResponse) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{26}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ImportSchemaResponse) GetTables() []*ImportedTable {
@@ -2319,7 +2984,7 @@ type ImportedTable struct {
 
 func (x *ImportedTable) Reset() {
 	*x = ImportedTable{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[27]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2331,7 +2996,7 @@ func (x *ImportedTable) String() string {
 func (*ImportedTable) ProtoMessage() {}
 
 func (x *ImportedTable) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[27]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2344,7 +3009,7 @@ func (x *ImportedTable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportedTable.ProtoReflect.Descriptor instead.
 func (*ImportedTable) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{27}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ImportedTable) GetName() string {
@@ -2390,7 +3055,7 @@ type ImportedColumn struct {
 
 func (x *ImportedColumn) Reset() {
 	*x = ImportedColumn{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[28]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2402,7 +3067,7 @@ func (x *ImportedColumn) String() string {
 func (*ImportedColumn) ProtoMessage() {}
 
 func (x *ImportedColumn) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[28]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2415,7 +3080,7 @@ func (x *ImportedColumn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportedColumn.ProtoReflect.Descriptor instead.
 func (*ImportedColumn) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{28}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ImportedColumn) GetName() string {
@@ -2483,7 +3148,7 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"instanceId\"2\n" +
 	"\x06Option\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xa3\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xd2\x03\n" +
 	"\bRelation\x12\x1f\n" +
 	"\vserver_name\x18\x01 \x01(\tR\n" +
 	"serverName\x129\n" +
@@ -2499,7 +3164,14 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\frelation_oid\x18\t \x01(\rR\vrelationOid\x12\x1d\n" +
 	"\n" +
 	"server_oid\x18\n" +
-	" \x01(\rR\tserverOid\"\xa9\x01\n" +
+	" \x01(\rR\tserverOid\x12-\n" +
+	"\x05cache\x18\v \x01(\v2\x17.hallway.v1.CachePolicyR\x05cache\"\x98\x01\n" +
+	"\vCachePolicy\x12)\n" +
+	"\x04mode\x18\x01 \x01(\x0e2\x15.hallway.v1.CacheModeR\x04mode\x12\x1c\n" +
+	"\n" +
+	"max_age_ms\x18\x02 \x01(\x04R\bmaxAgeMs\x12(\n" +
+	"\x10refresh_every_ms\x18\x03 \x01(\x04R\x0erefreshEveryMs\x12\x16\n" +
+	"\x06shared\x18\x04 \x01(\bR\x06shared\"\xa9\x01\n" +
 	"\x06Column\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
 	"\x04type\x18\x02 \x01(\v2\x10.hallway.v1.TypeR\x04type\x12\x19\n" +
@@ -2512,7 +3184,7 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"definition\x18\x02 \x01(\v2\x14.hallway.v1.RelationR\n" +
 	"definition\"F\n" +
 	"\x0fDescribeRequest\x123\n" +
-	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\"\xb1\x02\n" +
+	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\"\xd6\x02\n" +
 	"\x10DescribeResponse\x12\x1f\n" +
 	"\vkey_columns\x18\x01 \x03(\rR\n" +
 	"keyColumns\x12\x1e\n" +
@@ -2525,7 +3197,8 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\x11read_only_columns\x18\x06 \x03(\rR\x0freadOnlyColumns\x126\n" +
 	"\vlookup_keys\x18\a \x03(\v2\x15.hallway.v1.LookupKeyR\n" +
 	"lookupKeys\x12\x12\n" +
-	"\x04rows\x18\b \x01(\x01R\x04rows\"=\n" +
+	"\x04rows\x18\b \x01(\x01R\x04rows\x12#\n" +
+	"\rcache_account\x18\t \x01(\fR\fcacheAccount\"=\n" +
 	"\tLookupKey\x12\x18\n" +
 	"\acolumns\x18\x01 \x03(\rR\acolumns\x12\x16\n" +
 	"\x06unique\x18\x02 \x01(\bR\x06unique\"\x86\x02\n" +
@@ -2551,7 +3224,7 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\n" +
 	"total_cost\x18\a \x01(\x01R\ttotalCost\x12\x12\n" +
 	"\x04plan\x18\b \x01(\fR\x04plan\x12'\n" +
-	"\x0fvalue_dependent\x18\t \x01(\bR\x0evalueDependent\"\xd3\x02\n" +
+	"\x0fvalue_dependent\x18\t \x01(\bR\x0evalueDependent\"\xfe\x02\n" +
 	"\vScanRequest\x123\n" +
 	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\x12\x12\n" +
 	"\x04plan\x18\x02 \x01(\fR\x04plan\x121\n" +
@@ -2567,7 +3240,12 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\n" +
 	"max_age_ms\x18\t \x01(\x04R\bmaxAgeMs\x12\x1a\n" +
 	"\bprogress\x18\n" +
-	" \x01(\bR\bprogress\"\xe0\x01\n" +
+	" \x01(\bR\bprogress\x12)\n" +
+	"\x04fill\x18\v \x01(\v2\x15.hallway.v1.CacheFillR\x04fill\"[\n" +
+	"\tCacheFill\x12\x1c\n" +
+	"\tpredicate\x18\x01 \x01(\fR\tpredicate\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\x10R\x04hash\x12\x1c\n" +
+	"\tconjuncts\x18\x03 \x03(\rR\tconjuncts\"\xe0\x01\n" +
 	"\fScanResponse\x120\n" +
 	"\x06header\x18\x01 \x01(\v2\x16.hallway.v1.ScanHeaderH\x00R\x06header\x12,\n" +
 	"\x05batch\x18\x02 \x01(\v2\x14.hallway.v1.RowBatchH\x00R\x05batch\x120\n" +
@@ -2582,13 +3260,14 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tR\trequestId\"6\n" +
 	"\bRowBatch\x12\x16\n" +
 	"\x06tuples\x18\x01 \x01(\fR\x06tuples\x12\x12\n" +
-	"\x04rows\x18\x02 \x01(\rR\x04rows\"t\n" +
+	"\x04rows\x18\x02 \x01(\rR\x04rows\"\x8a\x01\n" +
 	"\n" +
 	"ScanFooter\x12+\n" +
 	"\x05stats\x18\x01 \x01(\v2\x15.hallway.v1.ScanStatsR\x05stats\x12\x1d\n" +
 	"\n" +
 	"total_rows\x18\x02 \x01(\x01R\ttotalRows\x12\x1a\n" +
-	"\bwarnings\x18\x03 \x03(\tR\bwarnings\"\xbd\x01\n" +
+	"\bwarnings\x18\x03 \x03(\tR\bwarnings\x12\x14\n" +
+	"\x05cache\x18\x04 \x01(\tR\x05cache\"\xbd\x01\n" +
 	"\tScanStats\x12\x14\n" +
 	"\x05calls\x18\x01 \x01(\x04R\x05calls\x12\x14\n" +
 	"\x05pages\x18\x02 \x01(\x04R\x05pages\x12\x12\n" +
@@ -2615,16 +3294,38 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	" \x01(\bR\x06dryRun\"f\n" +
 	"\tRowResult\x120\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x16.hallway.v1.RowOutcomeR\aoutcome\x12'\n" +
-	"\x05error\x18\x02 \x01(\v2\x11.hallway.v1.ErrorR\x05error\"\x91\x01\n" +
+	"\x05error\x18\x02 \x01(\v2\x11.hallway.v1.ErrorR\x05error\"\xb4\x01\n" +
 	"\x0eModifyResponse\x12/\n" +
 	"\aresults\x18\x01 \x03(\v2\x15.hallway.v1.RowResultR\aresults\x12\x16\n" +
 	"\x06tuples\x18\x02 \x01(\fR\x06tuples\x12\x1a\n" +
 	"\brequests\x18\x03 \x03(\tR\brequests\x12\x1a\n" +
-	"\bwarnings\x18\x04 \x03(\tR\bwarnings\"\x80\x01\n" +
+	"\bwarnings\x18\x04 \x03(\tR\bwarnings\x12!\n" +
+	"\fwrite_number\x18\x05 \x01(\x04R\vwriteNumber\"\x80\x01\n" +
 	"\x15EndTransactionRequest\x129\n" +
 	"\vtransaction\x18\x01 \x01(\v2\x17.hallway.v1.TransactionR\vtransaction\x12,\n" +
 	"\x03end\x18\x02 \x01(\x0e2\x1a.hallway.v1.TransactionEndR\x03end\"\x18\n" +
-	"\x16EndTransactionResponse\"\xe8\x01\n" +
+	"\x16EndTransactionResponse\"\xa1\x01\n" +
+	"\rSettleRequest\x123\n" +
+	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\x12!\n" +
+	"\fwrite_number\x18\x02 \x01(\x04R\vwriteNumber\x12\x1f\n" +
+	"\vinstance_id\x18\x03 \x01(\tR\n" +
+	"instanceId\x12\x17\n" +
+	"\await_ms\x18\x04 \x01(\x04R\x06waitMs\"*\n" +
+	"\x0eSettleResponse\x12\x18\n" +
+	"\asettled\x18\x01 \x01(\bR\asettled\"9\n" +
+	"\fTouchRequest\x12)\n" +
+	"\x04uses\x18\x01 \x03(\v2\x15.hallway.v1.RegionUseR\x04uses\":\n" +
+	"\tRegionUse\x12\x19\n" +
+	"\bcache_id\x18\x01 \x01(\x03R\acacheId\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\x10R\x04hash\"\x0f\n" +
+	"\rTouchResponse\"\xa5\x01\n" +
+	"\x0fMaintainRequest\x123\n" +
+	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\x122\n" +
+	"\x06action\x18\x02 \x01(\x0e2\x1a.hallway.v1.MaintainActionR\x06action\x12\x10\n" +
+	"\x03key\x18\x03 \x03(\tR\x03key\x12\x17\n" +
+	"\await_ms\x18\x04 \x01(\x04R\x06waitMs\"&\n" +
+	"\x10MaintainResponse\x12\x12\n" +
+	"\x04rows\x18\x01 \x01(\x04R\x04rows\"\xe8\x01\n" +
 	"\x13ImportSchemaRequest\x123\n" +
 	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\x12#\n" +
 	"\rremote_schema\x18\x02 \x01(\tR\fremoteSchema\x12\x19\n" +
@@ -2644,7 +3345,12 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x19\n" +
 	"\bnot_null\x18\x03 \x01(\bR\anotNull\x12,\n" +
 	"\aoptions\x18\x04 \x03(\v2\x12.hallway.v1.OptionR\aoptions\x12\x18\n" +
-	"\acomment\x18\x05 \x01(\tR\acomment*^\n" +
+	"\acomment\x18\x05 \x01(\tR\acomment*p\n" +
+	"\tCacheMode\x12\x1a\n" +
+	"\x16CACHE_MODE_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eCACHE_MODE_OFF\x10\x01\x12\x1b\n" +
+	"\x17CACHE_MODE_READ_THROUGH\x10\x02\x12\x16\n" +
+	"\x12CACHE_MODE_REPLICA\x10\x03*^\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rVERDICT_EXACT\x10\x01\x12\x14\n" +
@@ -2664,7 +3370,14 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\x0eTransactionEnd\x12\x1f\n" +
 	"\x1bTRANSACTION_END_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16TRANSACTION_END_COMMIT\x10\x01\x12\x19\n" +
-	"\x15TRANSACTION_END_ABORT\x10\x022\xfe\x03\n" +
+	"\x15TRANSACTION_END_ABORT\x10\x02*\xc0\x01\n" +
+	"\x0eMaintainAction\x12\x1f\n" +
+	"\x1bMAINTAIN_ACTION_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17MAINTAIN_ACTION_REFRESH\x10\x01\x12\x1e\n" +
+	"\x1aMAINTAIN_ACTION_INVALIDATE\x10\x02\x12\x1a\n" +
+	"\x16MAINTAIN_ACTION_FORGET\x10\x03\x12\x18\n" +
+	"\x14MAINTAIN_ACTION_SYNC\x10\x04\x12\x1a\n" +
+	"\x16MAINTAIN_ACTION_RESUME\x10\x052\xc4\x05\n" +
 	"\x06Bridge\x12H\n" +
 	"\tHandshake\x12\x1c.hallway.v1.HandshakeRequest\x1a\x1d.hallway.v1.HandshakeResponse\x12E\n" +
 	"\bDescribe\x12\x1b.hallway.v1.DescribeRequest\x1a\x1c.hallway.v1.DescribeResponse\x129\n" +
@@ -2672,7 +3385,10 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\x04Scan\x12\x17.hallway.v1.ScanRequest\x1a\x18.hallway.v1.ScanResponse0\x01\x12?\n" +
 	"\x06Modify\x12\x19.hallway.v1.ModifyRequest\x1a\x1a.hallway.v1.ModifyResponse\x12W\n" +
 	"\x0eEndTransaction\x12!.hallway.v1.EndTransactionRequest\x1a\".hallway.v1.EndTransactionResponse\x12Q\n" +
-	"\fImportSchema\x12\x1f.hallway.v1.ImportSchemaRequest\x1a .hallway.v1.ImportSchemaResponseB9Z7github.com/hallwaydb/hallway/proto/hallway/v1;hallwayv1b\x06proto3"
+	"\fImportSchema\x12\x1f.hallway.v1.ImportSchemaRequest\x1a .hallway.v1.ImportSchemaResponse\x12?\n" +
+	"\x06Settle\x12\x19.hallway.v1.SettleRequest\x1a\x1a.hallway.v1.SettleResponse\x12<\n" +
+	"\x05Touch\x12\x18.hallway.v1.TouchRequest\x1a\x19.hallway.v1.TouchResponse\x12E\n" +
+	"\bMaintain\x12\x1b.hallway.v1.MaintainRequest\x1a\x1c.hallway.v1.MaintainResponseB9Z7github.com/hallwaydb/hallway/proto/hallway/v1;hallwayv1b\x06proto3"
 
 var (
 	file_hallway_v1_hallway_proto_rawDescOnce sync.Once
@@ -2686,105 +3402,129 @@ func file_hallway_v1_hallway_proto_rawDescGZIP() []byte {
 	return file_hallway_v1_hallway_proto_rawDescData
 }
 
-var file_hallway_v1_hallway_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_hallway_v1_hallway_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_hallway_v1_hallway_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_hallway_v1_hallway_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_hallway_v1_hallway_proto_goTypes = []any{
-	(Verdict)(0),                   // 0: hallway.v1.Verdict
-	(Operation)(0),                 // 1: hallway.v1.Operation
-	(RowOutcome)(0),                // 2: hallway.v1.RowOutcome
-	(TransactionEnd)(0),            // 3: hallway.v1.TransactionEnd
-	(*ProtocolVersion)(nil),        // 4: hallway.v1.ProtocolVersion
-	(*HandshakeRequest)(nil),       // 5: hallway.v1.HandshakeRequest
-	(*HandshakeResponse)(nil),      // 6: hallway.v1.HandshakeResponse
-	(*Option)(nil),                 // 7: hallway.v1.Option
-	(*Relation)(nil),               // 8: hallway.v1.Relation
-	(*Column)(nil),                 // 9: hallway.v1.Column
-	(*RelationRef)(nil),            // 10: hallway.v1.RelationRef
-	(*DescribeRequest)(nil),        // 11: hallway.v1.DescribeRequest
-	(*DescribeResponse)(nil),       // 12: hallway.v1.DescribeResponse
-	(*LookupKey)(nil),              // 13: hallway.v1.LookupKey
-	(*PlanRequest)(nil),            // 14: hallway.v1.PlanRequest
-	(*ConjunctVerdict)(nil),        // 15: hallway.v1.ConjunctVerdict
-	(*PlanResponse)(nil),           // 16: hallway.v1.PlanResponse
-	(*ScanRequest)(nil),            // 17: hallway.v1.ScanRequest
-	(*ScanResponse)(nil),           // 18: hallway.v1.ScanResponse
-	(*ScanHeader)(nil),             // 19: hallway.v1.ScanHeader
-	(*RowBatch)(nil),               // 20: hallway.v1.RowBatch
-	(*ScanFooter)(nil),             // 21: hallway.v1.ScanFooter
-	(*ScanStats)(nil),              // 22: hallway.v1.ScanStats
-	(*Transaction)(nil),            // 23: hallway.v1.Transaction
-	(*ModifyRequest)(nil),          // 24: hallway.v1.ModifyRequest
-	(*RowResult)(nil),              // 25: hallway.v1.RowResult
-	(*ModifyResponse)(nil),         // 26: hallway.v1.ModifyResponse
-	(*EndTransactionRequest)(nil),  // 27: hallway.v1.EndTransactionRequest
-	(*EndTransactionResponse)(nil), // 28: hallway.v1.EndTransactionResponse
-	(*ImportSchemaRequest)(nil),    // 29: hallway.v1.ImportSchemaRequest
-	(*ImportSchemaResponse)(nil),   // 30: hallway.v1.ImportSchemaResponse
-	(*ImportedTable)(nil),          // 31: hallway.v1.ImportedTable
-	(*ImportedColumn)(nil),         // 32: hallway.v1.ImportedColumn
-	(*Type)(nil),                   // 33: hallway.v1.Type
-	(*Expr)(nil),                   // 34: hallway.v1.Expr
-	(*Ordering)(nil),               // 35: hallway.v1.Ordering
-	(*Value)(nil),                  // 36: hallway.v1.Value
-	(*Error)(nil),                  // 37: hallway.v1.Error
+	(CacheMode)(0),                 // 0: hallway.v1.CacheMode
+	(Verdict)(0),                   // 1: hallway.v1.Verdict
+	(Operation)(0),                 // 2: hallway.v1.Operation
+	(RowOutcome)(0),                // 3: hallway.v1.RowOutcome
+	(TransactionEnd)(0),            // 4: hallway.v1.TransactionEnd
+	(MaintainAction)(0),            // 5: hallway.v1.MaintainAction
+	(*ProtocolVersion)(nil),        // 6: hallway.v1.ProtocolVersion
+	(*HandshakeRequest)(nil),       // 7: hallway.v1.HandshakeRequest
+	(*HandshakeResponse)(nil),      // 8: hallway.v1.HandshakeResponse
+	(*Option)(nil),                 // 9: hallway.v1.Option
+	(*Relation)(nil),               // 10: hallway.v1.Relation
+	(*CachePolicy)(nil),            // 11: hallway.v1.CachePolicy
+	(*Column)(nil),                 // 12: hallway.v1.Column
+	(*RelationRef)(nil),            // 13: hallway.v1.RelationRef
+	(*DescribeRequest)(nil),        // 14: hallway.v1.DescribeRequest
+	(*DescribeResponse)(nil),       // 15: hallway.v1.DescribeResponse
+	(*LookupKey)(nil),              // 16: hallway.v1.LookupKey
+	(*PlanRequest)(nil),            // 17: hallway.v1.PlanRequest
+	(*ConjunctVerdict)(nil),        // 18: hallway.v1.ConjunctVerdict
+	(*PlanResponse)(nil),           // 19: hallway.v1.PlanResponse
+	(*ScanRequest)(nil),            // 20: hallway.v1.ScanRequest
+	(*CacheFill)(nil),              // 21: hallway.v1.CacheFill
+	(*ScanResponse)(nil),           // 22: hallway.v1.ScanResponse
+	(*ScanHeader)(nil),             // 23: hallway.v1.ScanHeader
+	(*RowBatch)(nil),               // 24: hallway.v1.RowBatch
+	(*ScanFooter)(nil),             // 25: hallway.v1.ScanFooter
+	(*ScanStats)(nil),              // 26: hallway.v1.ScanStats
+	(*Transaction)(nil),            // 27: hallway.v1.Transaction
+	(*ModifyRequest)(nil),          // 28: hallway.v1.ModifyRequest
+	(*RowResult)(nil),              // 29: hallway.v1.RowResult
+	(*ModifyResponse)(nil),         // 30: hallway.v1.ModifyResponse
+	(*EndTransactionRequest)(nil),  // 31: hallway.v1.EndTransactionRequest
+	(*EndTransactionResponse)(nil), // 32: hallway.v1.EndTransactionResponse
+	(*SettleRequest)(nil),          // 33: hallway.v1.SettleRequest
+	(*SettleResponse)(nil),         // 34: hallway.v1.SettleResponse
+	(*TouchRequest)(nil),           // 35: hallway.v1.TouchRequest
+	(*RegionUse)(nil),              // 36: hallway.v1.RegionUse
+	(*TouchResponse)(nil),          // 37: hallway.v1.TouchResponse
+	(*MaintainRequest)(nil),        // 38: hallway.v1.MaintainRequest
+	(*MaintainResponse)(nil),       // 39: hallway.v1.MaintainResponse
+	(*ImportSchemaRequest)(nil),    // 40: hallway.v1.ImportSchemaRequest
+	(*ImportSchemaResponse)(nil),   // 41: hallway.v1.ImportSchemaResponse
+	(*ImportedTable)(nil),          // 42: hallway.v1.ImportedTable
+	(*ImportedColumn)(nil),         // 43: hallway.v1.ImportedColumn
+	(*Type)(nil),                   // 44: hallway.v1.Type
+	(*Expr)(nil),                   // 45: hallway.v1.Expr
+	(*Ordering)(nil),               // 46: hallway.v1.Ordering
+	(*Value)(nil),                  // 47: hallway.v1.Value
+	(*Error)(nil),                  // 48: hallway.v1.Error
 }
 var file_hallway_v1_hallway_proto_depIdxs = []int32{
-	4,  // 0: hallway.v1.HandshakeRequest.protocol:type_name -> hallway.v1.ProtocolVersion
-	4,  // 1: hallway.v1.HandshakeResponse.protocol:type_name -> hallway.v1.ProtocolVersion
-	7,  // 2: hallway.v1.Relation.server_options:type_name -> hallway.v1.Option
-	7,  // 3: hallway.v1.Relation.user_options:type_name -> hallway.v1.Option
-	7,  // 4: hallway.v1.Relation.table_options:type_name -> hallway.v1.Option
-	9,  // 5: hallway.v1.Relation.columns:type_name -> hallway.v1.Column
-	33, // 6: hallway.v1.Column.type:type_name -> hallway.v1.Type
-	7,  // 7: hallway.v1.Column.options:type_name -> hallway.v1.Option
-	8,  // 8: hallway.v1.RelationRef.definition:type_name -> hallway.v1.Relation
-	10, // 9: hallway.v1.DescribeRequest.relation:type_name -> hallway.v1.RelationRef
-	13, // 10: hallway.v1.DescribeResponse.lookup_keys:type_name -> hallway.v1.LookupKey
-	10, // 11: hallway.v1.PlanRequest.relation:type_name -> hallway.v1.RelationRef
-	34, // 12: hallway.v1.PlanRequest.conjuncts:type_name -> hallway.v1.Expr
-	35, // 13: hallway.v1.PlanRequest.orderings:type_name -> hallway.v1.Ordering
-	0,  // 14: hallway.v1.ConjunctVerdict.verdict:type_name -> hallway.v1.Verdict
-	15, // 15: hallway.v1.PlanResponse.verdicts:type_name -> hallway.v1.ConjunctVerdict
-	10, // 16: hallway.v1.ScanRequest.relation:type_name -> hallway.v1.RelationRef
-	36, // 17: hallway.v1.ScanRequest.parameters:type_name -> hallway.v1.Value
-	19, // 18: hallway.v1.ScanResponse.header:type_name -> hallway.v1.ScanHeader
-	20, // 19: hallway.v1.ScanResponse.batch:type_name -> hallway.v1.RowBatch
-	21, // 20: hallway.v1.ScanResponse.footer:type_name -> hallway.v1.ScanFooter
-	22, // 21: hallway.v1.ScanResponse.progress:type_name -> hallway.v1.ScanStats
-	22, // 22: hallway.v1.ScanFooter.stats:type_name -> hallway.v1.ScanStats
-	10, // 23: hallway.v1.ModifyRequest.relation:type_name -> hallway.v1.RelationRef
-	1,  // 24: hallway.v1.ModifyRequest.operation:type_name -> hallway.v1.Operation
-	23, // 25: hallway.v1.ModifyRequest.transaction:type_name -> hallway.v1.Transaction
-	2,  // 26: hallway.v1.RowResult.outcome:type_name -> hallway.v1.RowOutcome
-	37, // 27: hallway.v1.RowResult.error:type_name -> hallway.v1.Error
-	25, // 28: hallway.v1.ModifyResponse.results:type_name -> hallway.v1.RowResult
-	23, // 29: hallway.v1.EndTransactionRequest.transaction:type_name -> hallway.v1.Transaction
-	3,  // 30: hallway.v1.EndTransactionRequest.end:type_name -> hallway.v1.TransactionEnd
-	10, // 31: hallway.v1.ImportSchemaRequest.relation:type_name -> hallway.v1.RelationRef
-	7,  // 32: hallway.v1.ImportSchemaRequest.options:type_name -> hallway.v1.Option
-	31, // 33: hallway.v1.ImportSchemaResponse.tables:type_name -> hallway.v1.ImportedTable
-	32, // 34: hallway.v1.ImportedTable.columns:type_name -> hallway.v1.ImportedColumn
-	7,  // 35: hallway.v1.ImportedTable.options:type_name -> hallway.v1.Option
-	7,  // 36: hallway.v1.ImportedColumn.options:type_name -> hallway.v1.Option
-	5,  // 37: hallway.v1.Bridge.Handshake:input_type -> hallway.v1.HandshakeRequest
-	11, // 38: hallway.v1.Bridge.Describe:input_type -> hallway.v1.DescribeRequest
-	14, // 39: hallway.v1.Bridge.Plan:input_type -> hallway.v1.PlanRequest
-	17, // 40: hallway.v1.Bridge.Scan:input_type -> hallway.v1.ScanRequest
-	24, // 41: hallway.v1.Bridge.Modify:input_type -> hallway.v1.ModifyRequest
-	27, // 42: hallway.v1.Bridge.EndTransaction:input_type -> hallway.v1.EndTransactionRequest
-	29, // 43: hallway.v1.Bridge.ImportSchema:input_type -> hallway.v1.ImportSchemaRequest
-	6,  // 44: hallway.v1.Bridge.Handshake:output_type -> hallway.v1.HandshakeResponse
-	12, // 45: hallway.v1.Bridge.Describe:output_type -> hallway.v1.DescribeResponse
-	16, // 46: hallway.v1.Bridge.Plan:output_type -> hallway.v1.PlanResponse
-	18, // 47: hallway.v1.Bridge.Scan:output_type -> hallway.v1.ScanResponse
-	26, // 48: hallway.v1.Bridge.Modify:output_type -> hallway.v1.ModifyResponse
-	28, // 49: hallway.v1.Bridge.EndTransaction:output_type -> hallway.v1.EndTransactionResponse
-	30, // 50: hallway.v1.Bridge.ImportSchema:output_type -> hallway.v1.ImportSchemaResponse
-	44, // [44:51] is the sub-list for method output_type
-	37, // [37:44] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	6,  // 0: hallway.v1.HandshakeRequest.protocol:type_name -> hallway.v1.ProtocolVersion
+	6,  // 1: hallway.v1.HandshakeResponse.protocol:type_name -> hallway.v1.ProtocolVersion
+	9,  // 2: hallway.v1.Relation.server_options:type_name -> hallway.v1.Option
+	9,  // 3: hallway.v1.Relation.user_options:type_name -> hallway.v1.Option
+	9,  // 4: hallway.v1.Relation.table_options:type_name -> hallway.v1.Option
+	12, // 5: hallway.v1.Relation.columns:type_name -> hallway.v1.Column
+	11, // 6: hallway.v1.Relation.cache:type_name -> hallway.v1.CachePolicy
+	0,  // 7: hallway.v1.CachePolicy.mode:type_name -> hallway.v1.CacheMode
+	44, // 8: hallway.v1.Column.type:type_name -> hallway.v1.Type
+	9,  // 9: hallway.v1.Column.options:type_name -> hallway.v1.Option
+	10, // 10: hallway.v1.RelationRef.definition:type_name -> hallway.v1.Relation
+	13, // 11: hallway.v1.DescribeRequest.relation:type_name -> hallway.v1.RelationRef
+	16, // 12: hallway.v1.DescribeResponse.lookup_keys:type_name -> hallway.v1.LookupKey
+	13, // 13: hallway.v1.PlanRequest.relation:type_name -> hallway.v1.RelationRef
+	45, // 14: hallway.v1.PlanRequest.conjuncts:type_name -> hallway.v1.Expr
+	46, // 15: hallway.v1.PlanRequest.orderings:type_name -> hallway.v1.Ordering
+	1,  // 16: hallway.v1.ConjunctVerdict.verdict:type_name -> hallway.v1.Verdict
+	18, // 17: hallway.v1.PlanResponse.verdicts:type_name -> hallway.v1.ConjunctVerdict
+	13, // 18: hallway.v1.ScanRequest.relation:type_name -> hallway.v1.RelationRef
+	47, // 19: hallway.v1.ScanRequest.parameters:type_name -> hallway.v1.Value
+	21, // 20: hallway.v1.ScanRequest.fill:type_name -> hallway.v1.CacheFill
+	23, // 21: hallway.v1.ScanResponse.header:type_name -> hallway.v1.ScanHeader
+	24, // 22: hallway.v1.ScanResponse.batch:type_name -> hallway.v1.RowBatch
+	25, // 23: hallway.v1.ScanResponse.footer:type_name -> hallway.v1.ScanFooter
+	26, // 24: hallway.v1.ScanResponse.progress:type_name -> hallway.v1.ScanStats
+	26, // 25: hallway.v1.ScanFooter.stats:type_name -> hallway.v1.ScanStats
+	13, // 26: hallway.v1.ModifyRequest.relation:type_name -> hallway.v1.RelationRef
+	2,  // 27: hallway.v1.ModifyRequest.operation:type_name -> hallway.v1.Operation
+	27, // 28: hallway.v1.ModifyRequest.transaction:type_name -> hallway.v1.Transaction
+	3,  // 29: hallway.v1.RowResult.outcome:type_name -> hallway.v1.RowOutcome
+	48, // 30: hallway.v1.RowResult.error:type_name -> hallway.v1.Error
+	29, // 31: hallway.v1.ModifyResponse.results:type_name -> hallway.v1.RowResult
+	27, // 32: hallway.v1.EndTransactionRequest.transaction:type_name -> hallway.v1.Transaction
+	4,  // 33: hallway.v1.EndTransactionRequest.end:type_name -> hallway.v1.TransactionEnd
+	13, // 34: hallway.v1.SettleRequest.relation:type_name -> hallway.v1.RelationRef
+	36, // 35: hallway.v1.TouchRequest.uses:type_name -> hallway.v1.RegionUse
+	13, // 36: hallway.v1.MaintainRequest.relation:type_name -> hallway.v1.RelationRef
+	5,  // 37: hallway.v1.MaintainRequest.action:type_name -> hallway.v1.MaintainAction
+	13, // 38: hallway.v1.ImportSchemaRequest.relation:type_name -> hallway.v1.RelationRef
+	9,  // 39: hallway.v1.ImportSchemaRequest.options:type_name -> hallway.v1.Option
+	42, // 40: hallway.v1.ImportSchemaResponse.tables:type_name -> hallway.v1.ImportedTable
+	43, // 41: hallway.v1.ImportedTable.columns:type_name -> hallway.v1.ImportedColumn
+	9,  // 42: hallway.v1.ImportedTable.options:type_name -> hallway.v1.Option
+	9,  // 43: hallway.v1.ImportedColumn.options:type_name -> hallway.v1.Option
+	7,  // 44: hallway.v1.Bridge.Handshake:input_type -> hallway.v1.HandshakeRequest
+	14, // 45: hallway.v1.Bridge.Describe:input_type -> hallway.v1.DescribeRequest
+	17, // 46: hallway.v1.Bridge.Plan:input_type -> hallway.v1.PlanRequest
+	20, // 47: hallway.v1.Bridge.Scan:input_type -> hallway.v1.ScanRequest
+	28, // 48: hallway.v1.Bridge.Modify:input_type -> hallway.v1.ModifyRequest
+	31, // 49: hallway.v1.Bridge.EndTransaction:input_type -> hallway.v1.EndTransactionRequest
+	40, // 50: hallway.v1.Bridge.ImportSchema:input_type -> hallway.v1.ImportSchemaRequest
+	33, // 51: hallway.v1.Bridge.Settle:input_type -> hallway.v1.SettleRequest
+	35, // 52: hallway.v1.Bridge.Touch:input_type -> hallway.v1.TouchRequest
+	38, // 53: hallway.v1.Bridge.Maintain:input_type -> hallway.v1.MaintainRequest
+	8,  // 54: hallway.v1.Bridge.Handshake:output_type -> hallway.v1.HandshakeResponse
+	15, // 55: hallway.v1.Bridge.Describe:output_type -> hallway.v1.DescribeResponse
+	19, // 56: hallway.v1.Bridge.Plan:output_type -> hallway.v1.PlanResponse
+	22, // 57: hallway.v1.Bridge.Scan:output_type -> hallway.v1.ScanResponse
+	30, // 58: hallway.v1.Bridge.Modify:output_type -> hallway.v1.ModifyResponse
+	32, // 59: hallway.v1.Bridge.EndTransaction:output_type -> hallway.v1.EndTransactionResponse
+	41, // 60: hallway.v1.Bridge.ImportSchema:output_type -> hallway.v1.ImportSchemaResponse
+	34, // 61: hallway.v1.Bridge.Settle:output_type -> hallway.v1.SettleResponse
+	37, // 62: hallway.v1.Bridge.Touch:output_type -> hallway.v1.TouchResponse
+	39, // 63: hallway.v1.Bridge.Maintain:output_type -> hallway.v1.MaintainResponse
+	54, // [54:64] is the sub-list for method output_type
+	44, // [44:54] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_hallway_v1_hallway_proto_init() }
@@ -2794,7 +3534,7 @@ func file_hallway_v1_hallway_proto_init() {
 	}
 	file_hallway_v1_error_proto_init()
 	file_hallway_v1_expr_proto_init()
-	file_hallway_v1_hallway_proto_msgTypes[14].OneofWrappers = []any{
+	file_hallway_v1_hallway_proto_msgTypes[16].OneofWrappers = []any{
 		(*ScanResponse_Header)(nil),
 		(*ScanResponse_Batch)(nil),
 		(*ScanResponse_Footer)(nil),
@@ -2805,8 +3545,8 @@ func file_hallway_v1_hallway_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hallway_v1_hallway_proto_rawDesc), len(file_hallway_v1_hallway_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   29,
+			NumEnums:      6,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -39,6 +39,9 @@ const (
 	Bridge_Modify_FullMethodName         = "/hallway.v1.Bridge/Modify"
 	Bridge_EndTransaction_FullMethodName = "/hallway.v1.Bridge/EndTransaction"
 	Bridge_ImportSchema_FullMethodName   = "/hallway.v1.Bridge/ImportSchema"
+	Bridge_Settle_FullMethodName         = "/hallway.v1.Bridge/Settle"
+	Bridge_Touch_FullMethodName          = "/hallway.v1.Bridge/Touch"
+	Bridge_Maintain_FullMethodName       = "/hallway.v1.Bridge/Maintain"
 )
 
 // BridgeClient is the client API for Bridge service.
@@ -72,6 +75,15 @@ type BridgeClient interface {
 	EndTransaction(ctx context.Context, in *EndTransactionRequest, opts ...grpc.CallOption) (*EndTransactionResponse, error)
 	// ImportSchema lists tables for IMPORT FOREIGN SCHEMA.
 	ImportSchema(ctx context.Context, in *ImportSchemaRequest, opts ...grpc.CallOption) (*ImportSchemaResponse, error)
+	// Settle tells whether the cache shows a session's own writes. The backend
+	// asks before it reads a cache table after a write, and reads the API if not.
+	Settle(ctx context.Context, in *SettleRequest, opts ...grpc.CallOption) (*SettleResponse, error)
+	// Touch tells which regions were used, for eviction. It is sent now and then,
+	// without waiting for the answer.
+	Touch(ctx context.Context, in *TouchRequest, opts ...grpc.CallOption) (*TouchResponse, error)
+	// Maintain does what hallway.refresh() and its relatives ask for. The backend
+	// has checked that the user may.
+	Maintain(ctx context.Context, in *MaintainRequest, opts ...grpc.CallOption) (*MaintainResponse, error)
 }
 
 type bridgeClient struct {
@@ -161,6 +173,36 @@ func (c *bridgeClient) ImportSchema(ctx context.Context, in *ImportSchemaRequest
 	return out, nil
 }
 
+func (c *bridgeClient) Settle(ctx context.Context, in *SettleRequest, opts ...grpc.CallOption) (*SettleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SettleResponse)
+	err := c.cc.Invoke(ctx, Bridge_Settle_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *bridgeClient) Touch(ctx context.Context, in *TouchRequest, opts ...grpc.CallOption) (*TouchResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TouchResponse)
+	err := c.cc.Invoke(ctx, Bridge_Touch_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *bridgeClient) Maintain(ctx context.Context, in *MaintainRequest, opts ...grpc.CallOption) (*MaintainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MaintainResponse)
+	err := c.cc.Invoke(ctx, Bridge_Maintain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // BridgeServer is the server API for Bridge service.
 // All implementations must embed UnimplementedBridgeServer
 // for forward compatibility.
@@ -192,6 +234,15 @@ type BridgeServer interface {
 	EndTransaction(context.Context, *EndTransactionRequest) (*EndTransactionResponse, error)
 	// ImportSchema lists tables for IMPORT FOREIGN SCHEMA.
 	ImportSchema(context.Context, *ImportSchemaRequest) (*ImportSchemaResponse, error)
+	// Settle tells whether the cache shows a session's own writes. The backend
+	// asks before it reads a cache table after a write, and reads the API if not.
+	Settle(context.Context, *SettleRequest) (*SettleResponse, error)
+	// Touch tells which regions were used, for eviction. It is sent now and then,
+	// without waiting for the answer.
+	Touch(context.Context, *TouchRequest) (*TouchResponse, error)
+	// Maintain does what hallway.refresh() and its relatives ask for. The backend
+	// has checked that the user may.
+	Maintain(context.Context, *MaintainRequest) (*MaintainResponse, error)
 	mustEmbedUnimplementedBridgeServer()
 }
 
@@ -222,6 +273,15 @@ func (UnimplementedBridgeServer) EndTransaction(context.Context, *EndTransaction
 }
 func (UnimplementedBridgeServer) ImportSchema(context.Context, *ImportSchemaRequest) (*ImportSchemaResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ImportSchema not implemented")
+}
+func (UnimplementedBridgeServer) Settle(context.Context, *SettleRequest) (*SettleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Settle not implemented")
+}
+func (UnimplementedBridgeServer) Touch(context.Context, *TouchRequest) (*TouchResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Touch not implemented")
+}
+func (UnimplementedBridgeServer) Maintain(context.Context, *MaintainRequest) (*MaintainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Maintain not implemented")
 }
 func (UnimplementedBridgeServer) mustEmbedUnimplementedBridgeServer() {}
 func (UnimplementedBridgeServer) testEmbeddedByValue()                {}
@@ -363,6 +423,60 @@ func _Bridge_ImportSchema_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Bridge_Settle_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SettleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BridgeServer).Settle(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Bridge_Settle_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BridgeServer).Settle(ctx, req.(*SettleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Bridge_Touch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TouchRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BridgeServer).Touch(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Bridge_Touch_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BridgeServer).Touch(ctx, req.(*TouchRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Bridge_Maintain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MaintainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BridgeServer).Maintain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Bridge_Maintain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BridgeServer).Maintain(ctx, req.(*MaintainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Bridge_ServiceDesc is the grpc.ServiceDesc for Bridge service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -393,6 +507,18 @@ var Bridge_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ImportSchema",
 			Handler:    _Bridge_ImportSchema_Handler,
+		},
+		{
+			MethodName: "Settle",
+			Handler:    _Bridge_Settle_Handler,
+		},
+		{
+			MethodName: "Touch",
+			Handler:    _Bridge_Touch_Handler,
+		},
+		{
+			MethodName: "Maintain",
+			Handler:    _Bridge_Maintain_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

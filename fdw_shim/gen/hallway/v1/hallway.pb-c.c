@@ -232,6 +232,51 @@ void   hallway__v1__relation__free_unpacked
   assert(message->base.descriptor == &hallway__v1__relation__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   hallway__v1__cache_policy__init
+                     (Hallway__V1__CachePolicy         *message)
+{
+  static const Hallway__V1__CachePolicy init_value = HALLWAY__V1__CACHE_POLICY__INIT;
+  *message = init_value;
+}
+size_t hallway__v1__cache_policy__get_packed_size
+                     (const Hallway__V1__CachePolicy *message)
+{
+  assert(message->base.descriptor == &hallway__v1__cache_policy__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t hallway__v1__cache_policy__pack
+                     (const Hallway__V1__CachePolicy *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &hallway__v1__cache_policy__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t hallway__v1__cache_policy__pack_to_buffer
+                     (const Hallway__V1__CachePolicy *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &hallway__v1__cache_policy__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Hallway__V1__CachePolicy *
+       hallway__v1__cache_policy__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Hallway__V1__CachePolicy *)
+     protobuf_c_message_unpack (&hallway__v1__cache_policy__descriptor,
+                                allocator, len, data);
+}
+void   hallway__v1__cache_policy__free_unpacked
+                     (Hallway__V1__CachePolicy *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &hallway__v1__cache_policy__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   hallway__v1__column__init
                      (Hallway__V1__Column         *message)
 {
@@ -635,6 +680,51 @@ void   hallway__v1__scan_request__free_unpacked
   if(!message)
     return;
   assert(message->base.descriptor == &hallway__v1__scan_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   hallway__v1__cache_fill__init
+                     (Hallway__V1__CacheFill         *message)
+{
+  static const Hallway__V1__CacheFill init_value = HALLWAY__V1__CACHE_FILL__INIT;
+  *message = init_value;
+}
+size_t hallway__v1__cache_fill__get_packed_size
+                     (const Hallway__V1__CacheFill *message)
+{
+  assert(message->base.descriptor == &hallway__v1__cache_fill__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t hallway__v1__cache_fill__pack
+                     (const Hallway__V1__CacheFill *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &hallway__v1__cache_fill__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t hallway__v1__cache_fill__pack_to_buffer
+                     (const Hallway__V1__CacheFill *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &hallway__v1__cache_fill__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Hallway__V1__CacheFill *
+       hallway__v1__cache_fill__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Hallway__V1__CacheFill *)
+     protobuf_c_message_unpack (&hallway__v1__cache_fill__descriptor,
+                                allocator, len, data);
+}
+void   hallway__v1__cache_fill__free_unpacked
+                     (Hallway__V1__CacheFill *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &hallway__v1__cache_fill__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
 void   hallway__v1__scan_response__init
@@ -1130,6 +1220,321 @@ void   hallway__v1__end_transaction_response__free_unpacked
   if(!message)
     return;
   assert(message->base.descriptor == &hallway__v1__end_transaction_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   hallway__v1__settle_request__init
+                     (Hallway__V1__SettleRequest         *message)
+{
+  static const Hallway__V1__SettleRequest init_value = HALLWAY__V1__SETTLE_REQUEST__INIT;
+  *message = init_value;
+}
+size_t hallway__v1__settle_request__get_packed_size
+                     (const Hallway__V1__SettleRequest *message)
+{
+  assert(message->base.descriptor == &hallway__v1__settle_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t hallway__v1__settle_request__pack
+                     (const Hallway__V1__SettleRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &hallway__v1__settle_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t hallway__v1__settle_request__pack_to_buffer
+                     (const Hallway__V1__SettleRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &hallway__v1__settle_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Hallway__V1__SettleRequest *
+       hallway__v1__settle_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Hallway__V1__SettleRequest *)
+     protobuf_c_message_unpack (&hallway__v1__settle_request__descriptor,
+                                allocator, len, data);
+}
+void   hallway__v1__settle_request__free_unpacked
+                     (Hallway__V1__SettleRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &hallway__v1__settle_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   hallway__v1__settle_response__init
+                     (Hallway__V1__SettleResponse         *message)
+{
+  static const Hallway__V1__SettleResponse init_value = HALLWAY__V1__SETTLE_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t hallway__v1__settle_response__get_packed_size
+                     (const Hallway__V1__SettleResponse *message)
+{
+  assert(message->base.descriptor == &hallway__v1__settle_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t hallway__v1__settle_response__pack
+                     (const Hallway__V1__SettleResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &hallway__v1__settle_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t hallway__v1__settle_response__pack_to_buffer
+                     (const Hallway__V1__SettleResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &hallway__v1__settle_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Hallway__V1__SettleResponse *
+       hallway__v1__settle_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Hallway__V1__SettleResponse *)
+     protobuf_c_message_unpack (&hallway__v1__settle_response__descriptor,
+                                allocator, len, data);
+}
+void   hallway__v1__settle_response__free_unpacked
+                     (Hallway__V1__SettleResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &hallway__v1__settle_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   hallway__v1__touch_request__init
+                     (Hallway__V1__TouchRequest         *message)
+{
+  static const Hallway__V1__TouchRequest init_value = HALLWAY__V1__TOUCH_REQUEST__INIT;
+  *message = init_value;
+}
+size_t hallway__v1__touch_request__get_packed_size
+                     (const Hallway__V1__TouchRequest *message)
+{
+  assert(message->base.descriptor == &hallway__v1__touch_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t hallway__v1__touch_request__pack
+                     (const Hallway__V1__TouchRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &hallway__v1__touch_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t hallway__v1__touch_request__pack_to_buffer
+                     (const Hallway__V1__TouchRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &hallway__v1__touch_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Hallway__V1__TouchRequest *
+       hallway__v1__touch_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Hallway__V1__TouchRequest *)
+     protobuf_c_message_unpack (&hallway__v1__touch_request__descriptor,
+                                allocator, len, data);
+}
+void   hallway__v1__touch_request__free_unpacked
+                     (Hallway__V1__TouchRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &hallway__v1__touch_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   hallway__v1__region_use__init
+                     (Hallway__V1__RegionUse         *message)
+{
+  static const Hallway__V1__RegionUse init_value = HALLWAY__V1__REGION_USE__INIT;
+  *message = init_value;
+}
+size_t hallway__v1__region_use__get_packed_size
+                     (const Hallway__V1__RegionUse *message)
+{
+  assert(message->base.descriptor == &hallway__v1__region_use__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t hallway__v1__region_use__pack
+                     (const Hallway__V1__RegionUse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &hallway__v1__region_use__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t hallway__v1__region_use__pack_to_buffer
+                     (const Hallway__V1__RegionUse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &hallway__v1__region_use__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Hallway__V1__RegionUse *
+       hallway__v1__region_use__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Hallway__V1__RegionUse *)
+     protobuf_c_message_unpack (&hallway__v1__region_use__descriptor,
+                                allocator, len, data);
+}
+void   hallway__v1__region_use__free_unpacked
+                     (Hallway__V1__RegionUse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &hallway__v1__region_use__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   hallway__v1__touch_response__init
+                     (Hallway__V1__TouchResponse         *message)
+{
+  static const Hallway__V1__TouchResponse init_value = HALLWAY__V1__TOUCH_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t hallway__v1__touch_response__get_packed_size
+                     (const Hallway__V1__TouchResponse *message)
+{
+  assert(message->base.descriptor == &hallway__v1__touch_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t hallway__v1__touch_response__pack
+                     (const Hallway__V1__TouchResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &hallway__v1__touch_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t hallway__v1__touch_response__pack_to_buffer
+                     (const Hallway__V1__TouchResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &hallway__v1__touch_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Hallway__V1__TouchResponse *
+       hallway__v1__touch_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Hallway__V1__TouchResponse *)
+     protobuf_c_message_unpack (&hallway__v1__touch_response__descriptor,
+                                allocator, len, data);
+}
+void   hallway__v1__touch_response__free_unpacked
+                     (Hallway__V1__TouchResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &hallway__v1__touch_response__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   hallway__v1__maintain_request__init
+                     (Hallway__V1__MaintainRequest         *message)
+{
+  static const Hallway__V1__MaintainRequest init_value = HALLWAY__V1__MAINTAIN_REQUEST__INIT;
+  *message = init_value;
+}
+size_t hallway__v1__maintain_request__get_packed_size
+                     (const Hallway__V1__MaintainRequest *message)
+{
+  assert(message->base.descriptor == &hallway__v1__maintain_request__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t hallway__v1__maintain_request__pack
+                     (const Hallway__V1__MaintainRequest *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &hallway__v1__maintain_request__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t hallway__v1__maintain_request__pack_to_buffer
+                     (const Hallway__V1__MaintainRequest *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &hallway__v1__maintain_request__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Hallway__V1__MaintainRequest *
+       hallway__v1__maintain_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Hallway__V1__MaintainRequest *)
+     protobuf_c_message_unpack (&hallway__v1__maintain_request__descriptor,
+                                allocator, len, data);
+}
+void   hallway__v1__maintain_request__free_unpacked
+                     (Hallway__V1__MaintainRequest *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &hallway__v1__maintain_request__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   hallway__v1__maintain_response__init
+                     (Hallway__V1__MaintainResponse         *message)
+{
+  static const Hallway__V1__MaintainResponse init_value = HALLWAY__V1__MAINTAIN_RESPONSE__INIT;
+  *message = init_value;
+}
+size_t hallway__v1__maintain_response__get_packed_size
+                     (const Hallway__V1__MaintainResponse *message)
+{
+  assert(message->base.descriptor == &hallway__v1__maintain_response__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t hallway__v1__maintain_response__pack
+                     (const Hallway__V1__MaintainResponse *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &hallway__v1__maintain_response__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t hallway__v1__maintain_response__pack_to_buffer
+                     (const Hallway__V1__MaintainResponse *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &hallway__v1__maintain_response__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Hallway__V1__MaintainResponse *
+       hallway__v1__maintain_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Hallway__V1__MaintainResponse *)
+     protobuf_c_message_unpack (&hallway__v1__maintain_response__descriptor,
+                                allocator, len, data);
+}
+void   hallway__v1__maintain_response__free_unpacked
+                     (Hallway__V1__MaintainResponse *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &hallway__v1__maintain_response__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
 void   hallway__v1__import_schema_request__init
@@ -1646,7 +2051,7 @@ const ProtobufCMessageDescriptor hallway__v1__option__descriptor =
   (ProtobufCMessageInit) hallway__v1__option__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__relation__field_descriptors[10] =
+static const ProtobufCFieldDescriptor hallway__v1__relation__field_descriptors[11] =
 {
   {
     "server_name",
@@ -1768,8 +2173,21 @@ static const ProtobufCFieldDescriptor hallway__v1__relation__field_descriptors[1
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "cache",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__Relation, cache),
+    &hallway__v1__cache_policy__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__relation__field_indices_by_name[] = {
+  10,   /* field[10] = cache */
   7,   /* field[7] = columns */
   8,   /* field[8] = relation_oid */
   4,   /* field[4] = schema_name */
@@ -1784,7 +2202,7 @@ static const unsigned hallway__v1__relation__field_indices_by_name[] = {
 static const ProtobufCIntRange hallway__v1__relation__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor hallway__v1__relation__descriptor =
 {
@@ -1794,11 +2212,88 @@ const ProtobufCMessageDescriptor hallway__v1__relation__descriptor =
   "Hallway__V1__Relation",
   "hallway.v1",
   sizeof(Hallway__V1__Relation),
-  10,
+  11,
   hallway__v1__relation__field_descriptors,
   hallway__v1__relation__field_indices_by_name,
   1,  hallway__v1__relation__number_ranges,
   (ProtobufCMessageInit) hallway__v1__relation__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor hallway__v1__cache_policy__field_descriptors[4] =
+{
+  {
+    "mode",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__CachePolicy, mode),
+    &hallway__v1__cache_mode__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "max_age_ms",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__CachePolicy, max_age_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "refresh_every_ms",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__CachePolicy, refresh_every_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "shared",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__CachePolicy, shared),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned hallway__v1__cache_policy__field_indices_by_name[] = {
+  1,   /* field[1] = max_age_ms */
+  0,   /* field[0] = mode */
+  2,   /* field[2] = refresh_every_ms */
+  3,   /* field[3] = shared */
+};
+static const ProtobufCIntRange hallway__v1__cache_policy__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor hallway__v1__cache_policy__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "hallway.v1.CachePolicy",
+  "CachePolicy",
+  "Hallway__V1__CachePolicy",
+  "hallway.v1",
+  sizeof(Hallway__V1__CachePolicy),
+  4,
+  hallway__v1__cache_policy__field_descriptors,
+  hallway__v1__cache_policy__field_indices_by_name,
+  1,  hallway__v1__cache_policy__number_ranges,
+  (ProtobufCMessageInit) hallway__v1__cache_policy__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor hallway__v1__column__field_descriptors[5] =
@@ -1980,7 +2475,7 @@ const ProtobufCMessageDescriptor hallway__v1__describe_request__descriptor =
   (ProtobufCMessageInit) hallway__v1__describe_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_descriptors[8] =
+static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_descriptors[9] =
 {
   {
     "key_columns",
@@ -2078,8 +2573,21 @@ static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "cache_account",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__DescribeResponse, cache_account),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__describe_response__field_indices_by_name[] = {
+  8,   /* field[8] = cache_account */
   3,   /* field[3] = deletable */
   1,   /* field[1] = insertable */
   0,   /* field[0] = key_columns */
@@ -2092,7 +2600,7 @@ static const unsigned hallway__v1__describe_response__field_indices_by_name[] = 
 static const ProtobufCIntRange hallway__v1__describe_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 8 }
+  { 0, 9 }
 };
 const ProtobufCMessageDescriptor hallway__v1__describe_response__descriptor =
 {
@@ -2102,7 +2610,7 @@ const ProtobufCMessageDescriptor hallway__v1__describe_response__descriptor =
   "Hallway__V1__DescribeResponse",
   "hallway.v1",
   sizeof(Hallway__V1__DescribeResponse),
-  8,
+  9,
   hallway__v1__describe_response__field_descriptors,
   hallway__v1__describe_response__field_indices_by_name,
   1,  hallway__v1__describe_response__number_ranges,
@@ -2456,7 +2964,7 @@ const ProtobufCMessageDescriptor hallway__v1__plan_response__descriptor =
   (ProtobufCMessageInit) hallway__v1__plan_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__scan_request__field_descriptors[10] =
+static const ProtobufCFieldDescriptor hallway__v1__scan_request__field_descriptors[11] =
 {
   {
     "relation",
@@ -2578,10 +3086,23 @@ static const ProtobufCFieldDescriptor hallway__v1__scan_request__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "fill",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__ScanRequest, fill),
+    &hallway__v1__cache_fill__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__scan_request__field_indices_by_name[] = {
   3,   /* field[3] = columns */
   6,   /* field[6] = explain_only */
+  10,   /* field[10] = fill */
   5,   /* field[5] = limit */
   8,   /* field[8] = max_age_ms */
   4,   /* field[4] = ordering */
@@ -2594,7 +3115,7 @@ static const unsigned hallway__v1__scan_request__field_indices_by_name[] = {
 static const ProtobufCIntRange hallway__v1__scan_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor hallway__v1__scan_request__descriptor =
 {
@@ -2604,11 +3125,75 @@ const ProtobufCMessageDescriptor hallway__v1__scan_request__descriptor =
   "Hallway__V1__ScanRequest",
   "hallway.v1",
   sizeof(Hallway__V1__ScanRequest),
-  10,
+  11,
   hallway__v1__scan_request__field_descriptors,
   hallway__v1__scan_request__field_indices_by_name,
   1,  hallway__v1__scan_request__number_ranges,
   (ProtobufCMessageInit) hallway__v1__scan_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor hallway__v1__cache_fill__field_descriptors[3] =
+{
+  {
+    "predicate",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__CacheFill, predicate),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "hash",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_SFIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__CacheFill, hash),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "conjuncts",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Hallway__V1__CacheFill, n_conjuncts),
+    offsetof(Hallway__V1__CacheFill, conjuncts),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned hallway__v1__cache_fill__field_indices_by_name[] = {
+  2,   /* field[2] = conjuncts */
+  1,   /* field[1] = hash */
+  0,   /* field[0] = predicate */
+};
+static const ProtobufCIntRange hallway__v1__cache_fill__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor hallway__v1__cache_fill__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "hallway.v1.CacheFill",
+  "CacheFill",
+  "Hallway__V1__CacheFill",
+  "hallway.v1",
+  sizeof(Hallway__V1__CacheFill),
+  3,
+  hallway__v1__cache_fill__field_descriptors,
+  hallway__v1__cache_fill__field_indices_by_name,
+  1,  hallway__v1__cache_fill__number_ranges,
+  (ProtobufCMessageInit) hallway__v1__cache_fill__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor hallway__v1__scan_response__field_descriptors[4] =
@@ -2803,7 +3388,7 @@ const ProtobufCMessageDescriptor hallway__v1__row_batch__descriptor =
   (ProtobufCMessageInit) hallway__v1__row_batch__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__scan_footer__field_descriptors[3] =
+static const ProtobufCFieldDescriptor hallway__v1__scan_footer__field_descriptors[4] =
 {
   {
     "stats",
@@ -2841,8 +3426,21 @@ static const ProtobufCFieldDescriptor hallway__v1__scan_footer__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "cache",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__ScanFooter, cache),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__scan_footer__field_indices_by_name[] = {
+  3,   /* field[3] = cache */
   0,   /* field[0] = stats */
   1,   /* field[1] = total_rows */
   2,   /* field[2] = warnings */
@@ -2850,7 +3448,7 @@ static const unsigned hallway__v1__scan_footer__field_indices_by_name[] = {
 static const ProtobufCIntRange hallway__v1__scan_footer__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor hallway__v1__scan_footer__descriptor =
 {
@@ -2860,7 +3458,7 @@ const ProtobufCMessageDescriptor hallway__v1__scan_footer__descriptor =
   "Hallway__V1__ScanFooter",
   "hallway.v1",
   sizeof(Hallway__V1__ScanFooter),
-  3,
+  4,
   hallway__v1__scan_footer__field_descriptors,
   hallway__v1__scan_footer__field_indices_by_name,
   1,  hallway__v1__scan_footer__number_ranges,
@@ -3240,7 +3838,7 @@ const ProtobufCMessageDescriptor hallway__v1__row_result__descriptor =
   (ProtobufCMessageInit) hallway__v1__row_result__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__modify_response__field_descriptors[4] =
+static const ProtobufCFieldDescriptor hallway__v1__modify_response__field_descriptors[5] =
 {
   {
     "results",
@@ -3290,17 +3888,30 @@ static const ProtobufCFieldDescriptor hallway__v1__modify_response__field_descri
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "write_number",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__ModifyResponse, write_number),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__modify_response__field_indices_by_name[] = {
   2,   /* field[2] = requests */
   0,   /* field[0] = results */
   1,   /* field[1] = tuples */
   3,   /* field[3] = warnings */
+  4,   /* field[4] = write_number */
 };
 static const ProtobufCIntRange hallway__v1__modify_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor hallway__v1__modify_response__descriptor =
 {
@@ -3310,7 +3921,7 @@ const ProtobufCMessageDescriptor hallway__v1__modify_response__descriptor =
   "Hallway__V1__ModifyResponse",
   "hallway.v1",
   sizeof(Hallway__V1__ModifyResponse),
-  4,
+  5,
   hallway__v1__modify_response__field_descriptors,
   hallway__v1__modify_response__field_indices_by_name,
   1,  hallway__v1__modify_response__number_ranges,
@@ -3384,6 +3995,343 @@ const ProtobufCMessageDescriptor hallway__v1__end_transaction_response__descript
   hallway__v1__end_transaction_response__field_indices_by_name,
   0,  hallway__v1__end_transaction_response__number_ranges,
   (ProtobufCMessageInit) hallway__v1__end_transaction_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor hallway__v1__settle_request__field_descriptors[4] =
+{
+  {
+    "relation",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__SettleRequest, relation),
+    &hallway__v1__relation_ref__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "write_number",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__SettleRequest, write_number),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "instance_id",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__SettleRequest, instance_id),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "wait_ms",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__SettleRequest, wait_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned hallway__v1__settle_request__field_indices_by_name[] = {
+  2,   /* field[2] = instance_id */
+  0,   /* field[0] = relation */
+  3,   /* field[3] = wait_ms */
+  1,   /* field[1] = write_number */
+};
+static const ProtobufCIntRange hallway__v1__settle_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor hallway__v1__settle_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "hallway.v1.SettleRequest",
+  "SettleRequest",
+  "Hallway__V1__SettleRequest",
+  "hallway.v1",
+  sizeof(Hallway__V1__SettleRequest),
+  4,
+  hallway__v1__settle_request__field_descriptors,
+  hallway__v1__settle_request__field_indices_by_name,
+  1,  hallway__v1__settle_request__number_ranges,
+  (ProtobufCMessageInit) hallway__v1__settle_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor hallway__v1__settle_response__field_descriptors[1] =
+{
+  {
+    "settled",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__SettleResponse, settled),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned hallway__v1__settle_response__field_indices_by_name[] = {
+  0,   /* field[0] = settled */
+};
+static const ProtobufCIntRange hallway__v1__settle_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor hallway__v1__settle_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "hallway.v1.SettleResponse",
+  "SettleResponse",
+  "Hallway__V1__SettleResponse",
+  "hallway.v1",
+  sizeof(Hallway__V1__SettleResponse),
+  1,
+  hallway__v1__settle_response__field_descriptors,
+  hallway__v1__settle_response__field_indices_by_name,
+  1,  hallway__v1__settle_response__number_ranges,
+  (ProtobufCMessageInit) hallway__v1__settle_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor hallway__v1__touch_request__field_descriptors[1] =
+{
+  {
+    "uses",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Hallway__V1__TouchRequest, n_uses),
+    offsetof(Hallway__V1__TouchRequest, uses),
+    &hallway__v1__region_use__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned hallway__v1__touch_request__field_indices_by_name[] = {
+  0,   /* field[0] = uses */
+};
+static const ProtobufCIntRange hallway__v1__touch_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor hallway__v1__touch_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "hallway.v1.TouchRequest",
+  "TouchRequest",
+  "Hallway__V1__TouchRequest",
+  "hallway.v1",
+  sizeof(Hallway__V1__TouchRequest),
+  1,
+  hallway__v1__touch_request__field_descriptors,
+  hallway__v1__touch_request__field_indices_by_name,
+  1,  hallway__v1__touch_request__number_ranges,
+  (ProtobufCMessageInit) hallway__v1__touch_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor hallway__v1__region_use__field_descriptors[2] =
+{
+  {
+    "cache_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__RegionUse, cache_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "hash",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_SFIXED64,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__RegionUse, hash),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned hallway__v1__region_use__field_indices_by_name[] = {
+  0,   /* field[0] = cache_id */
+  1,   /* field[1] = hash */
+};
+static const ProtobufCIntRange hallway__v1__region_use__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor hallway__v1__region_use__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "hallway.v1.RegionUse",
+  "RegionUse",
+  "Hallway__V1__RegionUse",
+  "hallway.v1",
+  sizeof(Hallway__V1__RegionUse),
+  2,
+  hallway__v1__region_use__field_descriptors,
+  hallway__v1__region_use__field_indices_by_name,
+  1,  hallway__v1__region_use__number_ranges,
+  (ProtobufCMessageInit) hallway__v1__region_use__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define hallway__v1__touch_response__field_descriptors NULL
+#define hallway__v1__touch_response__field_indices_by_name NULL
+#define hallway__v1__touch_response__number_ranges NULL
+const ProtobufCMessageDescriptor hallway__v1__touch_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "hallway.v1.TouchResponse",
+  "TouchResponse",
+  "Hallway__V1__TouchResponse",
+  "hallway.v1",
+  sizeof(Hallway__V1__TouchResponse),
+  0,
+  hallway__v1__touch_response__field_descriptors,
+  hallway__v1__touch_response__field_indices_by_name,
+  0,  hallway__v1__touch_response__number_ranges,
+  (ProtobufCMessageInit) hallway__v1__touch_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor hallway__v1__maintain_request__field_descriptors[4] =
+{
+  {
+    "relation",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__MaintainRequest, relation),
+    &hallway__v1__relation_ref__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "action",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__MaintainRequest, action),
+    &hallway__v1__maintain_action__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "key",
+    3,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Hallway__V1__MaintainRequest, n_key),
+    offsetof(Hallway__V1__MaintainRequest, key),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "wait_ms",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__MaintainRequest, wait_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned hallway__v1__maintain_request__field_indices_by_name[] = {
+  1,   /* field[1] = action */
+  2,   /* field[2] = key */
+  0,   /* field[0] = relation */
+  3,   /* field[3] = wait_ms */
+};
+static const ProtobufCIntRange hallway__v1__maintain_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor hallway__v1__maintain_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "hallway.v1.MaintainRequest",
+  "MaintainRequest",
+  "Hallway__V1__MaintainRequest",
+  "hallway.v1",
+  sizeof(Hallway__V1__MaintainRequest),
+  4,
+  hallway__v1__maintain_request__field_descriptors,
+  hallway__v1__maintain_request__field_indices_by_name,
+  1,  hallway__v1__maintain_request__number_ranges,
+  (ProtobufCMessageInit) hallway__v1__maintain_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor hallway__v1__maintain_response__field_descriptors[1] =
+{
+  {
+    "rows",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__MaintainResponse, rows),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned hallway__v1__maintain_response__field_indices_by_name[] = {
+  0,   /* field[0] = rows */
+};
+static const ProtobufCIntRange hallway__v1__maintain_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor hallway__v1__maintain_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "hallway.v1.MaintainResponse",
+  "MaintainResponse",
+  "Hallway__V1__MaintainResponse",
+  "hallway.v1",
+  sizeof(Hallway__V1__MaintainResponse),
+  1,
+  hallway__v1__maintain_response__field_descriptors,
+  hallway__v1__maintain_response__field_indices_by_name,
+  1,  hallway__v1__maintain_response__number_ranges,
+  (ProtobufCMessageInit) hallway__v1__maintain_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor hallway__v1__import_schema_request__field_descriptors[6] =
@@ -3694,6 +4642,38 @@ const ProtobufCMessageDescriptor hallway__v1__imported_column__descriptor =
   (ProtobufCMessageInit) hallway__v1__imported_column__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
+static const ProtobufCEnumValue hallway__v1__cache_mode__enum_values_by_number[4] =
+{
+  { "CACHE_MODE_UNSPECIFIED", "HALLWAY__V1__CACHE_MODE__CACHE_MODE_UNSPECIFIED", 0 },
+  { "CACHE_MODE_OFF", "HALLWAY__V1__CACHE_MODE__CACHE_MODE_OFF", 1 },
+  { "CACHE_MODE_READ_THROUGH", "HALLWAY__V1__CACHE_MODE__CACHE_MODE_READ_THROUGH", 2 },
+  { "CACHE_MODE_REPLICA", "HALLWAY__V1__CACHE_MODE__CACHE_MODE_REPLICA", 3 },
+};
+static const ProtobufCIntRange hallway__v1__cache_mode__value_ranges[] = {
+{0, 0},{0, 4}
+};
+static const ProtobufCEnumValueIndex hallway__v1__cache_mode__enum_values_by_name[4] =
+{
+  { "CACHE_MODE_OFF", 1 },
+  { "CACHE_MODE_READ_THROUGH", 2 },
+  { "CACHE_MODE_REPLICA", 3 },
+  { "CACHE_MODE_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor hallway__v1__cache_mode__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "hallway.v1.CacheMode",
+  "CacheMode",
+  "Hallway__V1__CacheMode",
+  "hallway.v1",
+  4,
+  hallway__v1__cache_mode__enum_values_by_number,
+  4,
+  hallway__v1__cache_mode__enum_values_by_name,
+  1,
+  hallway__v1__cache_mode__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
 static const ProtobufCEnumValue hallway__v1__verdict__enum_values_by_number[4] =
 {
   { "VERDICT_UNSPECIFIED", "HALLWAY__V1__VERDICT__VERDICT_UNSPECIFIED", 0 },
@@ -3820,7 +4800,43 @@ const ProtobufCEnumDescriptor hallway__v1__transaction_end__descriptor =
   hallway__v1__transaction_end__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCMethodDescriptor hallway__v1__bridge__method_descriptors[7] =
+static const ProtobufCEnumValue hallway__v1__maintain_action__enum_values_by_number[6] =
+{
+  { "MAINTAIN_ACTION_UNSPECIFIED", "HALLWAY__V1__MAINTAIN_ACTION__MAINTAIN_ACTION_UNSPECIFIED", 0 },
+  { "MAINTAIN_ACTION_REFRESH", "HALLWAY__V1__MAINTAIN_ACTION__MAINTAIN_ACTION_REFRESH", 1 },
+  { "MAINTAIN_ACTION_INVALIDATE", "HALLWAY__V1__MAINTAIN_ACTION__MAINTAIN_ACTION_INVALIDATE", 2 },
+  { "MAINTAIN_ACTION_FORGET", "HALLWAY__V1__MAINTAIN_ACTION__MAINTAIN_ACTION_FORGET", 3 },
+  { "MAINTAIN_ACTION_SYNC", "HALLWAY__V1__MAINTAIN_ACTION__MAINTAIN_ACTION_SYNC", 4 },
+  { "MAINTAIN_ACTION_RESUME", "HALLWAY__V1__MAINTAIN_ACTION__MAINTAIN_ACTION_RESUME", 5 },
+};
+static const ProtobufCIntRange hallway__v1__maintain_action__value_ranges[] = {
+{0, 0},{0, 6}
+};
+static const ProtobufCEnumValueIndex hallway__v1__maintain_action__enum_values_by_name[6] =
+{
+  { "MAINTAIN_ACTION_FORGET", 3 },
+  { "MAINTAIN_ACTION_INVALIDATE", 2 },
+  { "MAINTAIN_ACTION_REFRESH", 1 },
+  { "MAINTAIN_ACTION_RESUME", 5 },
+  { "MAINTAIN_ACTION_SYNC", 4 },
+  { "MAINTAIN_ACTION_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor hallway__v1__maintain_action__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "hallway.v1.MaintainAction",
+  "MaintainAction",
+  "Hallway__V1__MaintainAction",
+  "hallway.v1",
+  6,
+  hallway__v1__maintain_action__enum_values_by_number,
+  6,
+  hallway__v1__maintain_action__enum_values_by_name,
+  1,
+  hallway__v1__maintain_action__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCMethodDescriptor hallway__v1__bridge__method_descriptors[10] =
 {
   { "Handshake", &hallway__v1__handshake_request__descriptor, &hallway__v1__handshake_response__descriptor },
   { "Describe", &hallway__v1__describe_request__descriptor, &hallway__v1__describe_response__descriptor },
@@ -3829,15 +4845,21 @@ static const ProtobufCMethodDescriptor hallway__v1__bridge__method_descriptors[7
   { "Modify", &hallway__v1__modify_request__descriptor, &hallway__v1__modify_response__descriptor },
   { "EndTransaction", &hallway__v1__end_transaction_request__descriptor, &hallway__v1__end_transaction_response__descriptor },
   { "ImportSchema", &hallway__v1__import_schema_request__descriptor, &hallway__v1__import_schema_response__descriptor },
+  { "Settle", &hallway__v1__settle_request__descriptor, &hallway__v1__settle_response__descriptor },
+  { "Touch", &hallway__v1__touch_request__descriptor, &hallway__v1__touch_response__descriptor },
+  { "Maintain", &hallway__v1__maintain_request__descriptor, &hallway__v1__maintain_response__descriptor },
 };
 const unsigned hallway__v1__bridge__method_indices_by_name[] = {
   1,        /* Describe */
   5,        /* EndTransaction */
   0,        /* Handshake */
   6,        /* ImportSchema */
+  9,        /* Maintain */
   4,        /* Modify */
   2,        /* Plan */
-  3         /* Scan */
+  3,        /* Scan */
+  7,        /* Settle */
+  8         /* Touch */
 };
 const ProtobufCServiceDescriptor hallway__v1__bridge__descriptor =
 {
@@ -3846,7 +4868,7 @@ const ProtobufCServiceDescriptor hallway__v1__bridge__descriptor =
   "Bridge",
   "Hallway__V1__Bridge",
   "hallway.v1",
-  7,
+  10,
   hallway__v1__bridge__method_descriptors,
   hallway__v1__bridge__method_indices_by_name
 };
@@ -3905,6 +4927,30 @@ void hallway__v1__bridge__import_schema(ProtobufCService *service,
 {
   assert(service->descriptor == &hallway__v1__bridge__descriptor);
   service->invoke(service, 6, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void hallway__v1__bridge__settle(ProtobufCService *service,
+                                 const Hallway__V1__SettleRequest *input,
+                                 Hallway__V1__SettleResponse_Closure closure,
+                                 void *closure_data)
+{
+  assert(service->descriptor == &hallway__v1__bridge__descriptor);
+  service->invoke(service, 7, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void hallway__v1__bridge__touch(ProtobufCService *service,
+                                const Hallway__V1__TouchRequest *input,
+                                Hallway__V1__TouchResponse_Closure closure,
+                                void *closure_data)
+{
+  assert(service->descriptor == &hallway__v1__bridge__descriptor);
+  service->invoke(service, 8, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
+}
+void hallway__v1__bridge__maintain(ProtobufCService *service,
+                                   const Hallway__V1__MaintainRequest *input,
+                                   Hallway__V1__MaintainResponse_Closure closure,
+                                   void *closure_data)
+{
+  assert(service->descriptor == &hallway__v1__bridge__descriptor);
+  service->invoke(service, 9, (const ProtobufCMessage *) input, (ProtobufCClosure) closure, closure_data);
 }
 void hallway__v1__bridge__init (Hallway__V1__Bridge_Service *service,
                                 Hallway__V1__Bridge_ServiceDestroy destroy)

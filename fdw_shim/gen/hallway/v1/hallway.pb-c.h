@@ -22,6 +22,7 @@ typedef struct Hallway__V1__HandshakeRequest Hallway__V1__HandshakeRequest;
 typedef struct Hallway__V1__HandshakeResponse Hallway__V1__HandshakeResponse;
 typedef struct Hallway__V1__Option Hallway__V1__Option;
 typedef struct Hallway__V1__Relation Hallway__V1__Relation;
+typedef struct Hallway__V1__CachePolicy Hallway__V1__CachePolicy;
 typedef struct Hallway__V1__Column Hallway__V1__Column;
 typedef struct Hallway__V1__RelationRef Hallway__V1__RelationRef;
 typedef struct Hallway__V1__DescribeRequest Hallway__V1__DescribeRequest;
@@ -31,6 +32,7 @@ typedef struct Hallway__V1__PlanRequest Hallway__V1__PlanRequest;
 typedef struct Hallway__V1__ConjunctVerdict Hallway__V1__ConjunctVerdict;
 typedef struct Hallway__V1__PlanResponse Hallway__V1__PlanResponse;
 typedef struct Hallway__V1__ScanRequest Hallway__V1__ScanRequest;
+typedef struct Hallway__V1__CacheFill Hallway__V1__CacheFill;
 typedef struct Hallway__V1__ScanResponse Hallway__V1__ScanResponse;
 typedef struct Hallway__V1__ScanHeader Hallway__V1__ScanHeader;
 typedef struct Hallway__V1__RowBatch Hallway__V1__RowBatch;
@@ -42,6 +44,13 @@ typedef struct Hallway__V1__RowResult Hallway__V1__RowResult;
 typedef struct Hallway__V1__ModifyResponse Hallway__V1__ModifyResponse;
 typedef struct Hallway__V1__EndTransactionRequest Hallway__V1__EndTransactionRequest;
 typedef struct Hallway__V1__EndTransactionResponse Hallway__V1__EndTransactionResponse;
+typedef struct Hallway__V1__SettleRequest Hallway__V1__SettleRequest;
+typedef struct Hallway__V1__SettleResponse Hallway__V1__SettleResponse;
+typedef struct Hallway__V1__TouchRequest Hallway__V1__TouchRequest;
+typedef struct Hallway__V1__RegionUse Hallway__V1__RegionUse;
+typedef struct Hallway__V1__TouchResponse Hallway__V1__TouchResponse;
+typedef struct Hallway__V1__MaintainRequest Hallway__V1__MaintainRequest;
+typedef struct Hallway__V1__MaintainResponse Hallway__V1__MaintainResponse;
 typedef struct Hallway__V1__ImportSchemaRequest Hallway__V1__ImportSchemaRequest;
 typedef struct Hallway__V1__ImportSchemaResponse Hallway__V1__ImportSchemaResponse;
 typedef struct Hallway__V1__ImportedTable Hallway__V1__ImportedTable;
@@ -50,6 +59,13 @@ typedef struct Hallway__V1__ImportedColumn Hallway__V1__ImportedColumn;
 
 /* --- enums --- */
 
+typedef enum _Hallway__V1__CacheMode {
+  HALLWAY__V1__CACHE_MODE__CACHE_MODE_UNSPECIFIED = 0,
+  HALLWAY__V1__CACHE_MODE__CACHE_MODE_OFF = 1,
+  HALLWAY__V1__CACHE_MODE__CACHE_MODE_READ_THROUGH = 2,
+  HALLWAY__V1__CACHE_MODE__CACHE_MODE_REPLICA = 3
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__CACHE_MODE)
+} Hallway__V1__CacheMode;
 typedef enum _Hallway__V1__Verdict {
   HALLWAY__V1__VERDICT__VERDICT_UNSPECIFIED = 0,
   /*
@@ -89,6 +105,30 @@ typedef enum _Hallway__V1__TransactionEnd {
   HALLWAY__V1__TRANSACTION_END__TRANSACTION_END_ABORT = 2
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__TRANSACTION_END)
 } Hallway__V1__TransactionEnd;
+typedef enum _Hallway__V1__MaintainAction {
+  HALLWAY__V1__MAINTAIN_ACTION__MAINTAIN_ACTION_UNSPECIFIED = 0,
+  /*
+   * Reads all rows anew and makes the region without conjuncts of them.
+   */
+  HALLWAY__V1__MAINTAIN_ACTION__MAINTAIN_ACTION_REFRESH = 1,
+  /*
+   * Forgets that the cache has any region, for all credentials.
+   */
+  HALLWAY__V1__MAINTAIN_ACTION__MAINTAIN_ACTION_INVALIDATE = 2,
+  /*
+   * Removes one object from all caches of the table, and what else is kept.
+   */
+  HALLWAY__V1__MAINTAIN_ACTION__MAINTAIN_ACTION_FORGET = 3,
+  /*
+   * Waits until a replica shows what the API had when the call began.
+   */
+  HALLWAY__V1__MAINTAIN_ACTION__MAINTAIN_ACTION_SYNC = 4,
+  /*
+   * Lets background work go on that was paused.
+   */
+  HALLWAY__V1__MAINTAIN_ACTION__MAINTAIN_ACTION_RESUME = 5
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__MAINTAIN_ACTION)
+} Hallway__V1__MaintainAction;
 
 /* --- messages --- */
 
@@ -209,10 +249,33 @@ struct  Hallway__V1__Relation
   Hallway__V1__Column **columns;
   uint32_t relation_oid;
   uint32_t server_oid;
+  /*
+   * What the table's options, its server's or the defaults say of its cache.
+   */
+  Hallway__V1__CachePolicy *cache;
 };
 #define HALLWAY__V1__RELATION__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__relation__descriptor) \
-    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, 0 }
+    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, 0, NULL }
+
+
+struct  Hallway__V1__CachePolicy
+{
+  ProtobufCMessage base;
+  Hallway__V1__CacheMode mode;
+  /*
+   * Milliseconds.
+   */
+  uint64_t max_age_ms;
+  uint64_t refresh_every_ms;
+  /*
+   * cache_scope 'server': one cache for all credentials.
+   */
+  protobuf_c_boolean shared;
+};
+#define HALLWAY__V1__CACHE_POLICY__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__cache_policy__descriptor) \
+    , HALLWAY__V1__CACHE_MODE__CACHE_MODE_UNSPECIFIED, 0, 0, 0 }
 
 
 struct  Hallway__V1__Column
@@ -293,10 +356,15 @@ struct  Hallway__V1__DescribeResponse
    * Rows in the object as far as known without asking; 0: unknown.
    */
   double rows;
+  /*
+   * Whose rows a cache of this table holds: hallway.cache_tables.account.
+   * Equal for credentials that share a cache. Empty: the table is not cached.
+   */
+  ProtobufCBinaryData cache_account;
 };
 #define HALLWAY__V1__DESCRIBE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__describe_response__descriptor) \
-    , 0,NULL, 0, 0, 0, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0 }
+    , 0,NULL, 0, 0, 0, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, {0,NULL} }
 
 
 struct  Hallway__V1__LookupKey
@@ -435,7 +503,8 @@ struct  Hallway__V1__ScanRequest
    */
   uint64_t sample_rows;
   /*
-   * Oldest data that will do, in milliseconds; 0 reads the API. Only 0 so far.
+   * Oldest data that will do, in milliseconds. A fill of the same region that is
+   * under way and began no longer ago may be joined.
    */
   uint64_t max_age_ms;
   /*
@@ -443,10 +512,42 @@ struct  Hallway__V1__ScanRequest
    * that is stopped before its footer.
    */
   protobuf_c_boolean progress;
+  /*
+   * Set if the table is cached and no region had the rows: they are to be kept
+   * on their way. Not set, the API is read and nothing is kept.
+   */
+  Hallway__V1__CacheFill *fill;
 };
 #define HALLWAY__V1__SCAN_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__scan_request__descriptor) \
-    , NULL, {0,NULL}, 0,NULL, 0,NULL, 0, 0, 0, 0, 0, 0 }
+    , NULL, {0,NULL}, 0,NULL, 0,NULL, 0, 0, 0, 0, 0, 0, NULL }
+
+
+/*
+ * CacheFill is the region that a scan makes: all rows for which the conjuncts
+ * hold, with the columns of the scan.
+ */
+struct  Hallway__V1__CacheFill
+{
+  ProtobufCMessage base;
+  /*
+   * The conjuncts and their values in a canonical form that the shim alone
+   * makes and compares: hallway.cache_regions.predicate. Empty: all rows.
+   */
+  ProtobufCBinaryData predicate;
+  /*
+   * hallway.cache_regions.hash
+   */
+  int64_t hash;
+  /*
+   * Indexes into PlanRequest.conjuncts. Each was exact or superset in the plan.
+   */
+  size_t n_conjuncts;
+  uint32_t *conjuncts;
+};
+#define HALLWAY__V1__CACHE_FILL__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__cache_fill__descriptor) \
+    , {0,NULL}, 0, 0,NULL }
 
 
 typedef enum {
@@ -533,10 +634,15 @@ struct  Hallway__V1__ScanFooter
    */
   size_t n_warnings;
   char **warnings;
+  /*
+   * What became of ScanRequest.fill, for EXPLAIN ANALYZE: "filled", "joined
+   * another scan's", or why nothing was kept.
+   */
+  char *cache;
 };
 #define HALLWAY__V1__SCAN_FOOTER__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__scan_footer__descriptor) \
-    , NULL, 0, 0,NULL }
+    , NULL, 0, 0,NULL, (char *)protobuf_c_empty_string }
 
 
 /*
@@ -650,10 +756,14 @@ struct  Hallway__V1__ModifyResponse
   char **requests;
   size_t n_warnings;
   char **warnings;
+  /*
+   * For Settle; 0: nothing of this table is cached.
+   */
+  uint64_t write_number;
 };
 #define HALLWAY__V1__MODIFY_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__modify_response__descriptor) \
-    , 0,NULL, {0,NULL}, 0,NULL, 0,NULL }
+    , 0,NULL, {0,NULL}, 0,NULL, 0,NULL, 0 }
 
 
 struct  Hallway__V1__EndTransactionRequest
@@ -674,6 +784,109 @@ struct  Hallway__V1__EndTransactionResponse
 #define HALLWAY__V1__END_TRANSACTION_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__end_transaction_response__descriptor) \
      }
+
+
+struct  Hallway__V1__SettleRequest
+{
+  ProtobufCMessage base;
+  Hallway__V1__RelationRef *relation;
+  /*
+   * ModifyResponse.write_number of the session's last write to the relation's
+   * server, and HandshakeResponse.instance_id of who gave it.
+   */
+  uint64_t write_number;
+  char *instance_id;
+  /*
+   * How long to wait for it, in milliseconds.
+   */
+  uint64_t wait_ms;
+};
+#define HALLWAY__V1__SETTLE_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__settle_request__descriptor) \
+    , NULL, 0, (char *)protobuf_c_empty_string, 0 }
+
+
+struct  Hallway__V1__SettleResponse
+{
+  ProtobufCMessage base;
+  /*
+   * Regions that are there from now on show all the writes.
+   */
+  protobuf_c_boolean settled;
+};
+#define HALLWAY__V1__SETTLE_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__settle_response__descriptor) \
+    , 0 }
+
+
+struct  Hallway__V1__TouchRequest
+{
+  ProtobufCMessage base;
+  size_t n_uses;
+  Hallway__V1__RegionUse **uses;
+};
+#define HALLWAY__V1__TOUCH_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__touch_request__descriptor) \
+    , 0,NULL }
+
+
+struct  Hallway__V1__RegionUse
+{
+  ProtobufCMessage base;
+  /*
+   * hallway.cache_tables.id and hallway.cache_regions.hash
+   */
+  int64_t cache_id;
+  int64_t hash;
+};
+#define HALLWAY__V1__REGION_USE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__region_use__descriptor) \
+    , 0, 0 }
+
+
+struct  Hallway__V1__TouchResponse
+{
+  ProtobufCMessage base;
+};
+#define HALLWAY__V1__TOUCH_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__touch_response__descriptor) \
+     }
+
+
+struct  Hallway__V1__MaintainRequest
+{
+  ProtobufCMessage base;
+  /*
+   * Not set for RESUME.
+   */
+  Hallway__V1__RelationRef *relation;
+  Hallway__V1__MaintainAction action;
+  /*
+   * FORGET: the key's values as text, in the order of key_columns.
+   */
+  size_t n_key;
+  char **key;
+  /*
+   * SYNC: how long to wait, in milliseconds.
+   */
+  uint64_t wait_ms;
+};
+#define HALLWAY__V1__MAINTAIN_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__maintain_request__descriptor) \
+    , NULL, HALLWAY__V1__MAINTAIN_ACTION__MAINTAIN_ACTION_UNSPECIFIED, 0,NULL, 0 }
+
+
+struct  Hallway__V1__MaintainResponse
+{
+  ProtobufCMessage base;
+  /*
+   * Rows read, forgotten or merged.
+   */
+  uint64_t rows;
+};
+#define HALLWAY__V1__MAINTAIN_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__maintain_response__descriptor) \
+    , 0 }
 
 
 struct  Hallway__V1__ImportSchemaRequest
@@ -846,6 +1059,25 @@ Hallway__V1__Relation *
 void   hallway__v1__relation__free_unpacked
                      (Hallway__V1__Relation *message,
                       ProtobufCAllocator *allocator);
+/* Hallway__V1__CachePolicy methods */
+void   hallway__v1__cache_policy__init
+                     (Hallway__V1__CachePolicy         *message);
+size_t hallway__v1__cache_policy__get_packed_size
+                     (const Hallway__V1__CachePolicy   *message);
+size_t hallway__v1__cache_policy__pack
+                     (const Hallway__V1__CachePolicy   *message,
+                      uint8_t             *out);
+size_t hallway__v1__cache_policy__pack_to_buffer
+                     (const Hallway__V1__CachePolicy   *message,
+                      ProtobufCBuffer     *buffer);
+Hallway__V1__CachePolicy *
+       hallway__v1__cache_policy__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   hallway__v1__cache_policy__free_unpacked
+                     (Hallway__V1__CachePolicy *message,
+                      ProtobufCAllocator *allocator);
 /* Hallway__V1__Column methods */
 void   hallway__v1__column__init
                      (Hallway__V1__Column         *message);
@@ -1016,6 +1248,25 @@ Hallway__V1__ScanRequest *
                       const uint8_t       *data);
 void   hallway__v1__scan_request__free_unpacked
                      (Hallway__V1__ScanRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Hallway__V1__CacheFill methods */
+void   hallway__v1__cache_fill__init
+                     (Hallway__V1__CacheFill         *message);
+size_t hallway__v1__cache_fill__get_packed_size
+                     (const Hallway__V1__CacheFill   *message);
+size_t hallway__v1__cache_fill__pack
+                     (const Hallway__V1__CacheFill   *message,
+                      uint8_t             *out);
+size_t hallway__v1__cache_fill__pack_to_buffer
+                     (const Hallway__V1__CacheFill   *message,
+                      ProtobufCBuffer     *buffer);
+Hallway__V1__CacheFill *
+       hallway__v1__cache_fill__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   hallway__v1__cache_fill__free_unpacked
+                     (Hallway__V1__CacheFill *message,
                       ProtobufCAllocator *allocator);
 /* Hallway__V1__ScanResponse methods */
 void   hallway__v1__scan_response__init
@@ -1226,6 +1477,139 @@ Hallway__V1__EndTransactionResponse *
 void   hallway__v1__end_transaction_response__free_unpacked
                      (Hallway__V1__EndTransactionResponse *message,
                       ProtobufCAllocator *allocator);
+/* Hallway__V1__SettleRequest methods */
+void   hallway__v1__settle_request__init
+                     (Hallway__V1__SettleRequest         *message);
+size_t hallway__v1__settle_request__get_packed_size
+                     (const Hallway__V1__SettleRequest   *message);
+size_t hallway__v1__settle_request__pack
+                     (const Hallway__V1__SettleRequest   *message,
+                      uint8_t             *out);
+size_t hallway__v1__settle_request__pack_to_buffer
+                     (const Hallway__V1__SettleRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Hallway__V1__SettleRequest *
+       hallway__v1__settle_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   hallway__v1__settle_request__free_unpacked
+                     (Hallway__V1__SettleRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Hallway__V1__SettleResponse methods */
+void   hallway__v1__settle_response__init
+                     (Hallway__V1__SettleResponse         *message);
+size_t hallway__v1__settle_response__get_packed_size
+                     (const Hallway__V1__SettleResponse   *message);
+size_t hallway__v1__settle_response__pack
+                     (const Hallway__V1__SettleResponse   *message,
+                      uint8_t             *out);
+size_t hallway__v1__settle_response__pack_to_buffer
+                     (const Hallway__V1__SettleResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Hallway__V1__SettleResponse *
+       hallway__v1__settle_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   hallway__v1__settle_response__free_unpacked
+                     (Hallway__V1__SettleResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Hallway__V1__TouchRequest methods */
+void   hallway__v1__touch_request__init
+                     (Hallway__V1__TouchRequest         *message);
+size_t hallway__v1__touch_request__get_packed_size
+                     (const Hallway__V1__TouchRequest   *message);
+size_t hallway__v1__touch_request__pack
+                     (const Hallway__V1__TouchRequest   *message,
+                      uint8_t             *out);
+size_t hallway__v1__touch_request__pack_to_buffer
+                     (const Hallway__V1__TouchRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Hallway__V1__TouchRequest *
+       hallway__v1__touch_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   hallway__v1__touch_request__free_unpacked
+                     (Hallway__V1__TouchRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Hallway__V1__RegionUse methods */
+void   hallway__v1__region_use__init
+                     (Hallway__V1__RegionUse         *message);
+size_t hallway__v1__region_use__get_packed_size
+                     (const Hallway__V1__RegionUse   *message);
+size_t hallway__v1__region_use__pack
+                     (const Hallway__V1__RegionUse   *message,
+                      uint8_t             *out);
+size_t hallway__v1__region_use__pack_to_buffer
+                     (const Hallway__V1__RegionUse   *message,
+                      ProtobufCBuffer     *buffer);
+Hallway__V1__RegionUse *
+       hallway__v1__region_use__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   hallway__v1__region_use__free_unpacked
+                     (Hallway__V1__RegionUse *message,
+                      ProtobufCAllocator *allocator);
+/* Hallway__V1__TouchResponse methods */
+void   hallway__v1__touch_response__init
+                     (Hallway__V1__TouchResponse         *message);
+size_t hallway__v1__touch_response__get_packed_size
+                     (const Hallway__V1__TouchResponse   *message);
+size_t hallway__v1__touch_response__pack
+                     (const Hallway__V1__TouchResponse   *message,
+                      uint8_t             *out);
+size_t hallway__v1__touch_response__pack_to_buffer
+                     (const Hallway__V1__TouchResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Hallway__V1__TouchResponse *
+       hallway__v1__touch_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   hallway__v1__touch_response__free_unpacked
+                     (Hallway__V1__TouchResponse *message,
+                      ProtobufCAllocator *allocator);
+/* Hallway__V1__MaintainRequest methods */
+void   hallway__v1__maintain_request__init
+                     (Hallway__V1__MaintainRequest         *message);
+size_t hallway__v1__maintain_request__get_packed_size
+                     (const Hallway__V1__MaintainRequest   *message);
+size_t hallway__v1__maintain_request__pack
+                     (const Hallway__V1__MaintainRequest   *message,
+                      uint8_t             *out);
+size_t hallway__v1__maintain_request__pack_to_buffer
+                     (const Hallway__V1__MaintainRequest   *message,
+                      ProtobufCBuffer     *buffer);
+Hallway__V1__MaintainRequest *
+       hallway__v1__maintain_request__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   hallway__v1__maintain_request__free_unpacked
+                     (Hallway__V1__MaintainRequest *message,
+                      ProtobufCAllocator *allocator);
+/* Hallway__V1__MaintainResponse methods */
+void   hallway__v1__maintain_response__init
+                     (Hallway__V1__MaintainResponse         *message);
+size_t hallway__v1__maintain_response__get_packed_size
+                     (const Hallway__V1__MaintainResponse   *message);
+size_t hallway__v1__maintain_response__pack
+                     (const Hallway__V1__MaintainResponse   *message,
+                      uint8_t             *out);
+size_t hallway__v1__maintain_response__pack_to_buffer
+                     (const Hallway__V1__MaintainResponse   *message,
+                      ProtobufCBuffer     *buffer);
+Hallway__V1__MaintainResponse *
+       hallway__v1__maintain_response__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   hallway__v1__maintain_response__free_unpacked
+                     (Hallway__V1__MaintainResponse *message,
+                      ProtobufCAllocator *allocator);
 /* Hallway__V1__ImportSchemaRequest methods */
 void   hallway__v1__import_schema_request__init
                      (Hallway__V1__ImportSchemaRequest         *message);
@@ -1319,6 +1703,9 @@ typedef void (*Hallway__V1__Option_Closure)
 typedef void (*Hallway__V1__Relation_Closure)
                  (const Hallway__V1__Relation *message,
                   void *closure_data);
+typedef void (*Hallway__V1__CachePolicy_Closure)
+                 (const Hallway__V1__CachePolicy *message,
+                  void *closure_data);
 typedef void (*Hallway__V1__Column_Closure)
                  (const Hallway__V1__Column *message,
                   void *closure_data);
@@ -1345,6 +1732,9 @@ typedef void (*Hallway__V1__PlanResponse_Closure)
                   void *closure_data);
 typedef void (*Hallway__V1__ScanRequest_Closure)
                  (const Hallway__V1__ScanRequest *message,
+                  void *closure_data);
+typedef void (*Hallway__V1__CacheFill_Closure)
+                 (const Hallway__V1__CacheFill *message,
                   void *closure_data);
 typedef void (*Hallway__V1__ScanResponse_Closure)
                  (const Hallway__V1__ScanResponse *message,
@@ -1378,6 +1768,27 @@ typedef void (*Hallway__V1__EndTransactionRequest_Closure)
                   void *closure_data);
 typedef void (*Hallway__V1__EndTransactionResponse_Closure)
                  (const Hallway__V1__EndTransactionResponse *message,
+                  void *closure_data);
+typedef void (*Hallway__V1__SettleRequest_Closure)
+                 (const Hallway__V1__SettleRequest *message,
+                  void *closure_data);
+typedef void (*Hallway__V1__SettleResponse_Closure)
+                 (const Hallway__V1__SettleResponse *message,
+                  void *closure_data);
+typedef void (*Hallway__V1__TouchRequest_Closure)
+                 (const Hallway__V1__TouchRequest *message,
+                  void *closure_data);
+typedef void (*Hallway__V1__RegionUse_Closure)
+                 (const Hallway__V1__RegionUse *message,
+                  void *closure_data);
+typedef void (*Hallway__V1__TouchResponse_Closure)
+                 (const Hallway__V1__TouchResponse *message,
+                  void *closure_data);
+typedef void (*Hallway__V1__MaintainRequest_Closure)
+                 (const Hallway__V1__MaintainRequest *message,
+                  void *closure_data);
+typedef void (*Hallway__V1__MaintainResponse_Closure)
+                 (const Hallway__V1__MaintainResponse *message,
                   void *closure_data);
 typedef void (*Hallway__V1__ImportSchemaRequest_Closure)
                  (const Hallway__V1__ImportSchemaRequest *message,
@@ -1426,6 +1837,18 @@ struct Hallway__V1__Bridge_Service
                         const Hallway__V1__ImportSchemaRequest *input,
                         Hallway__V1__ImportSchemaResponse_Closure closure,
                         void *closure_data);
+  void (*settle)(Hallway__V1__Bridge_Service *service,
+                 const Hallway__V1__SettleRequest *input,
+                 Hallway__V1__SettleResponse_Closure closure,
+                 void *closure_data);
+  void (*touch)(Hallway__V1__Bridge_Service *service,
+                const Hallway__V1__TouchRequest *input,
+                Hallway__V1__TouchResponse_Closure closure,
+                void *closure_data);
+  void (*maintain)(Hallway__V1__Bridge_Service *service,
+                   const Hallway__V1__MaintainRequest *input,
+                   Hallway__V1__MaintainResponse_Closure closure,
+                   void *closure_data);
 };
 typedef void (*Hallway__V1__Bridge_ServiceDestroy)(Hallway__V1__Bridge_Service *);
 void hallway__v1__bridge__init (Hallway__V1__Bridge_Service *service,
@@ -1440,7 +1863,10 @@ void hallway__v1__bridge__init (Hallway__V1__Bridge_Service *service,
       function_prefix__ ## scan,\
       function_prefix__ ## modify,\
       function_prefix__ ## end_transaction,\
-      function_prefix__ ## import_schema  }
+      function_prefix__ ## import_schema,\
+      function_prefix__ ## settle,\
+      function_prefix__ ## touch,\
+      function_prefix__ ## maintain  }
 void hallway__v1__bridge__handshake(ProtobufCService *service,
                                     const Hallway__V1__HandshakeRequest *input,
                                     Hallway__V1__HandshakeResponse_Closure closure,
@@ -1469,18 +1895,33 @@ void hallway__v1__bridge__import_schema(ProtobufCService *service,
                                         const Hallway__V1__ImportSchemaRequest *input,
                                         Hallway__V1__ImportSchemaResponse_Closure closure,
                                         void *closure_data);
+void hallway__v1__bridge__settle(ProtobufCService *service,
+                                 const Hallway__V1__SettleRequest *input,
+                                 Hallway__V1__SettleResponse_Closure closure,
+                                 void *closure_data);
+void hallway__v1__bridge__touch(ProtobufCService *service,
+                                const Hallway__V1__TouchRequest *input,
+                                Hallway__V1__TouchResponse_Closure closure,
+                                void *closure_data);
+void hallway__v1__bridge__maintain(ProtobufCService *service,
+                                   const Hallway__V1__MaintainRequest *input,
+                                   Hallway__V1__MaintainResponse_Closure closure,
+                                   void *closure_data);
 
 /* --- descriptors --- */
 
+extern const ProtobufCEnumDescriptor    hallway__v1__cache_mode__descriptor;
 extern const ProtobufCEnumDescriptor    hallway__v1__verdict__descriptor;
 extern const ProtobufCEnumDescriptor    hallway__v1__operation__descriptor;
 extern const ProtobufCEnumDescriptor    hallway__v1__row_outcome__descriptor;
 extern const ProtobufCEnumDescriptor    hallway__v1__transaction_end__descriptor;
+extern const ProtobufCEnumDescriptor    hallway__v1__maintain_action__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__protocol_version__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__handshake_request__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__handshake_response__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__option__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__relation__descriptor;
+extern const ProtobufCMessageDescriptor hallway__v1__cache_policy__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__column__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__relation_ref__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__describe_request__descriptor;
@@ -1490,6 +1931,7 @@ extern const ProtobufCMessageDescriptor hallway__v1__plan_request__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__conjunct_verdict__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__plan_response__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__scan_request__descriptor;
+extern const ProtobufCMessageDescriptor hallway__v1__cache_fill__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__scan_response__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__scan_header__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__row_batch__descriptor;
@@ -1501,6 +1943,13 @@ extern const ProtobufCMessageDescriptor hallway__v1__row_result__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__modify_response__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__end_transaction_request__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__end_transaction_response__descriptor;
+extern const ProtobufCMessageDescriptor hallway__v1__settle_request__descriptor;
+extern const ProtobufCMessageDescriptor hallway__v1__settle_response__descriptor;
+extern const ProtobufCMessageDescriptor hallway__v1__touch_request__descriptor;
+extern const ProtobufCMessageDescriptor hallway__v1__region_use__descriptor;
+extern const ProtobufCMessageDescriptor hallway__v1__touch_response__descriptor;
+extern const ProtobufCMessageDescriptor hallway__v1__maintain_request__descriptor;
+extern const ProtobufCMessageDescriptor hallway__v1__maintain_response__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__import_schema_request__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__import_schema_response__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__imported_table__descriptor;
