@@ -31,6 +31,7 @@ type Cluster struct {
 
 	env     *Env
 	process *Process
+	server  []string // its command line
 
 	template sync.Once
 	tmplErr  error
@@ -106,18 +107,23 @@ func (e *Env) StartCluster(locale, library string, settings ...string) (*Cluster
 	if err != nil {
 		return nil, fmt.Errorf("writing postgresql.conf: %w", err)
 	}
-	server := []string{filepath.Join(bin, "postgres"), "-D", c.Data}
+	c.server = []string{filepath.Join(bin, "postgres"), "-D", c.Data}
 	if w := os.Getenv("HALLWAY_PG_WRAPPER"); w != "" {
 		// Such as valgrind; its logs go where HALLWAY_PG_WRAPPER says.
-		server = append(strings.Fields(w), server...)
-	}
-	// SIGINT is PostgreSQL's fast shutdown; SIGQUIT the immediate one.
-	c.process, err = e.Spawn("postgres", dir, filepath.Join(dir, "postgres.log"), nil, syscall.SIGQUIT, server...)
-	if err != nil {
-		return nil, err
+		c.server = append(strings.Fields(w), c.server...)
 	}
 	e.Defer(func() { _ = c.process.Stop(syscall.SIGQUIT, 10*time.Second) })
-	return c, c.process.wait(60*time.Second, func() error {
+	return c, c.Start()
+}
+
+// Start starts the server (again) and waits until it takes connections.
+func (c *Cluster) Start() (err error) {
+	// SIGINT is PostgreSQL's fast shutdown; SIGQUIT the immediate one.
+	c.process, err = c.env.Spawn("postgres", c.SocketDir, filepath.Join(c.SocketDir, "postgres.log"), nil, syscall.SIGQUIT, c.server...)
+	if err != nil {
+		return err
+	}
+	return c.process.wait(60*time.Second, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		conn, err := pgconn.Connect(ctx, c.DSN("postgres", "postgres"))
@@ -127,6 +133,10 @@ func (e *Env) StartCluster(locale, library string, settings ...string) (*Cluster
 		return conn.Close(ctx)
 	})
 }
+
+// Crash ends the server as a crash would: at once, without a checkpoint. What
+// the operating system was told is kept; Start recovers.
+func (c *Cluster) Crash() error { return c.process.Stop(syscall.SIGQUIT, 10*time.Second) }
 
 // Log is the path of the server's log.
 func (c *Cluster) Log() string { return c.process.Log }
