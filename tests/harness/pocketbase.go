@@ -24,6 +24,10 @@ type PocketBase struct {
 	User, Password string
 
 	token string
+	argv  []string // after the address
+	bin   string
+	env   *Env
+	dir   string
 }
 
 // StartPocketBase starts a server with so many contacts. It ends with the Env.
@@ -36,30 +40,42 @@ func (e *Env) StartPocketBase(contacts int) (*PocketBase, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &PocketBase{User: "admin@hallway.example", Password: "admin-password"}
 	file := filepath.Join(dir, "address")
-	p.Process, err = e.Spawn("pocketbase", dir, filepath.Join(dir, "pocketbase.log"), nil, syscall.SIGKILL,
-		bin, "-http", "127.0.0.1:0", "-dir", filepath.Join(dir, "data"), "-contacts", fmt.Sprint(contacts), "-address-file", file)
-	if err != nil {
+	p := &PocketBase{User: "admin@hallway.example", Password: "admin-password", bin: bin, env: e, dir: dir,
+		argv: []string{"-dir", filepath.Join(dir, "data"), "-contacts", fmt.Sprint(contacts), "-address-file", file}}
+	if err := p.start("127.0.0.1:0"); err != nil {
 		return nil, err
 	}
 	e.Defer(func() { _ = p.Stop(syscall.SIGTERM, 5*time.Second) })
-	err = p.wait(60*time.Second, func() error {
-		b, err := os.ReadFile(file)
-		if err == nil {
-			p.URL = "http://" + strings.TrimSpace(string(b))
-		}
-		return err
-	})
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
+	p.URL = "http://" + strings.TrimSpace(string(b))
 	var auth struct{ Token string }
 	err = p.Call("POST", "/api/collections/_superusers/auth-with-password",
 		map[string]string{"identity": p.User, "password": p.Password}, &auth)
 	p.token = auth.Token
 	return p, err
 }
+
+// start runs the server and waits until it has said where it listens.
+func (p *PocketBase) start(address string) (err error) {
+	file := p.argv[len(p.argv)-1]
+	_ = os.Remove(file)
+	p.Process, err = p.env.Spawn("pocketbase", p.dir, filepath.Join(p.dir, "pocketbase.log"), nil, syscall.SIGKILL,
+		append([]string{p.bin, "-http", address}, p.argv...)...)
+	if err != nil {
+		return err
+	}
+	return p.wait(60*time.Second, func() error {
+		_, err := os.Stat(file)
+		return err
+	})
+}
+
+// Restart starts a server that has ended, on the same data and address.
+func (p *PocketBase) Restart() error { return p.start(strings.TrimPrefix(p.URL, "http://")) }
 
 // Call is a request of the superuser, past Hallway. in and out may be nil.
 func (p *PocketBase) Call(method, path string, in, out any) error {
