@@ -1057,7 +1057,12 @@ type DescribeResponse struct {
 	Rows float64 `protobuf:"fixed64,8,opt,name=rows,proto3" json:"rows,omitempty"`
 	// Whose rows a cache of this table holds: hallway.cache_tables.account.
 	// Equal for credentials that share a cache. Empty: the table is not cached.
-	CacheAccount  []byte `protobuf:"bytes,9,opt,name=cache_account,json=cacheAccount,proto3" json:"cache_account,omitempty"`
+	CacheAccount []byte `protobuf:"bytes,9,opt,name=cache_account,json=cacheAccount,proto3" json:"cache_account,omitempty"`
+	// What hallway.cache_tables.shape must be for the backend to read that cache
+	// table: it covers all of the definition that decides what a row looks like
+	// and where it comes from (object, options of the table, names, types, options
+	// and order of the columns). Empty: the backend compares columns alone.
+	CacheShape    []byte `protobuf:"bytes,10,opt,name=cache_shape,json=cacheShape,proto3" json:"cache_shape,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1151,6 +1156,13 @@ func (x *DescribeResponse) GetRows() float64 {
 func (x *DescribeResponse) GetCacheAccount() []byte {
 	if x != nil {
 		return x.CacheAccount
+	}
+	return nil
+}
+
+func (x *DescribeResponse) GetCacheShape() []byte {
+	if x != nil {
+		return x.CacheShape
 	}
 	return nil
 }
@@ -3184,7 +3196,7 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"definition\x18\x02 \x01(\v2\x14.hallway.v1.RelationR\n" +
 	"definition\"F\n" +
 	"\x0fDescribeRequest\x123\n" +
-	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\"\xd6\x02\n" +
+	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\"\xf7\x02\n" +
 	"\x10DescribeResponse\x12\x1f\n" +
 	"\vkey_columns\x18\x01 \x03(\rR\n" +
 	"keyColumns\x12\x1e\n" +
@@ -3198,7 +3210,10 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\vlookup_keys\x18\a \x03(\v2\x15.hallway.v1.LookupKeyR\n" +
 	"lookupKeys\x12\x12\n" +
 	"\x04rows\x18\b \x01(\x01R\x04rows\x12#\n" +
-	"\rcache_account\x18\t \x01(\fR\fcacheAccount\"=\n" +
+	"\rcache_account\x18\t \x01(\fR\fcacheAccount\x12\x1f\n" +
+	"\vcache_shape\x18\n" +
+	" \x01(\fR\n" +
+	"cacheShape\"=\n" +
 	"\tLookupKey\x12\x18\n" +
 	"\acolumns\x18\x01 \x03(\rR\acolumns\x12\x16\n" +
 	"\x06unique\x18\x02 \x01(\bR\x06unique\"\x86\x02\n" +

@@ -2475,7 +2475,7 @@ const ProtobufCMessageDescriptor hallway__v1__describe_request__descriptor =
   (ProtobufCMessageInit) hallway__v1__describe_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_descriptors[9] =
+static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_descriptors[10] =
 {
   {
     "key_columns",
@@ -2585,9 +2585,22 @@ static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "cache_shape",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__DescribeResponse, cache_shape),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__describe_response__field_indices_by_name[] = {
   8,   /* field[8] = cache_account */
+  9,   /* field[9] = cache_shape */
   3,   /* field[3] = deletable */
   1,   /* field[1] = insertable */
   0,   /* field[0] = key_columns */
@@ -2600,7 +2613,7 @@ static const unsigned hallway__v1__describe_response__field_indices_by_name[] = 
 static const ProtobufCIntRange hallway__v1__describe_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 10 }
 };
 const ProtobufCMessageDescriptor hallway__v1__describe_response__descriptor =
 {
@@ -2610,7 +2623,7 @@ const ProtobufCMessageDescriptor hallway__v1__describe_response__descriptor =
   "Hallway__V1__DescribeResponse",
   "hallway.v1",
   sizeof(Hallway__V1__DescribeResponse),
-  9,
+  10,
   hallway__v1__describe_response__field_descriptors,
   hallway__v1__describe_response__field_indices_by_name,
   1,  hallway__v1__describe_response__number_ranges,

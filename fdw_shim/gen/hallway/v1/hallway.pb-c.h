@@ -361,10 +361,17 @@ struct  Hallway__V1__DescribeResponse
    * Equal for credentials that share a cache. Empty: the table is not cached.
    */
   ProtobufCBinaryData cache_account;
+  /*
+   * What hallway.cache_tables.shape must be for the backend to read that cache
+   * table: it covers all of the definition that decides what a row looks like
+   * and where it comes from (object, options of the table, names, types, options
+   * and order of the columns). Empty: the backend compares columns alone.
+   */
+  ProtobufCBinaryData cache_shape;
 };
 #define HALLWAY__V1__DESCRIBE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__describe_response__descriptor) \
-    , 0,NULL, 0, 0, 0, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, {0,NULL} }
+    , 0,NULL, 0, 0, 0, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, {0,NULL}, {0,NULL} }
 
 
 struct  Hallway__V1__LookupKey
