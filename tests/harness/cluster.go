@@ -138,6 +138,34 @@ func (c *Cluster) Start() (err error) {
 // the operating system was told is kept; Start recovers.
 func (c *Cluster) Crash() error { return c.process.Stop(syscall.SIGQUIT, 10*time.Second) }
 
+// Standby makes a hot standby of the cluster, which ends with the Env.
+func (c *Cluster) Standby() (*Cluster, error) {
+	bin, err := BinDir()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := c.env.Mkdir("sb")
+	if err != nil {
+		return nil, err
+	}
+	port, err := FreePort()
+	if err != nil {
+		return nil, err
+	}
+	s := &Cluster{SocketDir: dir, Port: port, Library: c.Library, Data: filepath.Join(dir, "data"), env: c.env}
+	backup := exec.Command(filepath.Join(bin, "pg_basebackup"), "-D", s.Data, "-R", "-X", "stream", "-c", "fast", "--no-sync",
+		"-h", c.SocketDir, "-p", fmt.Sprint(c.Port), "-U", "postgres")
+	backup.Dir = dir
+	backup.Env = cleanEnviron()
+	backup.SysProcAttr = &syscall.SysProcAttr{Credential: c.env.cred}
+	if out, err := backup.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("running pg_basebackup: %w\n%s", err, out)
+	}
+	s.server = []string{filepath.Join(bin, "postgres"), "-D", s.Data, "-c", fmt.Sprintf("port=%d", port), "-c", "unix_socket_directories=" + dir}
+	c.env.Defer(func() { _ = s.process.Stop(syscall.SIGQUIT, 10*time.Second) })
+	return s, s.Start()
+}
+
 // Log is the path of the server's log.
 func (c *Cluster) Log() string { return c.process.Log }
 
