@@ -29,6 +29,14 @@ char	   *hallway_address;
 int			hallway_connect_timeout;
 int			hallway_max_wait;
 bool		hallway_allow_inline_secrets;
+double		hallway_max_age;
+int			hallway_read_from;
+
+static const struct config_enum_entry read_from_options[] = {
+	{"auto", READ_FROM_AUTO, false},
+	{"cache", READ_FROM_CACHE, false},
+	{NULL, 0, false}
+};
 
 static bool check_address(char **newval, void **extra, GucSource source);
 static void define_settings(void);
@@ -122,6 +130,22 @@ define_settings(void)
 							 &hallway_allow_inline_secrets,
 							 true,
 							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomRealVariable("hallway.max_age",
+							 "How old cached rows may be.",
+							 "-1: what the option max_age of each table says; 0: the API is read, and what it answers kept.",
+							 &hallway_max_age,
+							 -1, -1, HALLWAY_MAX_DURATION,
+							 PGC_USERSET, GUC_UNIT_MS,
+							 NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("hallway.read_from",
+							 "Where rows are read from.",
+							 "With \"cache\" they are read from the cache whatever their age, and what is not there is an error: the API is never called.",
+							 &hallway_read_from,
+							 READ_FROM_AUTO, read_from_options,
+							 PGC_USERSET, 0,
 							 NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("hallway");

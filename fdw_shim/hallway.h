@@ -207,6 +207,21 @@ extern Oid	hallway_type_element(Oid type);
 /* ---- relation.c: foreign tables as the sidecar sees them --------------- */
 
 /*
+ * How a table is cached: its options, its server's, or the defaults. Times are
+ * milliseconds.
+ */
+typedef struct HallwayCachePolicy
+{
+	Hallway__V1__CacheMode mode;
+	bool		shared;			/* cache_scope 'server' */
+	bool		update_reads;	/* rows that feed a write may be cached ones */
+	bool		max_age_given;	/* by the table or server */
+	double		max_age;
+	double		refresh_every;
+	double		stale_while_error;	/* 0: errors are errors */
+} HallwayCachePolicy;
+
+/*
  * A relation on a channel as one user sees it: definition, handle, and what
  * Describe answered. Kept by (relation, user) and dropped by catalog
  * invalidation of the server, mapping, table or type.
@@ -221,6 +236,7 @@ typedef struct HallwayRelation
 	AttrNumber *attnums;		/* column index -> attribute number */
 	int		   *columns;		/* attribute number - 1 -> column index, or -1 */
 	const Hallway__V1__DescribeResponse *description;
+	HallwayCachePolicy cache;
 } HallwayRelation;
 
 /*
@@ -433,6 +449,13 @@ extern const char *hallway_option(List *options, const char *name);
 /* A boolean option of the table, else of its server, else otherwise. */
 extern bool hallway_boolean_option(ForeignTable *table, ForeignServer *server,
 								   const char *name, bool otherwise);
+/* An option's value of the table, else of its server, else otherwise. */
+extern const char *hallway_table_option(ForeignTable *table, ForeignServer *server,
+										const char *name, const char *otherwise);
+/* The longest time that an option or setting takes: 3650 days, in milliseconds. */
+#define HALLWAY_MAX_DURATION (3650.0 * 24 * 60 * 60 * 1000)
+/* Milliseconds of "90s", "5 min"; -1: not a time, and *hint (or NULL) says more. */
+extern double hallway_duration(const char *value, const char **hint);
 /* True for options of that catalog which the sidecar is not told. */
 extern bool hallway_option_is_ours(const char *name, Oid catalog);
 /* Why an address will not do (a sentence), or NULL. */
@@ -444,5 +467,14 @@ extern char *hallway_address;	/* "unix:/run/hallway/hallway.sock" */
 extern int	hallway_connect_timeout;	/* milliseconds */
 extern int	hallway_max_wait;	/* milliseconds without an answer; 0: no bound */
 extern bool hallway_allow_inline_secrets;
+extern double hallway_max_age;	/* milliseconds; -1: what the table says */
+
+typedef enum HallwayReadFrom
+{
+	READ_FROM_AUTO,
+	READ_FROM_CACHE				/* the API is never called */
+} HallwayReadFrom;
+
+extern int	hallway_read_from;	/* a HallwayReadFrom */
 
 #endif							/* HALLWAY_H */

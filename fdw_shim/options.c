@@ -26,7 +26,9 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
@@ -48,7 +50,10 @@ typedef struct HallwayOption
 
 static const char *check_boolean(const char *value);
 static const char *check_row_count(const char *value);
+static const char *check_cache(const char *value);
+static const char *check_duration(const char *value);
 static const char *check_cache_scope(const char *value);
+static const char *check_update_reads(const char *value);
 static const char *check_not_empty(const char *value);
 
 /*
@@ -62,14 +67,26 @@ static const HallwayOption hallway_options[] = {
 	{"address", ForeignServerRelationId, true, hallway_check_address},
 	{"updatable", ForeignServerRelationId, true, check_boolean},
 	{"async_capable", ForeignServerRelationId, true, check_boolean},
+	{"cache", ForeignServerRelationId, true, check_cache},
+	{"max_age", ForeignServerRelationId, true, check_duration},
+	{"refresh_every", ForeignServerRelationId, true, check_duration},
+	{"stale_while_error", ForeignServerRelationId, true, check_duration},
 	{"cache_scope", ForeignServerRelationId, true, check_cache_scope},
+	{"sync_as", ForeignServerRelationId, true, check_not_empty},
+	{"update_reads", ForeignServerRelationId, true, check_update_reads},
 
 	{"secret", UserMappingRelationId, false, check_not_empty},
 
 	{"object", ForeignTableRelationId, false, check_not_empty},
 	{"updatable", ForeignTableRelationId, true, check_boolean},
 	{"async_capable", ForeignTableRelationId, true, check_boolean},
+	{"cache", ForeignTableRelationId, true, check_cache},
+	{"max_age", ForeignTableRelationId, true, check_duration},
+	{"refresh_every", ForeignTableRelationId, true, check_duration},
+	{"stale_while_error", ForeignTableRelationId, true, check_duration},
 	{"cache_scope", ForeignTableRelationId, true, check_cache_scope},
+	{"sync_as", ForeignTableRelationId, true, check_not_empty},
+	{"update_reads", ForeignTableRelationId, true, check_update_reads},
 	{"estimated_rows", ForeignTableRelationId, true, check_row_count},
 
 	{"field", AttributeRelationId, false, check_not_empty},
@@ -78,6 +95,7 @@ static const HallwayOption hallway_options[] = {
 
 static const HallwayOption *find_option(const char *keyword, Oid catalog);
 static void check_option(const DefElem *def, Oid catalog);
+static void check_sync_as(const char *role);
 static void refuse_unknown(const char *keyword, Oid catalog);
 static const char *near_miss(const char *keyword, Oid catalog);
 static char *valid_options(Oid catalog);
@@ -152,13 +170,38 @@ bool
 hallway_boolean_option(ForeignTable *table, ForeignServer *server,
 					   const char *name, bool otherwise)
 {
+	const char *value = hallway_table_option(table, server, name, NULL);
+
+	if (value != NULL)
+		(void) parse_bool(value, &otherwise);
+	return otherwise;
+}
+
+/* An option's value of the table, else of its server, else otherwise. */
+const char *
+hallway_table_option(ForeignTable *table, ForeignServer *server,
+					 const char *name, const char *otherwise)
+{
 	const char *value = hallway_option(table->options, name);
 
 	if (value == NULL)
 		value = hallway_option(server->options, name);
-	if (value != NULL)
-		(void) parse_bool(value, &otherwise);
-	return otherwise;
+	return value != NULL ? value : otherwise;
+}
+
+/*
+ * Milliseconds of a time as PostgreSQL's settings have them ("90s", "5 min"), or
+ * -1 if it is none; then *hint may say more.
+ */
+double
+hallway_duration(const char *value, const char **hint)
+{
+	double		result;
+
+	*hint = NULL;
+	if (!parse_real(value, &result, GUC_UNIT_MS, hint) || !(result >= 0))
+		return -1;
+	return result <= HALLWAY_MAX_DURATION ? result : -1;
 }
 
 /* True for options that mean nothing to a sidecar and are not sent. */
@@ -212,6 +255,24 @@ check_option(const DefElem *def, Oid catalog)
 				 errmsg("permission denied to set the option \"secret\""),
 				 errdetail("Only superusers may say which of the sidecar's secrets a role uses."),
 				 errhint("Ask a superuser to create or alter the user mapping.")));
+
+	if (strcmp(def->defname, "sync_as") == 0)
+		check_sync_as(defGetString((DefElem *) def));
+}
+
+/*
+ * A replica is filled with the credential of sync_as, for everyone who may read
+ * the table: only who may act as that role can lend it.
+ */
+static void
+check_sync_as(const char *role)
+{
+	if (has_privs_of_role(GetUserId(), get_role_oid(role, false)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to set the option \"sync_as\" to \"%s\"", role),
+			 errdetail("Only members of that role may have its credential used.")));
 }
 
 /*
@@ -313,6 +374,34 @@ check_row_count(const char *value)
 	if (errno != 0 || end == value || *end != '\0' || !(rows >= 1 && rows <= 1e15))
 		return "It takes a number of rows, at least 1.";
 	return NULL;
+}
+
+static const char *
+check_cache(const char *value)
+{
+	if (strcmp(value, "off") == 0 || strcmp(value, "read_through") == 0 ||
+		strcmp(value, "replica") == 0)
+		return NULL;
+	return "It takes \"off\", \"read_through\" (rows are kept for max_age) or \"replica\" (all rows are kept, and refreshed every refresh_every).";
+}
+
+static const char *
+check_duration(const char *value)
+{
+	const char *hint;
+
+	if (hallway_duration(value, &hint) >= 0)
+		return NULL;
+	return hint != NULL ? psprintf("It takes a time. %s", hint) :
+		"It takes a time from 0 to 3650d, such as \"90s\" or \"5 min\".";
+}
+
+static const char *
+check_update_reads(const char *value)
+{
+	if (strcmp(value, "live") == 0 || strcmp(value, "cache") == 0)
+		return NULL;
+	return "It takes \"live\" (rows that feed a write are read from the API) or \"cache\".";
 }
 
 static const char *

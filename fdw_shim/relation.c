@@ -32,6 +32,10 @@
 #include "compat.h"
 #include "hallway.h"
 
+/* Options max_age and refresh_every where nobody says otherwise; milliseconds. */
+#define DEFAULT_MAX_AGE			(60 * 1000.0)
+#define DEFAULT_REFRESH_EVERY	(5 * 60 * 1000.0)
+
 typedef struct RelationKey
 {
 	Oid			relid;			/* InvalidOid: the server alone */
@@ -73,6 +77,9 @@ static void forget_stale(void);
 static RelationInfo *build_info(Oid relid, Oid serverid, Oid userid);
 static void define_server(RelationInfo *info, ForeignServer *server);
 static void define_table(RelationInfo *info);
+static void define_cache(RelationInfo *info, ForeignTable *table);
+static double duration_option(ForeignTable *table, ForeignServer *server, const char *name,
+							  double otherwise);
 static void define_column(RelationInfo *info, Form_pg_attribute att, Hallway__V1__Column *column);
 static void note_type(RelationInfo *info, Oid type);
 static void describe(RelationInfo *info);
@@ -289,13 +296,15 @@ define_table(RelationInfo *info)
 	Hallway__V1__Relation *definition = info->definition;
 	Relation	rel = table_open(info->public.relid, AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
+	ForeignTable *table = GetForeignTable(RelationGetRelid(rel));
 	int			n = 0;
 
 	definition->relation_oid = RelationGetRelid(rel);
 	definition->table_name = hallway_to_utf8(pstrdup(RelationGetRelationName(rel)));
 	definition->schema_name = hallway_to_utf8(get_namespace_name(RelationGetNamespace(rel)));
-	definition->table_options = encode_options(GetForeignTable(RelationGetRelid(rel))->options,
-											   ForeignTableRelationId, &definition->n_table_options);
+	definition->table_options = encode_options(table->options, ForeignTableRelationId,
+											   &definition->n_table_options);
+	define_cache(info, table);
 	info->schema_hash = GetSysCacheHashValue1(NAMESPACEOID,
 											  ObjectIdGetDatum(RelationGetNamespace(rel)));
 
@@ -318,6 +327,48 @@ define_table(RelationInfo *info)
 	}
 	definition->n_columns = info->public.ncolumns = n;
 	table_close(rel, AccessShareLock);
+}
+
+/* The validator has seen the values; one that an older version allowed is as none. */
+static void
+define_cache(RelationInfo *info, ForeignTable *table)
+{
+	ForeignServer *server = GetForeignServer(table->serverid);
+	HallwayCachePolicy *policy = &info->public.cache;
+	Hallway__V1__CachePolicy *message = palloc(sizeof(Hallway__V1__CachePolicy));
+	const char *mode = hallway_table_option(table, server, "cache", "read_through");
+	const char *scope = hallway_table_option(table, server, "cache_scope", "credential");
+	const char *reads = hallway_table_option(table, server, "update_reads", "live");
+
+	policy->mode =
+		strcmp(mode, "replica") == 0 ? HALLWAY__V1__CACHE_MODE__CACHE_MODE_REPLICA :
+		strcmp(mode, "off") == 0 ? HALLWAY__V1__CACHE_MODE__CACHE_MODE_OFF :
+		HALLWAY__V1__CACHE_MODE__CACHE_MODE_READ_THROUGH;
+	policy->shared = strcmp(scope, "server") == 0;
+	policy->update_reads = strcmp(reads, "cache") == 0;
+	policy->max_age_given = hallway_table_option(table, server, "max_age", NULL) != NULL;
+	policy->max_age = duration_option(table, server, "max_age", DEFAULT_MAX_AGE);
+	policy->refresh_every = duration_option(table, server, "refresh_every",
+											DEFAULT_REFRESH_EVERY);
+	policy->stale_while_error = duration_option(table, server, "stale_while_error", 0);
+
+	hallway__v1__cache_policy__init(message);
+	message->mode = policy->mode;
+	message->max_age_ms = policy->max_age;
+	message->refresh_every_ms = policy->refresh_every;
+	message->shared = policy->shared;
+	info->definition->cache = message;
+}
+
+static double
+duration_option(ForeignTable *table, ForeignServer *server, const char *name,
+				double otherwise)
+{
+	const char *value = hallway_table_option(table, server, name, NULL);
+	const char *hint;
+	double		result = value != NULL ? hallway_duration(value, &hint) : -1;
+
+	return result >= 0 ? result : otherwise;
 }
 
 static void

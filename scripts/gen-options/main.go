@@ -186,7 +186,8 @@ func shimSettings(path string) ([]setting, error) {
 	}
 	define := regexp.MustCompile(`(?s)DefineCustom(\w+)Variable\((.*?)\n\n|DefineCustom(\w+)Variable\((.*?)\);`)
 	texts := regexp.MustCompile(`"((?:[^"\\]|\\.)*)"`)
-	number := regexp.MustCompile(`\n\s*(\d+|true|false),`)
+	number := regexp.MustCompile(`\n\s*(-?\d+|true|false),`)
+	choice := regexp.MustCompile(`\n\s*READ_FROM_(\w+),`)
 	var out []setting
 	for _, m := range define.FindAllSubmatch(text, -1) {
 		body := string(m[2]) + string(m[4])
@@ -199,6 +200,8 @@ func shimSettings(path string) ([]setting, error) {
 		value := number.FindStringSubmatch(body)
 		if value != nil {
 			s.value = strings.NewReplacer("true", "on", "false", "off").Replace(value[1])
+		} else if word := choice.FindStringSubmatch(body); word != nil {
+			s.value = strings.ToLower(word[1])
 		} else if len(rest) > 0 {
 			s.value, rest = rest[len(rest)-1][1], rest[:len(rest)-1]
 		}

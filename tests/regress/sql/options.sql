@@ -109,3 +109,43 @@ DROP FOREIGN TABLE odd;
 REVOKE ALL ON FOREIGN DATA WRAPPER hallway FROM regress_hallway_owner;
 REVOKE ALL ON DATABASE regression FROM regress_hallway_owner;
 DROP ROLE regress_hallway_owner;
+
+-- How a table is cached.
+CREATE FOREIGN TABLE odd (id int8 OPTIONS (key 'true')) SERVER syn;
+\set VERBOSITY default
+ALTER SERVER syn OPTIONS (ADD cache 'on');
+ALTER FOREIGN TABLE odd OPTIONS (ADD max_age '5 parsecs');
+ALTER FOREIGN TABLE odd OPTIONS (ADD max_age '-1s');
+ALTER FOREIGN TABLE odd OPTIONS (ADD max_age 'soon');
+ALTER FOREIGN TABLE odd OPTIONS (ADD refresh_every '3651d');
+ALTER FOREIGN TABLE odd OPTIONS (ADD stale_while_error '1 hour');
+ALTER FOREIGN TABLE odd OPTIONS (ADD update_reads 'maybe');
+ALTER FOREIGN TABLE odd OPTIONS (ADD sync_as 'regress_nobody_at_all');
+ALTER FOREIGN TABLE odd OPTIONS (ADD stale_while_eror '1h');
+ALTER FOREIGN TABLE odd OPTIONS (ADD cache 'read_through', ADD max_age '1.5 min',
+  ADD refresh_every '10min', ADD stale_while_error '1h', ADD update_reads 'live');
+SELECT count(*) FROM odd;
+ALTER FOREIGN TABLE odd OPTIONS (SET cache 'off', DROP max_age, DROP refresh_every,
+  DROP stale_while_error, DROP update_reads);
+SELECT count(*) FROM odd;
+DROP FOREIGN TABLE odd;
+\set VERBOSITY terse
+SET hallway.max_age = '90s';
+SHOW hallway.max_age;
+SET hallway.max_age = '-5s';
+SET hallway.max_age = 'long';
+RESET hallway.max_age;
+SET hallway.read_from = 'disk';
+SHOW hallway.read_from;
+
+-- Whose credential fills a replica is said by who may use it.
+CREATE ROLE regress_hallway_syncer;
+CREATE ROLE regress_hallway_lender;
+CREATE FOREIGN TABLE lent (id int8 OPTIONS (key 'true')) SERVER syn;
+ALTER FOREIGN TABLE lent OWNER TO regress_hallway_syncer;
+SET ROLE regress_hallway_syncer;
+ALTER FOREIGN TABLE lent OPTIONS (ADD sync_as 'regress_hallway_lender');
+ALTER FOREIGN TABLE lent OPTIONS (ADD sync_as 'regress_hallway_syncer');
+RESET ROLE;
+DROP FOREIGN TABLE lent;
+DROP ROLE regress_hallway_syncer, regress_hallway_lender;
