@@ -90,3 +90,171 @@ COMMENT ON TABLE hallway.cache_regions IS 'parts of cache tables that are comple
 
 REVOKE ALL ON hallway.cache_tables, hallway.cache_regions FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON hallway.cache_tables, hallway.cache_regions TO hallway;
+
+-- ---- replicas --------------------------------------------------------------
+
+-- Jobs (River's tables), staging tables and the identity of the database whose
+-- they are: made by the sidecar when the first replica appears. Apart from
+-- hallway_cache, where a table that the registry does not know is a leftover.
+CREATE SCHEMA hallway_sync AUTHORIZATION hallway;
+COMMENT ON SCHEMA hallway_sync IS 'jobs and staging of Hallway''s replicas; made by the sidecar';
+
+-- What sidecars know of each replica, and all that they need to go on after a
+-- crash. A row is made for a foreign table when a sidecar first sees that it is
+-- to be a replica, and removed when it is not any more.
+CREATE TABLE hallway.replicas (
+  relid oid PRIMARY KEY,
+  -- hallway.cache_tables.account; NULL: the API's side was not opened yet.
+  account bytea,
+  state text NOT NULL DEFAULT 'backfill'
+    CHECK (state IN ('backfill', 'idle', 'running', 'paused', 'failing')),
+  -- Why it is paused, or what it waits for.
+  reason text,
+  -- Of the last failure, without secrets; NULL when the last run went well.
+  error text,
+  failures int NOT NULL DEFAULT 0,
+  -- The run under way, or the last one: when it began by this server's clock,
+  -- and what it has read so far; total is an estimate.
+  began_at timestamptz,
+  rows_read bigint NOT NULL DEFAULT 0,
+  pages_read bigint NOT NULL DEFAULT 0,
+  total_rows bigint,
+  -- A full copy under way: the shape of what is staged, and the key of the last
+  -- row there, each value in binary; NULL: it cannot be taken up again.
+  copy_shape bytea,
+  copy_position bytea[],
+  -- Where the next increment begins: a value of the API's own clock, in binary.
+  change_cursor bytea,
+  compared_at timestamptz,
+  last_success timestamptz,
+  next_run timestamptz NOT NULL DEFAULT now(),
+  -- A run that began before this is not enough for whoever asked.
+  requested_at timestamptz
+);
+COMMENT ON TABLE hallway.replicas IS 'what is known of each replica; read hallway.sync_status';
+
+-- Signatures of webhook deliveries, for as long as their timestamps are good.
+CREATE TABLE hallway.webhook_deliveries (
+  relid oid NOT NULL,
+  signature bytea NOT NULL,
+  received_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (relid, signature)
+);
+COMMENT ON TABLE hallway.webhook_deliveries IS 'webhook deliveries of the last minutes, so that none counts twice';
+
+REVOKE ALL ON hallway.replicas, hallway.webhook_deliveries FROM PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON hallway.replicas, hallway.webhook_deliveries TO hallway;
+
+-- Foreign tables that are to be replicas. Any role may look at the catalog, so
+-- nothing is shown that is not there for all to see.
+CREATE VIEW hallway.replicated_tables AS
+SELECT ft.ftrelid AS relid, s.oid AS server_oid, s.srvname AS server,
+       coalesce(o.options ->> 'refresh_every', so.options ->> 'refresh_every') AS refresh_every,
+       coalesce(o.options ->> 'compare_every', so.options ->> 'compare_every') AS compare_every,
+       coalesce(o.options ->> 'sync_overlap', so.options ->> 'sync_overlap') AS sync_overlap,
+       coalesce(o.options ->> 'sync_as', so.options ->> 'sync_as') AS sync_as,
+       coalesce(o.options ->> 'webhook_secret', so.options ->> 'webhook_secret') AS webhook_secret
+FROM pg_catalog.pg_foreign_table ft
+JOIN pg_catalog.pg_foreign_server s ON s.oid = ft.ftserver
+JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw AND w.fdwname = 'hallway'
+CROSS JOIN LATERAL (
+  SELECT coalesce(jsonb_object_agg(option_name, option_value), '{}') AS options
+  FROM pg_catalog.pg_options_to_table(ft.ftoptions)) o
+CROSS JOIN LATERAL (
+  SELECT coalesce(jsonb_object_agg(option_name, option_value), '{}') AS options
+  FROM pg_catalog.pg_options_to_table(s.srvoptions)) so
+WHERE coalesce(o.options ->> 'cache', so.options ->> 'cache') = 'replica';
+COMMENT ON VIEW hallway.replicated_tables IS 'foreign tables with the option cache ''replica'', and their options';
+GRANT SELECT ON hallway.replicated_tables TO PUBLIC;
+
+-- One row for each replica: to the owner of the table, and to pg_monitor for all.
+CREATE VIEW hallway.sync_status WITH (security_barrier) AS
+SELECT t.relid::regclass AS "table",
+       t.server,
+       coalesce(r.state, 'backfill') AS state,
+       CASE WHEN r.relid IS NULL THEN 'no sidecar has seen it yet' ELSE r.reason END AS reason,
+       r.error,
+       r.rows_read AS rows,
+       r.pages_read AS pages,
+       CASE WHEN r.state IN ('backfill', 'running') AND now() > r.began_at
+         THEN round((r.rows_read / extract(epoch FROM now() - r.began_at))::numeric, 1) END AS rows_per_second,
+       CASE WHEN r.state IN ('backfill', 'running') AND r.rows_read > 0 AND r.total_rows > r.rows_read
+         THEN now() + (now() - r.began_at) * ((r.total_rows - r.rows_read)::float8 / r.rows_read) END AS estimated_end,
+       r.last_success,
+       CASE WHEN r.state <> 'paused' THEN r.next_run END AS next_run,
+       c.as_of
+FROM hallway.replicated_tables t
+JOIN pg_catalog.pg_class k ON k.oid = t.relid
+LEFT JOIN hallway.replicas r ON r.relid = t.relid
+LEFT JOIN hallway.cache_tables c ON c.relid = t.relid AND c.account = r.account AND c.replica
+WHERE pg_catalog.pg_has_role(current_user, k.relowner, 'USAGE')
+   OR pg_catalog.pg_has_role(current_user, 'pg_monitor', 'USAGE');
+COMMENT ON VIEW hallway.sync_status IS 'how far each replica is, and what ails it';
+GRANT SELECT ON hallway.sync_status TO PUBLIC;
+
+CREATE FUNCTION hallway.replicate("table" regclass, every interval DEFAULT '5 min')
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  options text[];
+  word text[];
+BEGIN
+  SELECT ARRAY(SELECT option_name FROM pg_options_to_table(ft.ftoptions)) INTO options
+  FROM pg_foreign_table ft JOIN pg_foreign_server s ON s.oid = ft.ftserver
+  JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw AND w.fdwname = 'hallway'
+  WHERE ft.ftrelid = "table";
+  IF NOT FOUND THEN
+    RAISE EXCEPTION '"%" is not a foreign table of Hallway', "table"
+      USING ERRCODE = 'wrong_object_type';
+  END IF;
+  IF every IS NULL OR every < interval '1 second' OR every > interval '30 days' THEN
+    RAISE EXCEPTION 'a replica cannot be refreshed every "%"', every
+      USING ERRCODE = 'invalid_parameter_value', HINT = 'The time between two refreshes is from 1 second to 30 days.';
+  END IF;
+  SELECT array_agg(CASE WHEN o = ANY (options) THEN 'SET' ELSE 'ADD' END ORDER BY n) INTO word
+  FROM unnest(ARRAY['cache', 'refresh_every']) WITH ORDINALITY AS u(o, n);
+  EXECUTE format('ALTER FOREIGN TABLE %s OPTIONS (%s cache ''replica'', %s refresh_every %L)',
+                 "table", word[1], word[2], (extract(epoch FROM every) * 1000)::bigint || 'ms');
+  -- Sidecars listen; who alters the options without us is noticed a little later.
+  PERFORM pg_notify('hallway_sync', '');
+END $$;
+COMMENT ON FUNCTION hallway.replicate(regclass, interval) IS
+  'keeps a whole local copy of a foreign table, refreshed in the background; the caller must own the table';
+
+CREATE FUNCTION hallway.unreplicate("table" regclass)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  options text[];
+  inherited boolean;
+  changes text[] := '{}';
+BEGIN
+  SELECT ARRAY(SELECT option_name FROM pg_options_to_table(ft.ftoptions)),
+         EXISTS (SELECT FROM pg_options_to_table(s.srvoptions) WHERE option_name = 'cache' AND option_value = 'replica')
+    INTO options, inherited
+  FROM pg_foreign_table ft JOIN pg_foreign_server s ON s.oid = ft.ftserver
+  JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw AND w.fdwname = 'hallway'
+  WHERE ft.ftrelid = "table";
+  IF NOT FOUND THEN
+    RAISE EXCEPTION '"%" is not a foreign table of Hallway', "table"
+      USING ERRCODE = 'wrong_object_type';
+  END IF;
+  IF inherited THEN
+    changes := ARRAY[CASE WHEN 'cache' = ANY (options) THEN 'SET' ELSE 'ADD' END || ' cache ''read_through'''];
+  ELSIF 'cache' = ANY (options) THEN
+    changes := ARRAY['DROP cache'];
+  END IF;
+  IF 'refresh_every' = ANY (options) THEN
+    changes := changes || 'DROP refresh_every'::text;
+  END IF;
+  IF changes <> '{}' THEN
+    EXECUTE format('ALTER FOREIGN TABLE %s OPTIONS (%s)', "table", array_to_string(changes, ', '));
+  END IF;
+  PERFORM pg_notify('hallway_sync', '');
+END $$;
+COMMENT ON FUNCTION hallway.unreplicate(regclass) IS
+  'ends hallway.replicate(): the local copy goes; the caller must own the table';
