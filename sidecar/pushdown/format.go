@@ -304,6 +304,10 @@ func (f *formatter) expr(e Expr, at place) {
 	}
 }
 
+// matchOperators are the operators of patterns, and their negations.
+var matchOperators = map[MatchKind][2]string{Like: {" LIKE ", " NOT LIKE "}, ILike: {" ILIKE ", " NOT ILIKE "},
+	Regex: {" ~ ", " !~ "}, IRegex: {" ~* ", " !~* "}}
+
 func isNot(negated bool) string {
 	if negated {
 		return " IS NOT "
@@ -332,8 +336,7 @@ func (f *formatter) match(e *Match) {
 		f.b.WriteByte(')')
 		return
 	}
-	op := map[MatchKind][2]string{Like: {" LIKE ", " NOT LIKE "}, ILike: {" ILIKE ", " NOT ILIKE "},
-		Regex: {" ~ ", " !~ "}, IRegex: {" ~* ", " !~* "}}[e.Kind]
+	op := matchOperators[e.Kind]
 	f.expr(e.Operand, inOperator)
 	if e.Negated {
 		f.b.WriteString(op[1])

@@ -95,13 +95,22 @@ func (d domain) fill(t *testing.T, conn *pgx.Conn) []Value {
 	return values
 }
 
-// check compares an expression over the table's column, 0 named v, row by row.
+// check compares an expression over the table's column, 0 named v, row by row,
+// in both forms that it has in SQL.
 func check(t *testing.T, conn *pgx.Conn, e Expr, columns []Type, values []Value) {
 	t.Helper()
 	p, err := Compile(e, columns)
 	require.NoError(t, err)
-	sql := "SELECT (" + Format(e, []string{"v"}) + ")::text FROM probe WHERE n = "
-	fast, err := conn.Query(context.Background(), "SELECT coalesce(("+Format(e, []string{"v"})+")::text, 'unknown') FROM probe ORDER BY n")
+	checkSQL(t, conn, p, Format(e, []string{"v"}), e, values)
+	condition, err := SQL([]Expr{e}, []string{"v"})
+	require.NoError(t, err)
+	checkSQL(t, conn, p, condition, e, values)
+}
+
+func checkSQL(t *testing.T, conn *pgx.Conn, p *Predicate, condition string, e Expr, values []Value) {
+	t.Helper()
+	sql := "SELECT (" + condition + ")::text FROM probe WHERE n = "
+	fast, err := conn.Query(context.Background(), "SELECT coalesce(("+condition+")::text, 'unknown') FROM probe ORDER BY n")
 	require.NoError(t, err)
 	got, err := pgx.CollectRows(fast, pgx.RowTo[string])
 	want := map[Truth]string{True: "true", False: "false", Unknown: "unknown"}
