@@ -9,6 +9,7 @@ package connectors
 
 import (
 	"context"
+	"time"
 
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	"github.com/hallwaydb/hallway/sidecar/rows"
@@ -93,6 +94,15 @@ type ScanResult struct {
 
 // Description is what Table.Describe answers; indexes are column positions.
 type Description struct {
+	// Object is the API's name of what the table shows. Two tables of a server
+	// that show the same have the same; a write through one is a write to both.
+	// Required of a table that can be cached.
+	Object string
+	// ListLag is how long the API's lists and searches may not show a write that
+	// it has answered; 0: unknown, so DefaultListLag; below 0: they show it at
+	// once. For so long after a write through Hallway the written row stands in
+	// for the list's, also where somebody else has changed it since.
+	ListLag time.Duration
 	Key                              []int
 	Insertable, Updatable, Deletable bool
 	// ReadOnlyReason says why one of them is false; empty if all are true.
@@ -100,8 +110,29 @@ type Description struct {
 	// ReadOnlyColumns may not be written: ids, computed fields.
 	ReadOnlyColumns []int
 	Lookups         []Lookup
+	// Modified is the position of a column that the API sets to its own time
+	// whenever a row is changed, in at most one element; empty: there is none. A
+	// replica then asks for what was changed since last time.
+	Modified []int
+	// KeyOrdered: without an ordering, Scan delivers rows in ascending order of
+	// Key (text by bytes), and rows that are made or deleted meanwhile make it
+	// neither skip nor repeat another.
+	KeyOrdered bool
 	// Rows in the object, if known without asking; 0: unknown.
 	Rows float64
+	// BatchRows is how many rows one Modify best has.
+	BatchRows BatchRows
+}
+
+// DefaultListLag is for APIs of which nothing is known: search indexes are
+// seldom later than that.
+const DefaultListLag = 10 * time.Second
+
+// BatchRows is, by operation, how many rows the API writes at once: a Modify
+// with fewer costs more calls a row, one with more none fewer. 0 or 1: each row
+// is a call of its own.
+type BatchRows struct {
+	Insert, Update, Delete int
 }
 
 // Lookup is a set of columns for which an equality on all costs the API one

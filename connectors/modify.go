@@ -26,9 +26,18 @@ type Batch struct {
 	// the order of the rows.
 	ReturningColumns []int
 	Returning        *rows.Builder
+	// Record, if not nil, takes RecordColumns of those rows of an Insert or Update
+	// whose answer had every field of them, for the cache. Recorded[i], which the
+	// connector sets, says that row i's is there; they are in the order of the
+	// rows. No call is made for it, and what cannot be read is left out without
+	// an error: the write has gone well.
+	RecordColumns []int
+	Record        *rows.Builder
+	Recorded      []bool
 	// Results has one entry a row when Modify returns without error.
 	Results []Result
-	// IdempotencyKey is unique to this write; row i's is the key + "-" + i.
+	// IdempotencyKey is unique to this write. A request for row i alone has the
+	// key + "-" + i; one for n rows of which i is the first, that + "-" + n.
 	IdempotencyKey string
 	// Stats is where the connector counts; never nil.
 	Stats *Stats
@@ -54,4 +63,8 @@ const (
 type Result struct {
 	Outcome Outcome
 	Err     *Error
+	// Bystander: Refused only because another row of the batch was; not sent,
+	// or not applied by a request that the API does as a whole. The error that
+	// explains the batch is that of a row without it.
+	Bystander bool
 }

@@ -110,6 +110,7 @@ func Run(t *testing.T, s Subject) {
 		{"Import_IsStable", testImport},
 		{"Modify_WritesAndReturns", testModify},
 		{"Modify_RefusesWithTypedErrors", testRefused},
+		{"Modify_RefusesARowAmongOthers", testRefusedAmongOthers},
 		{"Modify_RowThatIsNotThere", testNotFound},
 		{"Modify_DryRunCallsNothing", testDryRun},
 		{"Modify_ReadOnlySaysWhy", testReadOnly},

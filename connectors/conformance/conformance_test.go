@@ -56,6 +56,7 @@ func promises() map[string]string {
 		"no results":         "Modify_WritesAndReturns",
 		"refusal is applied": "Modify_RefusesWithTypedErrors",
 		"wrong class":        "Modify_RefusesWithTypedErrors",
+		"another is refused": "Modify_RefusesARowAmongOthers",
 		"missing is refused": "Modify_RowThatIsNotThere",
 		"dry run writes":     "Modify_DryRunCallsNothing",
 	}
@@ -173,6 +174,8 @@ func (l *liar) Modify(ctx context.Context, b *connectors.Batch) error {
 			*r = connectors.Result{Outcome: connectors.Applied}
 		case l.breaks == "wrong class" && r.Err != nil:
 			r.Err.Class = connectors.Internal
+		case l.breaks == "another is refused" && r.Outcome == connectors.Refused && i > 0:
+			b.Results[i-1], *r = *r, b.Results[i-1]
 		case l.breaks == "missing is refused" && r.Outcome == connectors.NotFound:
 			*r = connectors.Result{Outcome: connectors.Refused, Err: &connectors.Error{Class: connectors.NotFoundError, Message: "no such row"}}
 		}

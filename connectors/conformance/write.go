@@ -250,6 +250,72 @@ func testRefused(t *testing.T, h *harness) {
 	}
 }
 
+// testRefusedAmongOthers writes rows of which one is refused: whatever becomes
+// of the others, the results say it.
+func testRefusedAmongOthers(t *testing.T, h *harness) {
+	m := h.modifier(t)
+	if h.Writes.Insert == nil {
+		t.Skip("the subject takes no new rows")
+	}
+	isOmit := func(v pushdown.Value) bool { _, ok := v.V.(Omit); return ok }
+	var refusal *Refusal
+	for i := range h.Writes.Refused {
+		if !slices.ContainsFunc(slices.Collect(maps.Values(h.Writes.Refused[i].Change)), isOmit) {
+			refusal = &h.Writes.Refused[i]
+			break
+		}
+	}
+	if refusal == nil {
+		t.Skip("the subject refuses only rows without a column, which other rows of a batch have")
+	}
+	const bad = 2
+	given := make([]Row, 5)
+	for i := range given {
+		given[i] = h.Writes.Insert(100 + i)
+		for name := range refusal.Change { // all rows name the same columns
+			if _, ok := given[i][name]; !ok {
+				given[i][name] = pushdown.Value{}
+			}
+		}
+	}
+	maps.Copy(given[bad], refusal.Change)
+	before := len(h.mustScan(t, connectors.Query{}))
+	b := h.batch(connectors.Insert, nil, given)
+	back, err := h.modify(t.Context(), m, b)
+	require.NoError(t, err, "a refused row is a result")
+	require.Len(t, b.Results, len(given), "one result a row")
+	applied := 0
+	for i, r := range b.Results {
+		switch {
+		case i == bad:
+			require.Equal(t, connectors.Refused, r.Outcome)
+			require.False(t, r.Bystander, "the row itself was refused")
+			require.Equal(t, refusal.Class, r.Err.Class, "%v", r.Err)
+		case r.Outcome == connectors.Applied:
+			require.Less(t, applied, len(back), "one returned tuple an applied row")
+			h.requireHas(t, back[applied], given[i])
+			require.Len(t, h.find(t, h.keyOf(back[applied])), 1, "what is applied can be read")
+			applied++
+		default:
+			require.Equal(t, connectors.Refused, r.Outcome, "row %d", i)
+			require.True(t, r.Bystander, "row %d was refused only because another was: %v", i, r.Err)
+			require.NotEmpty(t, r.Err.Message)
+		}
+	}
+	require.Len(t, back, applied, "one returned tuple an applied row")
+	require.Len(t, h.mustScan(t, connectors.Query{}), before+applied, "only what is applied was written")
+	if !h.Writes.Delete || applied == 0 {
+		return
+	}
+	var keys [][]pushdown.Value
+	for _, row := range back {
+		keys = append(keys, h.keyOf(row))
+	}
+	_, err = h.modify(t.Context(), m, h.batch(connectors.Delete, keys, nil))
+	require.NoError(t, err)
+	require.Len(t, h.mustScan(t, connectors.Query{}), before)
+}
+
 func testNotFound(t *testing.T, h *harness) {
 	m := h.modifier(t)
 	if h.Writes.MissingKey == nil {

@@ -99,6 +99,17 @@ func (w *Write) setDefaults(method, path string) {
 	setDefault(&w.Path, path)
 	setDefault(&w.Body, "json")
 	setDefault(&w.Answer, "record")
+	if b := w.Batch; b != nil {
+		setDefault(&b.Method, "POST")
+		setDefault(&b.As, "{row}")
+		b.Parallel = max(b.Parallel, 1)
+		if b.MaxBytes == 0 {
+			b.MaxBytes = 1_000_000
+			if b.Param != "" {
+				b.MaxBytes = 4000
+			}
+		}
+	}
 }
 
 var fieldTypes = []string{"text", "integer", "number", "boolean", "datetime", "timestamp", "date", "time", "uuid", "select", "relation", "json", "bytes"}
@@ -157,6 +168,10 @@ func (l *loader) check(m *Manifest) {
 		}
 	}
 	l.checkPlaceholders(m)
+	l.checkBatch("create", "create", m.Create)
+	l.checkBatch("update", "update", m.Update)
+	l.checkBatch("delete", "delete", m.Delete)
+	l.checkBatch("get", "get", m.Get)
 	for i := range m.Objects {
 		l.checkObject(m, &m.Objects[i])
 	}
@@ -358,8 +373,63 @@ func (l *loader) checkOperators(f *Filter, t *TypeFilters, path string) {
 	}
 }
 
+// checkBatch checks the batch of a write; op is create, update, delete or get.
+func (l *loader) checkBatch(path, op string, w *Write) {
+	if w == nil || w.Batch == nil {
+		return
+	}
+	b, path := w.Batch, path+".batch"
+	if op == "get" {
+		l.at(path, "only create, update and delete have a batch")
+	}
+	if w.Body == "form" {
+		l.at(path, "a batch is sent as JSON, and body is form")
+	}
+	known := []string{"method", "url", "body", "row"}
+	if op != "create" {
+		known = append(known, "key") // a new record has none yet
+	}
+	look := func(at, text string, names []string) {
+		for _, p := range placeholders(text) {
+			if !slices.Contains(names, p) {
+				l.at(at, "expected %s, found %q", oneOf(p, names), p)
+			}
+		}
+	}
+	for _, p := range b.Entry {
+		at := path + ".entry." + p.Name
+		look(at, p.Value, known)
+		if p.Value != "{body}" && strings.Contains(p.Value, "{body}") {
+			l.at(at, "expected {body} alone, found %q", p.Value)
+		}
+	}
+	look(path+".as", b.As, known[3:])
+	if len(placeholders(b.As)) == 0 {
+		l.at(path+".as", "expected {row} or {key}, found %q: rows would have one name", b.As)
+	}
+	switch {
+	case b.Param != "" && op != "delete":
+		l.at(path+".param", "only a delete can have its keys in the query")
+	case b.Param != "" && (b.List != "" || len(b.Entry) > 0):
+		l.at(path+".param", "the keys are in the query, so there is no body with list or entry")
+	case b.Param == "" && b.Separator != "":
+		l.at(path+".separator", "the key \"param\" is missing: only keys in the query are separated")
+	case b.Param == "" && b.List == "" && len(b.Extra) > 0:
+		l.at(path+".extra", "the key \"list\" is missing: a body that is the list has nothing else")
+	}
+	if b.Errors != nil && b.Errors.Error != "" {
+		l.at(path+".errors.error", "all entries of errors are errors; item says where one has it")
+	}
+	if len(b.Others) > 0 && !b.Atomic {
+		l.at(path+".others", "needs atomic: true; else no row is refused for another")
+	}
+}
+
 func (l *loader) checkObject(m *Manifest, o *Object) {
 	path := "objects." + o.Name
+	l.checkBatch(path+".create", "create", o.Create)
+	l.checkBatch(path+".update", "update", o.Update)
+	l.checkBatch(path+".delete", "delete", o.Delete)
 	if o.Key != "" && o.field(o.Key) == nil {
 		l.at(path+".key", "there is no field %q", o.Key)
 	}

@@ -6,6 +6,7 @@ package rest
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"sort"
 	"strconv"
@@ -35,10 +36,26 @@ type fieldError struct{ field, message, code string }
 
 // refusal is the error of an answer that is not a success.
 func (t *table) refusal(resp *transport.Response, body []byte, write bool) *connectors.Error {
+	return t.refusalOf(resp, body, write, rowStatus{})
+}
+
+// rowStatus is where in an answer to a batch a refusal stood: row counts from
+// 1, 0: it is the whole answer's; status is the row's own, 0: it has none.
+type rowStatus struct{ row, status int }
+
+func (t *table) refusalOf(outer *transport.Response, body []byte, write bool, at rowStatus) *connectors.Error {
 	rules := &t.src.m.Errors
 	var doc any
 	if json.Unmarshal(body, &doc) != nil {
 		doc = nil
+	}
+	copied := *outer
+	resp := &copied
+	switch {
+	case at.status != 0:
+		resp.Status = at.status
+	case at.row > 0 && succeeded(outer.Status):
+		resp.Status = http.StatusUnprocessableEntity // refused, says its place
 	}
 	message := firstText(doc, rules.Message)
 	code := firstText(doc, rules.Code)
@@ -81,7 +98,13 @@ func (t *table) refusal(resp *transport.Response, body []byte, write bool) *conn
 		}
 	}
 	e.Message = t.src.client.Redact(e.Message)
-	e.Detail = fmt.Sprintf("%s answered %d", t.src.readable(resp.Request), resp.Status)
+	e.Detail = fmt.Sprintf("%s answered %d", t.src.readable(resp.Request), outer.Status)
+	if at.row > 0 {
+		if at.status != 0 && at.status != outer.Status {
+			e.Detail += fmt.Sprintf(", and %d", at.status)
+		}
+		e.Detail += fmt.Sprintf(" for row %d", at.row)
+	}
 	if code != "" {
 		e.Detail += ", code " + t.src.client.Redact(shortText(code))
 	}

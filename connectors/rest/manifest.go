@@ -191,6 +191,38 @@ type Write struct {
 	Item              string `yaml:"item" doc:"Where the answer has the record, a dotted path; empty: the answer is the record."`
 	Answer            string `yaml:"answer" check:"enum=record|none" doc:"record (default): the answer has the record as it is now. none: it must be read by get."`
 	IdempotencyHeader string `yaml:"idempotency_header" doc:"Header for a key under which the API does the same write only once."`
+
+	Batch *WriteBatch `yaml:"batch" doc:"create, update, delete: how one request writes many records; without it each is a request."`
+}
+
+// WriteBatch is one request that writes many records.
+type WriteBatch struct {
+	Method   string `yaml:"method" check:"enum=GET|POST|PUT|PATCH|DELETE" doc:"HTTP method; default POST."`
+	Path     string `yaml:"path" check:"required,form=template" doc:"Where it is sent; {path} is the object's path."`
+	Max      int    `yaml:"max" check:"required,min=2,max=10000" doc:"The most rows that a request may have."`
+	MaxBytes int    `yaml:"max_bytes" check:"min=0" doc:"The most bytes that its rows may have; default 1000000, or 4000 with param. A row that is longer goes alone, as without batch."`
+	Atomic   bool   `yaml:"atomic" doc:"The API writes all rows of a request, or none of them."`
+	Parallel int    `yaml:"parallel" check:"min=0,max=16" doc:"Requests of one statement under way at once; default 1: in order, and none after one with a refused row."`
+	// The request.
+	List      string `yaml:"list" doc:"Where the body has the list of the rows, a dotted path; empty: the body is the list."`
+	Entry     []Pair `yaml:"entry" doc:"What stands in the list for a row, by dotted path. {method}, {url} and {body} are those of the request for the row alone ({url} without base_url), {key} is its key, {row} its position in the list, from 0. true, false and numbers are written as such. Where no value is {body}, these are put into the row's body. Without entry the list has the bodies; that of a delete the keys."`
+	Extra     []Pair `yaml:"extra" doc:"What else the body has (with param: the query), by dotted path; true, false and numbers are written as such."`
+	Param     string `yaml:"param" doc:"delete: query parameter that carries the keys, in place of a body."`
+	Separator string `yaml:"separator" doc:"param: between keys; empty: the parameter stands there once for each."`
+	// The answer.
+	Answers *BatchEntries `yaml:"answers" doc:"Where the answer has the rows' own answers; without it a success is that of all rows, and shows none of them."`
+	Errors  *BatchEntries `yaml:"errors" doc:"Where an answer, of success or not, has errors of rows apart from their answers."`
+	As      string        `yaml:"as" doc:"What an answer calls a row, where it does not go by position: a text with {row} or {key}, as in entry; default {row}."`
+	Others  []string      `yaml:"others" doc:"atomic: codes that rows get which were refused only because another was."`
+}
+
+// BatchEntries is what an answer to a batch says of the rows.
+type BatchEntries struct {
+	Path   string `yaml:"path" doc:"Dotted path of an array with an entry for each row, or of an object with a member for each, by its name (see as); empty: the answer itself."`
+	Match  string `yaml:"match" doc:"Array: where an entry has the name of its row (see as), or a list of such names, a dotted path. Without it the entries of answers are in the order of the rows."`
+	Item   string `yaml:"item" doc:"Where an entry has what a request for the row alone would be answered: a record, or an error as under errors at the top. A dotted path; empty: it is the entry."`
+	Status string `yaml:"status" doc:"Where an entry has the row's own HTTP status, a dotted path; below 200 and above 299 it is refused."`
+	Error  string `yaml:"error" doc:"answers: where an entry has the row's error, a dotted path; a row is refused if there is one, and null, false, an empty text, list or object is none. Errors at the top then describes what stands there."`
 }
 
 // Errors is what refusals look like.

@@ -1,5 +1,6 @@
-// Writing records, one request a row. A write is sent once; the transport
-// sends it again only where the first was provably without effect.
+// Writing records: in what order, and one request a row. Requests with many
+// rows are batch.go's. A write is sent once; the transport sends it again only
+// where the first was provably without effect.
 
 package rest
 
@@ -11,53 +12,156 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	"github.com/hallwaydb/hallway/sidecar/transport"
 )
 
+// modification is one call of Modify.
+type modification struct {
+	t     *table
+	batch *connectors.Batch
+	w     *Write
+	// many is how rows are written by the request; nil: each by its own.
+	many *WriteBatch
+}
+
+// written is what became of one row, and what RETURNING needs of it.
+type written struct {
+	result connectors.Result
+	// resp and body are the answer as a request for the row alone would have
+	// it; before is the record before it was deleted.
+	resp   *transport.Response
+	body   []byte
+	before *fetchedRecord
+}
+
 // Modify writes the rows in order and stops at the first that is refused: the
 // statement fails with it, and what comes after should not be in the API.
 func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
-	w, err := t.writeFor(batch)
+	m, err := t.modification(batch)
 	if err != nil {
 		return err
 	}
-	batch.Results = make([]connectors.Result, 0, len(batch.Rows))
-	for i := range batch.Rows {
-		res, err := t.modifyRow(ctx, batch, w, i)
-		if err != nil {
-			return err
+	batch.Results = make([]connectors.Result, len(batch.Rows))
+	for next := 0; next < len(batch.Rows); {
+		var wave []*chunk
+		for next < len(batch.Rows) && len(wave) < m.atOnce() {
+			c, err := m.next(next)
+			if err != nil {
+				return err
+			}
+			wave, next = append(wave, c), c.end
+			if c.refused() >= 0 {
+				break // found here: nothing after it is sent
+			}
 		}
-		batch.Results = append(batch.Results, res)
-		if res.Outcome != connectors.Refused {
-			continue
+		m.sendWave(ctx, wave)
+		refused := -1
+		for _, c := range wave {
+			for i, res := range c.res {
+				batch.Results[c.first+i] = res.result
+			}
+			if i := c.refused(); i >= 0 && refused < 0 {
+				refused = i
+			}
+			if c.single {
+				m.many = nil
+			}
 		}
-		for range batch.Rows[i+1:] {
-			batch.Results = append(batch.Results, connectors.Result{Outcome: connectors.Refused, Err: &connectors.Error{
-				Class: res.Err.Class, API: t.src.m.Name,
-				Message: fmt.Sprintf("not sent, because row %d was refused", i+1)}})
+		for _, c := range wave {
+			if c.err != nil {
+				return c.err
+			}
 		}
-		break
+		for _, c := range wave {
+			if err := m.returning(ctx, c); err != nil {
+				return connectors.AfterWrite(err)
+			}
+		}
+		if refused >= 0 {
+			for i := next; i < len(batch.Rows); i++ {
+				batch.Results[i] = t.bystander("not sent, because row %d was refused", refused, batch.Results[refused].Err)
+			}
+			break
+		}
 	}
 	return nil
 }
 
-// Requests describes the rows' requests.
+// atOnce is how many requests may be under way.
+func (m *modification) atOnce() int {
+	if m.many == nil {
+		return 1
+	}
+	return m.many.Parallel
+}
+
+func (m *modification) sendWave(ctx context.Context, wave []*chunk) {
+	if len(wave) == 1 {
+		wave[0].err = m.send(ctx, wave[0])
+		return
+	}
+	var wg sync.WaitGroup
+	for _, c := range wave {
+		wg.Go(func() { c.err = m.send(ctx, c) })
+	}
+	wg.Wait()
+}
+
+// returning gives the tuples of a chunk's applied rows.
+func (m *modification) returning(ctx context.Context, c *chunk) error {
+	if len(m.batch.ReturningColumns) == 0 {
+		return nil
+	}
+	for i := range c.res {
+		if c.res[i].result.Outcome != connectors.Applied {
+			continue
+		}
+		if err := m.t.returning(ctx, m.batch, m.w, c.first+i, &c.res[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bystander is a row that is not written because row i was refused with err.
+func (t *table) bystander(format string, i int, err *connectors.Error) connectors.Result {
+	return connectors.Result{Outcome: connectors.Refused, Bystander: true,
+		Err: &connectors.Error{Class: err.Class, API: t.src.m.Name, Message: fmt.Sprintf(format, i+1)}}
+}
+
+// Requests describes the requests.
 func (t *table) Requests(batch *connectors.Batch) ([]string, error) {
-	w, err := t.writeFor(batch)
+	m, err := t.modification(batch)
 	if err != nil {
 		return nil, err
 	}
 	var out []string
-	for i := range batch.Rows {
-		req, err := t.writeRequest(batch, w, i)
+	for next := 0; next < len(batch.Rows); {
+		c, err := m.next(next)
+		if err != nil {
+			return nil, err
+		}
+		next = c.end
+		if i := c.refused(); i >= 0 {
+			return nil, c.res[i-c.first].result.Err
+		}
+		var req *transport.Request
+		switch len(c.rows) {
+		case 0: // no such key can be
+		case 1:
+			req, err = t.writeRequest(batch, m.w, c.rows[0])
+		default:
+			req, err = m.request(c.rows)
+		}
 		if err != nil {
 			return nil, err
 		}
 		if req == nil {
-			continue // no such key can be
+			continue
 		}
 		text := t.src.client.Describe(req)
 		if len(req.Body) > 0 {
@@ -66,6 +170,24 @@ func (t *table) Requests(batch *connectors.Batch) ([]string, error) {
 		out = append(out, text)
 	}
 	return out, nil
+}
+
+func (t *table) modification(batch *connectors.Batch) (*modification, error) {
+	w, err := t.writeFor(batch)
+	if err != nil {
+		return nil, err
+	}
+	m := &modification{t: t, batch: batch, w: w, many: w.Batch}
+	if len(batch.Rows) < 2 {
+		m.many = nil
+	}
+	if m.many != nil && m.many.Answers == nil && len(batch.ReturningColumns) > 0 && batch.Op != connectors.Delete {
+		// Rows' own answers have what the batch's has not: keys of new records.
+		if get := t.src.m.Get; batch.Op == connectors.Insert || get == nil || get.Off {
+			m.many = nil
+		}
+	}
+	return m, nil
 }
 
 func (t *table) writeFor(batch *connectors.Batch) (*Write, error) {
@@ -92,70 +214,87 @@ func (t *table) writeFor(batch *connectors.Batch) (*Write, error) {
 	return w, nil
 }
 
-// refused is a row that is not sent, for a reason found here.
-func refused(e *connectors.Error) connectors.Result {
-	return connectors.Result{Outcome: connectors.Refused, Err: e}
-}
-
-// modifyRow writes one row. An error means that its outcome is not known, or
-// that nothing more can be written.
-func (t *table) modifyRow(ctx context.Context, batch *connectors.Batch, w *Write, i int) (connectors.Result, error) {
-	req, err := t.writeRequest(batch, w, i)
+// writeRow writes one row by a request of its own. An error means that its
+// outcome is not known, or that nothing more can be written. before is the
+// record if it was read already.
+func (m *modification) writeRow(ctx context.Context, i int, before *fetchedRecord) (written, error) {
+	t, batch := m.t, m.batch
+	out := written{before: before}
+	req, err := t.writeRequest(batch, m.w, i)
 	if err != nil {
 		var e *connectors.Error
 		if errors.As(err, &e) {
-			return refused(e), nil
+			out.result = connectors.Result{Outcome: connectors.Refused, Err: e}
+			return out, nil
 		}
-		return connectors.Result{}, err
+		return out, err
 	}
 	if req == nil {
-		return connectors.Result{Outcome: connectors.NotFound}, nil
+		out.result.Outcome = connectors.NotFound
+		return out, nil
 	}
-	returning := len(batch.ReturningColumns) > 0
-	var before *fetchedRecord
-	if batch.Op == connectors.Delete && returning {
+	if batch.Op == connectors.Delete && len(batch.ReturningColumns) > 0 && before == nil {
 		// What is deleted can be returned only if it was read before.
-		if before, err = t.readRecord(ctx, batch, batch.Rows[i].Key[0]); err != nil || before == nil {
-			return connectors.Result{Outcome: connectors.NotFound}, err
+		if out.before, err = t.readRecord(ctx, batch, batch.Rows[i].Key[0]); err != nil {
+			return out, err
+		}
+		if out.before == nil {
+			out.result.Outcome = connectors.NotFound
+			return out, nil
 		}
 	}
 	resp, body, err := t.send(ctx, req)
 	if err != nil {
-		return connectors.Result{}, err
+		return out, err
 	}
 	if resp.Status == http.StatusNotFound && batch.Op != connectors.Insert {
 		again, err := t.src.checkCredential(ctx, batch.Stats)
 		if err != nil {
-			return connectors.Result{}, err
+			return out, err
 		}
 		if again {
 			if resp, body, err = t.send(ctx, req); err != nil {
-				return connectors.Result{}, err
+				return out, err
 			}
 		}
 	}
+	out.resp, out.body = resp, body
 	switch {
 	case batch.Op != connectors.Insert && (resp.Status == http.StatusNotFound || resp.Status == http.StatusGone):
-		return connectors.Result{Outcome: connectors.NotFound}, nil
-	case resp.Status < 200 || resp.Status > 299:
+		out.result.Outcome = connectors.NotFound
+		return out, nil
+	case !succeeded(resp.Status):
 		e := t.refusal(resp, body, true)
 		if e.Class == connectors.UnknownOutcome {
-			return connectors.Result{}, e
+			return out, e
 		}
-		return refused(e), nil
+		out.result = connectors.Result{Outcome: connectors.Refused, Err: e}
+		return out, nil
 	}
-	if len(bytes.TrimSpace(body)) > 0 && !resp.IsJSON() && !looksLikeJSON(body) && (w.Answer == "record" || bytes.HasPrefix(bytes.TrimSpace(body), []byte("<"))) {
-		// A proxy's page, with status 200, proves nothing.
-		e := t.protocol(resp.Request, fmt.Sprintf("expected JSON, got %s", describeBody(t.src, resp, body)), nil)
-		e.Class = connectors.UnknownOutcome
-		return connectors.Result{}, e
+	if err := t.provesNothing(resp, body, m.w.Answer == "record"); err != nil {
+		return out, err
 	}
-	if returning {
-		if err := t.returning(ctx, batch, w, i, resp, body, before); err != nil {
-			return connectors.Result{}, connectors.AfterWrite(err)
-		}
+	out.result.Outcome = connectors.Applied
+	return out, nil
+}
+
+func succeeded(status int) bool { return status >= 200 && status <= 299 }
+
+// provesNothing is the error of a success that is no answer of the API: a
+// proxy's page with status 200. record: JSON is what must be there.
+func (t *table) provesNothing(resp *transport.Response, body []byte, record bool) error {
+	text := bytes.TrimSpace(body)
+	if len(text) == 0 || resp.IsJSON() || looksLikeJSON(body) || (!record && text[0] != '<') {
+		return nil
 	}
-	return connectors.Result{Outcome: connectors.Applied}, nil
+	return t.unknown(resp, "expected JSON, got "+describeBody(t.src, resp, body), nil)
+}
+
+// unknown is the error of a write whose answer cannot be used.
+func (t *table) unknown(resp *transport.Response, what string, err error) *connectors.Error {
+	e := t.protocol(resp.Request, what, err)
+	e.Class = connectors.UnknownOutcome
+	return e
 }
 
 // send makes one call and reads its answer whole.
@@ -170,7 +309,7 @@ func (t *table) send(ctx context.Context, req *transport.Request) (*transport.Re
 		err = fmt.Errorf("reading the answer: %w", err)
 		switch {
 		case !req.Write:
-		case resp.Status >= 200 && resp.Status <= 299:
+		case succeeded(resp.Status):
 			return nil, nil, connectors.AfterWrite(err)
 		case resp.Status >= 500:
 			e := resp.StatusError("")
@@ -193,32 +332,16 @@ func (t *table) writeRequest(batch *connectors.Batch, w *Write, i int) (*transpo
 			return nil, nil
 		}
 	}
-	req := &transport.Request{Method: w.Method, Path: t.path(w, key), Write: true, Stats: batch.Stats, Header: http.Header{}}
+	req := &transport.Request{Method: w.Method, Path: t.path(w.Path, key), Write: true, Stats: batch.Stats, Header: http.Header{}}
 	if w.IdempotencyHeader != "" && batch.IdempotencyKey != "" {
 		req.Header.Set(w.IdempotencyHeader, batch.IdempotencyKey+"-"+itoa(i))
 	}
 	if batch.Op == connectors.Delete {
 		return req, nil
 	}
-	root := &member{}
-	for j, c := range batch.Columns {
-		col := t.column(c)
-		raw, skip, err := t.sendable(col, row.Values[j], batch.Op)
-		if err != nil {
-			return nil, err
-		}
-		if !skip {
-			root.put(col.path, raw)
-		}
-	}
-	if w.Wrap != "" {
-		inner := root
-		root = &member{}
-		raw := inner.json(nil)
-		root.put(splitPath(w.Wrap), raw)
-		if w.Body == "form" {
-			root = &member{kids: []*member{{name: w.Wrap, kids: inner.kids}}}
-		}
+	root, err := t.bodyOf(batch, w, i)
+	if err != nil {
+		return nil, err
 	}
 	if w.Body == "form" {
 		form := url.Values{}
@@ -230,6 +353,30 @@ func (t *table) writeRequest(batch *connectors.Batch, w *Write, i int) (*transpo
 		req.Header.Set("Content-Type", "application/json")
 	}
 	return req, nil
+}
+
+// bodyOf is the body of row i's own request.
+func (t *table) bodyOf(batch *connectors.Batch, w *Write, i int) (*member, error) {
+	root := &member{}
+	for j, c := range batch.Columns {
+		col := t.column(c)
+		raw, skip, err := t.sendable(col, batch.Rows[i].Values[j], batch.Op)
+		if err != nil {
+			return nil, err
+		}
+		if !skip {
+			root.put(col.path, raw)
+		}
+	}
+	if w.Wrap != "" {
+		inner := root
+		root = &member{}
+		if w.Body == "form" {
+			return &member{kids: []*member{{name: w.Wrap, kids: inner.kids}}}, nil
+		}
+		root.put(splitPath(w.Wrap), inner.json(nil))
+	}
+	return root, nil
 }
 
 // sendable is a value for the body; skip: it is left out.
@@ -285,7 +432,8 @@ func (t *table) keyText(v pushdown.Value) (string, bool) {
 	return text, true
 }
 
-func (t *table) path(w *Write, key string) string {
-	p := strings.ReplaceAll(w.Path, "{path}", t.object.Path)
+// path fills in a write's path.
+func (t *table) path(template, key string) string {
+	p := strings.ReplaceAll(template, "{path}", t.object.Path)
 	return strings.ReplaceAll(p, "{key}", url.PathEscape(key))
 }

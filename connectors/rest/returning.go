@@ -32,14 +32,14 @@ func (t *table) readRecord(ctx context.Context, batch *connectors.Batch, key pus
 		return nil, &connectors.Error{Class: connectors.NotSupported, API: t.src.m.Name,
 			Message: "RETURNING is not possible here", Detail: fmt.Sprintf("The manifest %q does not say how to get one record.", t.src.m.File)}
 	}
-	req := &transport.Request{Method: get.Method, Path: t.path(get, text), Stats: batch.Stats}
+	req := &transport.Request{Method: get.Method, Path: t.path(get.Path, text), Stats: batch.Stats}
 	resp, body, err := t.send(ctx, req)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("reading the record: %w", err)
 	case resp.Status == http.StatusNotFound || resp.Status == http.StatusGone:
 		return nil, nil
-	case resp.Status < 200 || resp.Status > 299:
+	case !succeeded(resp.Status):
 		return nil, t.refusal(resp, body, false)
 	}
 	return &fetchedRecord{resp, body, get.Item}, nil
@@ -47,8 +47,9 @@ func (t *table) readRecord(ctx context.Context, batch *connectors.Batch, key pus
 
 // returning gives row i's tuple from the answer to its write, or, where that
 // has not all fields, from a second reading.
-func (t *table) returning(ctx context.Context, batch *connectors.Batch, w *Write, i int, resp *transport.Response, body []byte, before *fetchedRecord) error {
-	if before != nil {
+func (t *table) returning(ctx context.Context, batch *connectors.Batch, w *Write, i int, row *written) error {
+	resp, body := row.resp, row.body
+	if before := row.before; before != nil {
 		_, err := t.emit(batch, before.resp, before.body, before.item, true)
 		return err
 	}

@@ -159,6 +159,10 @@ func (t *table) Describe() connectors.Description {
 		d.Updatable, d.Deletable = t.update != nil, t.delete != nil
 	}
 	d.ReadOnlyReason = t.readOnly(&d)
+	d.BatchRows.Insert = t.create.batchRows()
+	if t.key >= 0 {
+		d.BatchRows.Update, d.BatchRows.Delete = t.update.batchRows(), t.delete.batchRows()
+	}
 	for i := range t.columns {
 		col := &t.columns[i]
 		if col.field == nil {
