@@ -102,7 +102,7 @@ type Description struct {
 	// it has answered; 0: unknown, so DefaultListLag; below 0: they show it at
 	// once. For so long after a write through Hallway the written row stands in
 	// for the list's, also where somebody else has changed it since.
-	ListLag time.Duration
+	ListLag                          time.Duration
 	Key                              []int
 	Insertable, Updatable, Deletable bool
 	// ReadOnlyReason says why one of them is false; empty if all are true.
