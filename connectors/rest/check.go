@@ -433,6 +433,9 @@ func (l *loader) checkObject(m *Manifest, o *Object) {
 	if o.Key != "" && o.field(o.Key) == nil {
 		l.at(path+".key", "there is no field %q", o.Key)
 	}
+	if f := o.field(o.Modified); o.Modified != "" && (f == nil || f.Type != "datetime" || f.List) {
+		l.at(path+".modified", "there is no field %q of type datetime", o.Modified)
+	}
 	for i, u := range o.Unique {
 		if o.field(u) == nil {
 			l.at(path+".unique["+itoa(i)+"]", "there is no field %q", u)

@@ -252,6 +252,7 @@ type Object struct {
 	Rows        float64  `yaml:"rows" check:"min=0" doc:"About how many records there are; for the planner."`
 	Items       *string  `yaml:"items" doc:"As read.items, for this object."`
 	Query       []Pair   `yaml:"query" doc:"Further query parameters of its list requests."`
+	Modified    string   `yaml:"modified" doc:"The datetime field that the API sets to its own time whenever a record changes; a replica asks for what was changed since last time."`
 	Unique      []string `yaml:"unique" doc:"Fields whose values are unique and which the API finds fast."`
 	Lookups     []string `yaml:"lookups" doc:"Fields which the API finds fast; an equality on one costs one call."`
 	Create      *Write   `yaml:"create" doc:"As at the top, for this object."`

@@ -163,10 +163,15 @@ func (t *table) Describe() connectors.Description {
 	if t.key >= 0 {
 		d.BatchRows.Update, d.BatchRows.Delete = t.update.batchRows(), t.delete.batchRows()
 	}
+	// Each page is asked for by the last key of the one before.
+	d.KeyOrdered = t.key >= 0 && t.src.m.Paging.Style == "seek" && t.src.m.Sort != nil
 	for i := range t.columns {
 		col := &t.columns[i]
 		if col.field == nil {
 			continue
+		}
+		if t.object.Modified == col.field.Name && len(d.Modified) == 0 {
+			d.Modified = []int{i}
 		}
 		if col.field.ReadOnly {
 			d.ReadOnlyColumns = append(d.ReadOnlyColumns, i)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
@@ -107,6 +106,9 @@ func (t *table) modifyRow(batch *connectors.Batch, row *connectors.Row) (*record
 		given[c] = true
 		rec.values[t.fields[c]] = row.Values[i]
 	}
+	if old != nil {
+		t.touch(rec)
+	}
 	if old == nil {
 		if s.live >= maxStoreRows {
 			return refused(&connectors.Error{Class: connectors.LimitExceeded, API: apiName,
@@ -155,8 +157,8 @@ func (t *table) fillIn(rec *record, given []bool) {
 			if kind == pushdown.Numeric || kind == pushdown.Text || kind == pushdown.Varchar {
 				v.V = strconv.FormatInt(s.next, 10)
 			}
-		case "now":
-			v.V = time.Now().UnixMicro() - epoch2000
+		case "now", "modified":
+			v.V = now()
 		case "uuid":
 			v.V = uuidOf(uint64(s.next))
 		}

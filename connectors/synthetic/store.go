@@ -164,12 +164,12 @@ func readRule(col connectors.ColumnSpec, key bool) (rule, error) {
 		case pushdown.Int2, pushdown.Int4, pushdown.Int8, pushdown.Numeric, pushdown.Text, pushdown.Varchar:
 			fits = !col.Type.Array
 		}
-	case "now":
+	case "now", "modified":
 		fits = !col.Type.Array && (col.Type.Kind == pushdown.Timestamp || col.Type.Kind == pushdown.TimestampTZ)
 	case "uuid":
 		fits = !col.Type.Array && (col.Type.Kind == pushdown.UUID || col.Type.Kind == pushdown.Text)
 	default:
-		return r, badColumn(col, "computed", r.computed, "It must be sequence, now or uuid.")
+		return r, badColumn(col, "computed", r.computed, "It must be sequence, now, modified or uuid.")
 	}
 	if !fits {
 		return r, badColumn(col, "computed", r.computed, "A column of type "+rows.TypeName(col.Type)+" cannot hold it.")

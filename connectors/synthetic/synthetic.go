@@ -62,7 +62,7 @@ func (c *Connector) Options() []connectors.OptionSpec {
 		connectors.OptionSpec{Name: "nulls", Where: connectors.OnColumn, Default: "0",
 			Help: "Share of rows in which the column is NULL, from 0 to 1; by default the table's option nulls."},
 		connectors.OptionSpec{Name: "computed", Where: connectors.OnColumn,
-			Help: "Who fills the column of a store on INSERT: sequence, now or uuid; such a column cannot be written."},
+			Help: "Who fills the column of a store on INSERT: sequence, now, modified (the time, at UPDATE too) or uuid; such a column cannot be written."},
 		connectors.OptionSpec{Name: "required", Where: connectors.OnColumn, Default: "false",
 			Help: "Whether the store refuses NULL and a missing value (23502)."},
 		connectors.OptionSpec{Name: "unique", Where: connectors.OnColumn, Default: "false",

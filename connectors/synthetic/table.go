@@ -118,6 +118,9 @@ func (t *table) Describe() connectors.Description {
 		if r.computed != "" {
 			d.ReadOnlyColumns = append(d.ReadOnlyColumns, i)
 		}
+		if r.computed == "modified" && len(d.Modified) == 0 {
+			d.Modified = []int{i}
+		}
 	}
 	return d
 }
