@@ -246,6 +246,11 @@ func (c *Client) again(ctx context.Context, req *Request, try int, d time.Durati
 
 // waitForLimit waits for the token buckets, unless that takes too long.
 func (c *Client) waitForLimit(ctx context.Context, req *Request, giveUp time.Time) error {
+	if isBackground(ctx) {
+		return c.waitBehind(ctx, req)
+	}
+	c.limit.waiting.Add(1)
+	defer c.limit.waiting.Add(-1)
 	for {
 		now := time.Now()
 		d, giveBack := c.limit.reserve(req.Class, now)

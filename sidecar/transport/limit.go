@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -19,6 +20,8 @@ import (
 type limiter struct {
 	buckets map[string]*rate.Limiter
 	headers RateHeaders
+	// waiting are the calls that somebody waits for and the limit holds up.
+	waiting atomic.Int64
 
 	mu     sync.Mutex
 	paused map[string]time.Time // by class, until when
