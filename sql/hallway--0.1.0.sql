@@ -88,8 +88,22 @@ CREATE UNLOGGED TABLE hallway.cache_regions (
 );
 COMMENT ON TABLE hallway.cache_regions IS 'parts of cache tables that are complete, and since when';
 
-REVOKE ALL ON hallway.cache_tables, hallway.cache_regions FROM PUBLIC;
-GRANT SELECT, INSERT, UPDATE, DELETE ON hallway.cache_tables, hallway.cache_regions TO hallway;
+-- Rows written through the cache lately: what was fetched before is older than
+-- what the cache has of them. A row without a key stands for all rows.
+CREATE TABLE hallway.cache_writes (
+  cache_id bigint NOT NULL,
+  -- The key's values as text (DateStyle ISO, TimeZone UTC).
+  key text[] NOT NULL,
+  written_at timestamptz NOT NULL,
+  -- The cache table has the row as the API answered it, or lacks it as the API
+  -- does; false: something of it is not known.
+  complete boolean NOT NULL,
+  PRIMARY KEY (cache_id, key)
+);
+COMMENT ON TABLE hallway.cache_writes IS 'rows that were written lately, so that older ones do not replace them';
+
+REVOKE ALL ON hallway.cache_tables, hallway.cache_regions, hallway.cache_writes FROM PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON hallway.cache_tables, hallway.cache_regions, hallway.cache_writes TO hallway;
 
 -- ---- replicas --------------------------------------------------------------
 
@@ -120,9 +134,11 @@ CREATE TABLE hallway.replicas (
   pages_read bigint NOT NULL DEFAULT 0,
   total_rows bigint,
   -- A full copy under way: the shape of what is staged, and the key of the last
-  -- row there, each value in binary; NULL: it cannot be taken up again.
+  -- row there, each value in binary; NULL: it cannot be taken up again. And the
+  -- latest change seen in it; empty: some rows do not say.
   copy_shape bytea,
   copy_position bytea[],
+  copy_cursor bytea,
   -- Where the next increment begins: a value of the API's own clock, in binary.
   change_cursor bytea,
   compared_at timestamptz,
