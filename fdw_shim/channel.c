@@ -43,6 +43,7 @@ struct HallwayChannel
 	char	   *address;
 	uint64		generation;
 	char		sidecar_version[64];
+	char		instance[64];
 	WireSession *session;		/* for new calls; NULL: not connected */
 };
 
@@ -96,6 +97,12 @@ const char *
 hallway_channel_sidecar_version(const HallwayChannel *channel)
 {
 	return channel->sidecar_version;
+}
+
+const char *
+hallway_channel_instance(const HallwayChannel *channel)
+{
+	return channel->instance;
 }
 
 ProtobufCMessage *
@@ -308,6 +315,7 @@ handshake(HallwayChannel *channel, WireSession *session, TimestampTz deadline,
 	if (response == NULL)
 		return false;
 	hallway_handshake_check(response);
+	strlcpy(channel->instance, response->instance_id, sizeof(channel->instance));
 	strlcpy(channel->sidecar_version, response->sidecar_version,
 			sizeof(channel->sidecar_version));
 	return true;

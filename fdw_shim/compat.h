@@ -185,8 +185,8 @@ hallway_pathkey_descending(const PathKey *pathkey)
 #endif
 }
 
-/* A member of the class that is an expression over rel alone, or NULL. */
-static inline Expr *
+/* A member of the class that is over rel alone, or NULL. */
+static inline EquivalenceMember *
 hallway_ec_member_of_rel(EquivalenceClass *ec, RelOptInfo *rel)
 {
 	EquivalenceMember *em;
@@ -204,7 +204,7 @@ hallway_ec_member_of_rel(EquivalenceClass *ec, RelOptInfo *rel)
 		em = lfirst(lc);
 #endif
 		if (!em->em_is_const && bms_equal(em->em_relids, rel->relids))
-			return em->em_expr;
+			return em;
 	}
 	return NULL;
 }
@@ -224,6 +224,30 @@ hallway_exec_check_permissions(Query *parse)
 	(void) ExecCheckPermissions(parse->rtable, parse->rteperminfos, true);
 #else
 	(void) ExecCheckRTPerms(parse->rtable, true);
+#endif
+}
+
+/* Lets a query that nobody has analyzed read rte's table, as owner. */
+static inline void
+hallway_allow_select(Query *query, RangeTblEntry *rte, Oid owner)
+{
+#if PG_VERSION_NUM >= 160000
+	RTEPermissionInfo *perminfo = addRTEPermissionInfo(&query->rteperminfos, rte);
+
+	perminfo->requiredPerms = ACL_SELECT;
+	perminfo->checkAsUser = owner;
+#else
+	rte->requiredPerms = ACL_SELECT;
+	rte->checkAsUser = owner;
+#endif
+}
+
+/* Whether a clause's operator sorts the greatest first. */
+static inline void
+hallway_set_reverse_sort(SortGroupClause *clause, bool reverse)
+{
+#if PG_VERSION_NUM >= 180000
+	clause->reverse_sort = reverse;
 #endif
 }
 

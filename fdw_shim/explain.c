@@ -15,6 +15,7 @@
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
+#include "cache.h"
 #include "compat.h"
 #include "hallway.h"
 
@@ -48,9 +49,15 @@ void
 hallwayExplainForeignScan(ForeignScanState *node, ExplainState *es)
 {
 	HallwayScanPlan plan;
-	const Hallway__V1__ScanHeader *header = hallway_scan_explain(node);
-	const Hallway__V1__ScanStats *stats = es->analyze ? hallway_scan_stats(node) : NULL;
+	const Hallway__V1__ScanHeader *header;
+	const Hallway__V1__ScanStats *stats;
 
+	/* From the cache: nothing else is true of it but the plan that reads it. */
+	if (hallway_scan_explain_cache(node, es))
+		return;
+
+	header = hallway_scan_explain(node);
+	stats = es->analyze ? hallway_scan_stats(node) : NULL;
 	hallway_scan_plan((ForeignScan *) node->ss.ps.plan, &plan);
 	explain_request(node, header, es);
 	explain_quals(node, &plan, header, es);
@@ -97,6 +104,24 @@ hallwayExplainForeignModify(ModifyTableState *mtstate, ResultRelInfo *rinfo,
 	ExplainPropertyList("Written Columns", columns, es);
 	ExplainPropertyList("Key Columns", keys, es);
 	ExplainPropertyList("Returned Columns", returning, es);
+}
+
+/* The state of EXPLAIN is that of the outer plan, and so again afterwards. */
+void
+hallway_explain_inner(const char *label, QueryDesc *desc, ExplainState *es)
+{
+	ExplainState saved = *es;
+	List	   *grouping_stack;
+
+	es->settings = false;
+	if (es->format != EXPLAIN_FORMAT_TEXT)
+		ExplainOpenGroup(label, label, true, es);
+	ExplainPrintPlan(es, desc);
+	if (es->format != EXPLAIN_FORMAT_TEXT)
+		ExplainCloseGroup(label, label, true, es);
+	grouping_stack = es->grouping_stack;
+	*es = saved;
+	es->grouping_stack = grouping_stack;
 }
 
 /* ---- scans --------------------------------------------------------------- */

@@ -44,6 +44,7 @@ struct HallwayFetch
 	HallwayRowReader *reader;
 	bool		in_batch;		/* the reader may have more rows */
 	bool		ended;
+	bool		tolerant;		/* HALLWAY_FETCH_FAILED rather than an ERROR */
 
 	Hallway__V1__ScanHeader *header;
 	Hallway__V1__ScanFooter *footer;
@@ -90,6 +91,18 @@ hallway_fetch_open(Relation rel, Oid userid, Hallway__V1__ScanRequest *request, 
 	return fetch;
 }
 
+void
+hallway_fetch_tolerate(HallwayFetch *fetch)
+{
+	fetch->tolerant = true;
+}
+
+const Hallway__V1__Error *
+hallway_fetch_error(HallwayFetch *fetch)
+{
+	return hallway_stream_error(fetch->stream);
+}
+
 HallwayFetchStatus
 hallway_fetch_next(HallwayFetch *fetch, TupleTableSlot *slot, bool wait)
 {
@@ -118,7 +131,10 @@ const Hallway__V1__ScanHeader *
 hallway_fetch_header(HallwayFetch *fetch)
 {
 	while (fetch->header == NULL)
-		(void) advance(fetch, true);
+	{
+		if (advance(fetch, true) == HALLWAY_FETCH_FAILED)
+			hallway_throw(hallway_fetch_error(fetch), fetch->rel);
+	}
 	return fetch->header;
 }
 
@@ -213,40 +229,16 @@ choose_columns(HallwayFetch *fetch, List *attnums)
 	TupleDesc	desc = RelationGetDescr(fetch->rel);
 	ListCell   *lc;
 
-	if (desc->constr == NULL)
-	{
-		fetch->attnums = list_copy(attnums);
-		return;
-	}
-
+	fetch->attnums = hallway_fetched_attnums(fetch->rel, attnums);
 	foreach(lc, attnums)
 	{
 		AttrNumber	attnum = lfirst_int(lc);
 		GeneratedColumn *generated;
-		Bitmapset  *inputs = NULL;
 		Expr	   *expr;
-		int			col = -1;
 
-		if (!TupleDescAttr(desc, attnum - 1)->attgenerated)
-		{
-			fetch->attnums = list_append_unique_int(fetch->attnums, attnum);
-			continue;
-		}
-
-		/* Virtual ones (18 and later) are computed where they are used. */
 		if (TupleDescAttr(desc, attnum - 1)->attgenerated != ATTRIBUTE_GENERATED_STORED)
 			continue;
-
 		expr = (Expr *) build_column_default(fetch->rel, attnum);
-		pull_varattnos((Node *) expr, 1, &inputs);
-		while ((col = bms_next_member(inputs, col)) >= 0)
-		{
-			AttrNumber	input = col + FirstLowInvalidHeapAttributeNumber;
-
-			if (input > 0)		/* tableoid needs no asking */
-				fetch->attnums = list_append_unique_int(fetch->attnums, input);
-		}
-
 		generated = palloc(sizeof(GeneratedColumn));
 		generated->attnum = attnum;
 		generated->expr = ExecInitExpr(expression_planner(expr), NULL);
@@ -254,6 +246,44 @@ choose_columns(HallwayFetch *fetch, List *attnums)
 	}
 	if (fetch->generated != NIL)
 		fetch->econtext = CreateStandaloneExprContext();
+}
+
+List *
+hallway_fetched_attnums(Relation rel, List *attnums)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	if (desc->constr == NULL)
+		return list_copy(attnums);
+
+	foreach(lc, attnums)
+	{
+		AttrNumber	attnum = lfirst_int(lc);
+		Bitmapset  *inputs = NULL;
+		int			col = -1;
+
+		if (!TupleDescAttr(desc, attnum - 1)->attgenerated)
+		{
+			result = list_append_unique_int(result, attnum);
+			continue;
+		}
+
+		/* Virtual ones (18 and later) are computed where they are used. */
+		if (TupleDescAttr(desc, attnum - 1)->attgenerated != ATTRIBUTE_GENERATED_STORED)
+			continue;
+
+		pull_varattnos(build_column_default(rel, attnum), 1, &inputs);
+		while ((col = bms_next_member(inputs, col)) >= 0)
+		{
+			AttrNumber	input = col + FirstLowInvalidHeapAttributeNumber;
+
+			if (input > 0)		/* tableoid needs no asking */
+				result = list_append_unique_int(result, input);
+		}
+	}
+	return result;
 }
 
 /* Fills them in; the values last until the next row. */
@@ -339,6 +369,8 @@ advance(HallwayFetch *fetch, bool wait)
 				break;
 
 			case HALLWAY_STREAM_ERROR:
+				if (fetch->tolerant && fetch->received == 0)
+					return HALLWAY_FETCH_FAILED;
 				hallway_throw(hallway_stream_error(fetch->stream), fetch->rel);
 		}
 	}

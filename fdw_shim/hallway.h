@@ -58,6 +58,8 @@ extern HallwayChannel *hallway_channel(const char *address);
 extern uint64 hallway_channel_generation(const HallwayChannel *channel);
 /* What the sidecar said in the handshake. */
 extern const char *hallway_channel_sidecar_version(const HallwayChannel *channel);
+/* Changes at every start of the sidecar. */
+extern const char *hallway_channel_instance(const HallwayChannel *channel);
 
 /*
  * One unary call: the answer, in the current memory context. If the call
@@ -244,6 +246,8 @@ typedef struct HallwayRelation
  * even if an invalidation makes the next call build another one.
  */
 extern HallwayRelation *hallway_relation(Oid relid, Oid userid);
+/* The same without a word to anybody: NULL if it is not known already. */
+extern HallwayRelation *hallway_relation_known(Oid relid, Oid userid);
 extern HallwayRelation *hallway_relation_server(Oid serverid, Oid userid);
 
 /*
@@ -305,6 +309,7 @@ typedef struct HallwayScanPlan
 	int			ordering;		/* ScanRequest.ordering */
 	bool		has_limit;		/* fdw_exprs ends with count and offset */
 	List	   *explain;		/* for explain.c: verdicts and reasons */
+	List	   *cache;			/* for cache_plan.c; NIL: no cache */
 } HallwayScanPlan;
 
 extern void hallway_scan_plan(const ForeignScan *scan, HallwayScanPlan *out);
@@ -327,7 +332,8 @@ typedef enum HallwayFetchStatus
 {
 	HALLWAY_FETCH_ROW,			/* slot holds a row */
 	HALLWAY_FETCH_END,			/* no more rows; stays so */
-	HALLWAY_FETCH_WAIT			/* nothing there yet (only if !wait) */
+	HALLWAY_FETCH_WAIT,			/* nothing there yet (only if !wait) */
+	HALLWAY_FETCH_FAILED		/* before the first row, if that is tolerated */
 } HallwayFetchStatus;
 
 /*
@@ -337,6 +343,14 @@ typedef enum HallwayFetchStatus
  */
 extern HallwayFetch *hallway_fetch_open(Relation rel, Oid userid,
 										Hallway__V1__ScanRequest *request, List *attnums);
+/* From here on a failure before the first row is a status, not an ERROR. */
+extern void hallway_fetch_tolerate(HallwayFetch *fetch);
+extern const Hallway__V1__Error *hallway_fetch_error(HallwayFetch *fetch);
+/*
+ * Which attributes must travel so that attnums can be read: a generated column is
+ * computed here from others.
+ */
+extern List *hallway_fetched_attnums(Relation rel, List *attnums);
 /* The next row into slot, a virtual one; failures leave by hallway_throw(). */
 extern HallwayFetchStatus hallway_fetch_next(HallwayFetch *fetch, TupleTableSlot *slot, bool wait);
 /* Waits for the header if there is none yet; never NULL. */
@@ -378,7 +392,11 @@ extern void hallwayForeignAsyncRequest(AsyncRequest *areq);
 extern void hallwayForeignAsyncConfigureWait(AsyncRequest *areq);
 extern void hallwayForeignAsyncNotify(AsyncRequest *areq);
 
-/* For explain.c: evaluates parameters that are known without running. */
+/*
+ * For explain.c: evaluates parameters that are known without running. The cache
+ * comes first, for what is read there is asked of nobody.
+ */
+extern bool hallway_scan_explain_cache(ForeignScanState *node, struct ExplainState *es);
 extern Hallway__V1__ScanHeader *hallway_scan_explain(ForeignScanState *node);
 extern const Hallway__V1__ScanStats *hallway_scan_stats(ForeignScanState *node);
 
@@ -416,6 +434,11 @@ extern TupleTableSlot *hallwayExecForeignDelete(EState *estate, ResultRelInfo *r
 extern void hallwayEndForeignModify(EState *estate, ResultRelInfo *rinfo);
 extern void hallwayBeginForeignInsert(ModifyTableState *mtstate, ResultRelInfo *rinfo);
 extern void hallwayEndForeignInsert(EState *estate, ResultRelInfo *rinfo);
+
+/* ---- cache_session.c: for modify.c ---------------------------------------- */
+
+/* ModifyResponse.write_number of a write to the relation's server. */
+extern void hallway_note_write(HallwayRelation *relation, uint64 number);
 
 /* ---- xact.c ------------------------------------------------------------- */
 

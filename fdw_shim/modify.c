@@ -395,6 +395,7 @@ call(HallwayModifyState *state, CmdType operation, List *columns,
 	Hallway__V1__ModifyRequest request = HALLWAY__V1__MODIFY_REQUEST__INIT;
 	Hallway__V1__Transaction transaction = HALLWAY__V1__TRANSACTION__INIT;
 	HallwayRelation *relation = hallway_relation(RelationGetRelid(state->rel), state->userid);
+	Hallway__V1__ModifyResponse *response;
 
 	switch (operation)
 	{
@@ -416,9 +417,12 @@ call(HallwayModifyState *state, CmdType operation, List *columns,
 	request.transaction = &transaction;
 	hallway_xact_begin_write(relation->channel, state->rel, &transaction);
 
-	return (Hallway__V1__ModifyResponse *)
+	response = (Hallway__V1__ModifyResponse *)
 		hallway_relation_call(relation, "Modify", &request.base, &request.relation,
 							  &hallway__v1__modify_response__descriptor, true, error);
+	if (response != NULL)
+		hallway_note_write(relation, response->write_number);
+	return response;
 }
 
 /* The row's key, as it was read, and then the columns. */

@@ -30,6 +30,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "cache.h"
 #include "compat.h"
 #include "plan.h"
 
@@ -42,7 +43,8 @@ enum ScanPrivate
 	PRIVATE_NPARAMS,			/* Integer */
 	PRIVATE_ORDERING,			/* Integer */
 	PRIVATE_HAS_LIMIT,			/* Boolean */
-	PRIVATE_EXPLAIN				/* List; see hallway_scan_explanation() */
+	PRIVATE_EXPLAIN,			/* List; see hallway_scan_explanation() */
+	PRIVATE_CACHE				/* List; see cache_plan.c */
 };
 
 static bool limit_possible(PlannerInfo *root, RelOptInfo *baserel);
@@ -116,6 +118,8 @@ hallwayGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid relid,
 	List	   *exact = NIL;
 	List	   *verdicts = NIL;
 	List	   *reasons = NIL;
+	List	   *levels = NIL;
+	List	   *exact_levels = NIL;
 	List	   *exprs;
 	List	   *fdw_private;
 	bool		has_limit;
@@ -142,9 +146,11 @@ hallwayGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid relid,
 		{
 			recheck_exprs = lappend(recheck_exprs, rinfo->clause);
 			exact = lappend_int(exact, conjunct);
+			exact_levels = lappend_int(exact_levels, rinfo->security_level);
 			continue;
 		}
 		local_exprs = lappend(local_exprs, rinfo->clause);
+		levels = lappend_int(levels, rinfo->security_level);
 		verdicts = lappend_int(verdicts, verdict);
 		reasons = lappend(reasons,
 						  makeString(conjunct < 0 ? "" :
@@ -173,6 +179,9 @@ hallwayGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid relid,
 	fdw_private = lappend(fdw_private,
 						  list_make3(verdicts, reasons,
 									 describe_ordering(state, call, baserel, ordering)));
+	fdw_private = lappend(fdw_private,
+						  hallway_cache_private(state, call, baserel, levels, exact_levels,
+												ordering));
 
 	return make_foreignscan(tlist, local_exprs, baserel->relid, exprs, fdw_private,
 							NIL, recheck_exprs, outer_plan);
@@ -191,6 +200,7 @@ hallway_scan_plan(const ForeignScan *scan, HallwayScanPlan *out)
 	out->ordering = intVal(list_nth(list, PRIVATE_ORDERING));
 	out->has_limit = boolVal(list_nth(list, PRIVATE_HAS_LIMIT));
 	out->explain = list_nth(list, PRIVATE_EXPLAIN);
+	out->cache = list_nth(list, PRIVATE_CACHE);
 }
 
 bool
@@ -233,7 +243,10 @@ hallway_plan_clauses(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *stat
 			continue;
 		request.conjuncts[request.n_conjuncts++] = expr;
 		call->shipped = lappend(call->shipped, rinfo);
+		call->param_ends = lappend_int(call->param_ends, list_length(cxt.params));
 	}
+	call->conjuncts = request.conjuncts;
+	call->parameters = cxt.parameters;
 	call->params = cxt.params;
 
 	if (with_orderings)
@@ -447,7 +460,7 @@ describe_ordering(TablePlanning *state, PlanCall *call, RelOptInfo *baserel, int
 	foreach(lc, (List *) list_nth(call->orderings, ordering - 1))
 	{
 		PathKey    *pathkey = lfirst(lc);
-		Expr	   *expr = hallway_ec_member_of_rel(pathkey->pk_eclass, baserel);
+		Expr	   *expr = hallway_ec_member_of_rel(pathkey->pk_eclass, baserel)->em_expr;
 
 		while (IsA(expr, RelabelType))
 			expr = ((RelabelType *) expr)->arg;

@@ -34,6 +34,9 @@ typedef struct PlanCall
 	int			index;			/* in TablePlanning.calls */
 	List	   *considered;		/* RestrictInfos: all but pseudo-constant ones */
 	List	   *shipped;		/* those of them that are the conjuncts, in order */
+	Hallway__V1__Expr **conjuncts;	/* of those, and */
+	List	   *parameters;		/* all their Parameter messages */
+	List	   *param_ends;		/* of int: parameters there are up to each one */
 	List	   *params;			/* Exprs, in order of Parameter.index */
 	List	   *orderings;		/* Lists of PathKeys, in order of the request's */
 	const Hallway__V1__PlanResponse *answer;

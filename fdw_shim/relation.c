@@ -104,6 +104,24 @@ hallway_relation(Oid relid, Oid userid)
 }
 
 HallwayRelation *
+hallway_relation_known(Oid relid, Oid userid)
+{
+	RelationKey key;
+	RelationEntry *entry;
+
+	if (relations == NULL)
+		return NULL;
+	memset(&key, 0, sizeof(key));
+	key.relid = relid;
+	key.serverid = GetForeignServerIdByRelId(relid);
+	key.userid = userid;
+	entry = hash_search(relations, &key, HASH_FIND, NULL);
+	if (entry == NULL || entry->info->stale || entry->info->public.description == NULL)
+		return NULL;
+	return &entry->info->public;
+}
+
+HallwayRelation *
 hallway_relation_server(Oid serverid, Oid userid)
 {
 	return &relation_lookup(InvalidOid, serverid, userid)->public;

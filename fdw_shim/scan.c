@@ -21,6 +21,7 @@
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
 
+#include "cache.h"
 #include "compat.h"
 #include "hallway.h"
 #include "scan.h"
@@ -34,6 +35,12 @@ typedef struct HallwayScanState
 	/* Made when first needed. */
 	HallwayScanExprs exprs;
 	ExprState **quals;			/* of single fdw_recheck_quals; NULL: not yet */
+
+	/* The cache, if the plan allows it, and whether this run reads it. */
+	HallwayCacheScan *cache;
+	bool		hit;
+	ExprState  *own_qual;		/* what the node checks of the API's rows */
+	char	   *filled;			/* what became of the last miss; NULL: not told */
 
 	/* The request that runs, or ran; NULL: none since the last rescan. */
 	MemoryContext context;		/* holds request and fetch */
@@ -67,6 +74,8 @@ typedef struct HallwayScanState
 } HallwayScanState;
 
 static void start(ForeignScanState *node);
+static bool started(const HallwayScanState *state);
+static void read_cache(ForeignScanState *node, bool on);
 static void stop(HallwayScanState *state);
 static void forget_stored(HallwayScanState *state);
 static bool replay(HallwayScanState *state);
@@ -109,6 +118,8 @@ hallwayBeginForeignScan(ForeignScanState *node, int eflags)
 	if (state->read_ahead)
 		state->stored = ExecInitExtraTupleSlot(estate, state->slot->tts_tupleDescriptor,
 											   &TTSOpsMinimalTuple);
+	state->own_qual = node->ss.ps.qual;
+	state->cache = hallway_cache_begin(node, &state->plan, state->userid, state->read_ahead);
 	node->fdw_state = state;
 }
 
@@ -117,8 +128,10 @@ hallwayIterateForeignScan(ForeignScanState *node)
 {
 	HallwayScanState *state = node->fdw_state;
 
-	if (state->fetch == NULL || state->rescanned)
+	if (!started(state) || state->rescanned)
 		start(node);
+	if (state->hit)
+		return hallway_cache_next(state->cache);
 	return unlikely(state->read_ahead) ? next_stored_row(node) : next_row(node);
 }
 
@@ -137,15 +150,18 @@ hallwayReScanForeignScan(ForeignScanState *node)
 {
 	HallwayScanState *state = node->fdw_state;
 
-	if (state->fetch == NULL)
+	if (!started(state))
 		return;
+
+	/* The node takes its conditions before it asks for a row, which may be the API's. */
+	node->ss.ps.qual = state->own_qual;
 
 	/*
 	 * A whole, small result (or one that was read ahead, which must not change
 	 * by what is written) is replayed if the parameters turn out to be the same; that is known when the next row is asked for. Anything else is
 	 * asked for again, and what still runs is stopped now.
 	 */
-	if (state->read_ahead ? state->read_whole : hallway_fetch_rewindable(state->fetch))
+	if (state->hit || (state->read_ahead ? state->read_whole : hallway_fetch_rewindable(state->fetch)))
 	{
 		state->rescanned = true;
 		if (node->ss.ps.chgParam != NULL)
@@ -160,8 +176,11 @@ hallwayEndForeignScan(ForeignScanState *node)
 {
 	HallwayScanState *state = node->fdw_state;
 
-	if (state != NULL)
-		stop(state);
+	if (state == NULL)
+		return;
+	stop(state);
+	if (state->cache != NULL)
+		hallway_cache_end(state->cache);
 }
 
 void
@@ -169,7 +188,7 @@ hallway_scan_start(ForeignScanState *node)
 {
 	HallwayScanState *state = node->fdw_state;
 
-	if (state->fetch == NULL || state->rescanned)
+	if (!started(state) || state->rescanned)
 		start(node);
 }
 
@@ -190,7 +209,7 @@ hallway_scan_ready(ForeignScanState *node)
 {
 	HallwayScanState *state = node->fdw_state;
 
-	return state->fetch != NULL && hallway_fetch_ready(state->fetch);
+	return state->hit || (state->fetch != NULL && hallway_fetch_ready(state->fetch));
 }
 
 bool
@@ -207,6 +226,29 @@ hallway_scan_socket(ForeignScanState *node)
 	HallwayScanState *state = node->fdw_state;
 
 	return state->fetch == NULL ? PGINVALID_SOCKET : hallway_fetch_socket(state->fetch);
+}
+
+/*
+ * Says what is, or would be, read from the cache: true if the scan's rows are.
+ * Values that only running the query gives decide which region has its rows.
+ */
+bool
+hallway_scan_explain_cache(ForeignScanState *node, ExplainState *es)
+{
+	HallwayScanState *state = node->fdw_state;
+
+	if (state->cache == NULL)
+		return false;
+	if (!started(state))
+	{
+		if (hallway_request_needs_running(node))
+			return false;
+		hallway_request_init(node, &state->plan, &state->exprs);
+		(void) hallway_cache_foresee(state->cache,
+									 hallway_request_build(node, &state->plan, &state->exprs));
+	}
+	hallway_cache_explain(state->cache, state->filled != NULL ? state->filled : "", es);
+	return hallway_cache_foresee(state->cache, NULL);
 }
 
 /*
@@ -257,8 +299,17 @@ start(ForeignScanState *node)
 	MemoryContext context;
 	MemoryContext oldcontext;
 	Hallway__V1__ScanRequest *request;
+	List	   *attnums = state->plan.attnums;
 
-	if (state->rescanned && !state->params_changed && replay(state))
+	if (state->hit)
+	{
+		if (hallway_cache_rescan(state->cache, state->params_changed))
+		{
+			state->rescanned = state->params_changed = false;
+			return;
+		}
+	}
+	else if (state->rescanned && !state->params_changed && replay(state))
 		return;
 
 	hallway_request_init(node, &state->plan, &state->exprs);
@@ -269,7 +320,8 @@ start(ForeignScanState *node)
 	oldcontext = MemoryContextSwitchTo(context);
 	request = hallway_request_build(node, &state->plan, &state->exprs);
 
-	if (state->rescanned && hallway_request_same(request, state->request) && replay(state))
+	if (state->rescanned && !state->hit &&
+		hallway_request_same(request, state->request) && replay(state))
 	{
 		MemoryContextSwitchTo(oldcontext);
 		MemoryContextDelete(context);
@@ -279,9 +331,39 @@ start(ForeignScanState *node)
 	stop(state);
 	state->context = context;
 	state->request = request;
-	state->fetch = hallway_fetch_open(node->ss.ss_currentRelation, state->userid,
-									  request, state->plan.attnums);
+	if (state->cache != NULL &&
+		hallway_cache_start(state->cache, request, &attnums) == CACHE_HIT)
+		read_cache(node, true);
+	else
+	{
+		read_cache(node, false);
+		state->fetch = hallway_fetch_open(node->ss.ss_currentRelation, state->userid,
+										  request, attnums);
+		if (state->cache != NULL && !state->read_ahead &&
+			hallway_cache_tolerates(state->cache))
+			hallway_fetch_tolerate(state->fetch);
+	}
 	MemoryContextSwitchTo(oldcontext);
+}
+
+/* Rows are coming: from the cache, or of a request. */
+static bool
+started(const HallwayScanState *state)
+{
+	return state->hit || state->fetch != NULL;
+}
+
+/*
+ * From where this run reads. The inner plan has checked the node's own
+ * conditions, if it can check all of them, and once is enough.
+ */
+static void
+read_cache(ForeignScanState *node, bool on)
+{
+	HallwayScanState *state = node->fdw_state;
+
+	state->hit = on;
+	node->ss.ps.qual = on && hallway_cache_checks_all(state->cache) ? NULL : state->own_qual;
 }
 
 /* Back to the first row of what was read; false if it must be asked for again. */
@@ -328,6 +410,16 @@ next_row(ForeignScanState *node)
 			case HALLWAY_FETCH_WAIT:
 				state->starved = true;
 				return ExecClearTuple(slot);
+
+			case HALLWAY_FETCH_FAILED:
+				if (!hallway_cache_rescue(state->cache, hallway_fetch_error(state->fetch)))
+					hallway_throw(hallway_fetch_error(state->fetch),
+								  node->ss.ss_currentRelation);
+				hallway_fetch_close(state->fetch);
+				state->fetch = NULL;
+				state->starved = false;
+				read_cache(node, true);
+				return hallway_cache_next(state->cache);
 		}
 	}
 }
@@ -410,6 +502,7 @@ stop(HallwayScanState *state)
 		MemoryContextDelete(state->context);
 	}
 	forget_stored(state);
+	state->hit = false;
 	state->context = NULL;
 	state->request = NULL;
 	state->fetch = NULL;
@@ -448,6 +541,9 @@ take_stats(HallwayScanState *state)
 	add_stats(&state->stats, stats);
 	state->has_stats = true;
 	state->stats_taken = true;
+	if (hallway_fetch_footer(state->fetch) != NULL)
+		state->filled = MemoryContextStrdup(state->query_context,
+											hallway_fetch_footer(state->fetch)->cache);
 }
 
 static void

@@ -61,6 +61,7 @@ Hallway__V1__SortKey *
 hallway_ship_sortkey(HallwayQualContext *cxt, PathKey *pathkey)
 {
 	EquivalenceClass *ec = pathkey->pk_eclass;
+	EquivalenceMember *member;
 	Expr	   *expr;
 	Oid			type;
 	int			column;
@@ -68,8 +69,11 @@ hallway_ship_sortkey(HallwayQualContext *cxt, PathKey *pathkey)
 
 	if (ec->ec_has_volatile)
 		return NULL;
-	expr = hallway_ec_member_of_rel(ec, cxt->baserel);
-	if (expr == NULL || (column = hallway_column_index(cxt, expr)) < 0)
+	member = hallway_ec_member_of_rel(ec, cxt->baserel);
+	if (member == NULL)
+		return NULL;
+	expr = member->em_expr;
+	if ((column = hallway_column_index(cxt, expr)) < 0)
 		return NULL;
 
 	type = getBaseType(exprType((Node *) expr));

@@ -1,0 +1,816 @@
+/*-------------------------------------------------------------------------
+ *
+ * cache_scan.c
+ *		Where a foreign scan reads this time, and reading the cache table.
+ *
+ * A fresh region that contains the query's rows is a hit: an inner plan reads
+ * the cache table under the snapshot that showed the region, and the sidecar is
+ * not asked. The inner executor is ended with the node; after an error nobody
+ * does, and what it held goes with the resource owner, as the outer one's does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "tcop/dest.h"
+#include "utils/datum.h"
+#include "utils/float.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "cache.h"
+#include "compat.h"
+
+/* Of a table with more columns, a miss fetches those that are needed and the key. */
+#define MAX_FILL_COLUMNS 64
+
+/* A replica that is late by so many refreshes is not fresh. */
+#define LATE_REFRESHES 3
+
+struct HallwayCacheScan
+{
+	ForeignScanState *node;
+	const HallwayScanPlan *plan;
+	HallwayCachePlan cache;
+	Oid			userid;
+	bool		feeds_write;
+	uint32		variable;		/* conjuncts whose values a rescan may change */
+	bool		read_api;		/* since the first snapshot was taken */
+
+	/* Of the last choice. */
+	HallwayCacheOutcome outcome;
+	const char *why;			/* not a hit: the reason */
+	bool		explained;		/* regions are described, for EXPLAIN */
+	HallwayRelation *relation;
+	HallwayConjuncts conjuncts;
+	Bitmapset  *needed;			/* column indexes */
+	HallwayCacheTable table;
+	HallwayRegion region;
+	double		age;			/* of a hit, in milliseconds */
+	MemoryContext choice;		/* holds what was made for it */
+
+	/* Registered until the end. */
+	Snapshot	shared;			/* the statement's */
+	Snapshot	own;			/* a newer one: the API was read meanwhile */
+
+	/* The inner executor; NULL until the first hit. */
+	QueryDesc  *desc;
+	Oid			desc_relid;		/* the cache table it reads */
+	Snapshot	desc_snapshot;
+	const HallwayInnerPlan *inner;
+	List	   *param_states;	/* ExprStates, for desc->params */
+	MemoryContext param_values;
+	uint64		limit;
+};
+
+/*
+ * The snapshot that all scans of one executor share, so that they show one state
+ * of the cache. Whoever uses it holds it registered, to the executor's end.
+ */
+typedef struct StatementSnapshot
+{
+	dlist_node	node;
+	EState	   *estate;
+	Snapshot	snapshot;
+	TimestampTz taken;
+	MemoryContextCallback callback;
+} StatementSnapshot;
+
+static dlist_head statement_snapshots = DLIST_STATIC_INIT(statement_snapshots);
+
+/* The cache table whose region of all rows was the last hit: it is tried first. */
+static int64 last_whole = 0;
+
+static HallwayCacheOutcome choose(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request,
+								  bool describe);
+static const char *why_live(HallwayCacheScan *cache);
+static bool locks_rows(ForeignScanState *node);
+static bool snapshot_is_fixed(void);
+static TimestampTz snapshot_time(HallwayCacheScan *cache);
+static Snapshot take_snapshot(HallwayCacheScan *cache);
+static StatementSnapshot *statement_snapshot(EState *estate);
+static void forget_statement_snapshot(void *arg);
+static void encode_conjuncts(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request);
+static uint32 all_conjuncts(const HallwayConjuncts *conjuncts);
+static bool find_region(HallwayCacheScan *cache, Snapshot snapshot, double max_age);
+static bool try_region(HallwayCacheScan *cache, Snapshot snapshot, uint32 mask, double max_age);
+static bool find_replica(HallwayCacheScan *cache, double max_age);
+static double allowed_age(const HallwayCacheScan *cache, bool replica);
+static void fill(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, List **attnums);
+static bool open_inner(HallwayCacheScan *cache, Snapshot snapshot, int eflags);
+static void close_inner(HallwayCacheScan *cache);
+static void set_params(HallwayCacheScan *cache);
+static void rescan_inner(HallwayCacheScan *cache);
+static bool is_variable(Node *node, void *context);
+static Bitmapset *needed_columns(HallwayCacheScan *cache);
+pg_noreturn static void not_in_cache(HallwayCacheScan *cache);
+
+
+HallwayCacheScan *
+hallway_cache_begin(ForeignScanState *node, const HallwayScanPlan *plan, Oid userid,
+					bool feeds_write)
+{
+	HallwayCacheScan *cache;
+	HallwayCachePlan unpacked;
+	List	   *exprs = ((ForeignScan *) node->ss.ps.plan)->fdw_exprs;
+	ListCell   *lc_first;
+	ListCell   *lc_nparams;
+
+	if (!hallway_cache_plan(plan, &unpacked))
+		return NULL;
+	cache = palloc0(sizeof(HallwayCacheScan));
+	cache->node = node;
+	cache->plan = plan;
+	cache->cache = unpacked;
+	cache->userid = userid;
+	cache->feeds_write = feeds_write;
+	forboth(lc_first, unpacked.first, lc_nparams, unpacked.nparams)
+	{
+		int			i = foreach_current_index(lc_first);
+
+		for (int j = 0; i < HALLWAY_MAX_CONJUNCTS && j < lfirst_int(lc_nparams); j++)
+		{
+			if (is_variable(list_nth(exprs, lfirst_int(lc_first) + j), NULL))
+				cache->variable |= (uint32) 1 << i;
+		}
+	}
+	return cache;
+}
+
+HallwayCacheOutcome
+hallway_cache_start(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, List **attnums)
+{
+	switch (choose(cache, request, cache->node->ss.ps.instrument != NULL))
+	{
+		case CACHE_HIT:
+			if (!open_inner(cache, cache->own != NULL ? cache->own : cache->shared, 0))
+			{
+				cache->outcome = CACHE_LIVE;
+				cache->why = "a condition cannot be checked there";
+				break;
+			}
+			if (!cache->table.whole)
+				hallway_touch(cache->relation, cache->table.id, cache->region.hash);
+			return CACHE_HIT;
+		case CACHE_MISS:
+			fill(cache, request, attnums);
+			break;
+		case CACHE_LIVE:
+			break;
+	}
+	if (hallway_read_from == READ_FROM_CACHE)
+		not_in_cache(cache);
+	cache->read_api = true;
+	return cache->outcome;
+}
+
+bool
+hallway_cache_rescan(HallwayCacheScan *cache, bool params_changed)
+{
+	if (params_changed)
+	{
+		if (cache->region.mask & cache->variable)
+			return false;
+		set_params(cache);
+	}
+	rescan_inner(cache);
+	return true;
+}
+
+TupleTableSlot *
+hallway_cache_next(HallwayCacheScan *cache)
+{
+	/* Whatever nodes make at their first row must last longer than ours. */
+	MemoryContext oldcontext = MemoryContextSwitchTo(cache->desc->estate->es_query_cxt);
+	TupleTableSlot *slot = ExecProcNode(cache->desc->planstate);
+
+	MemoryContextSwitchTo(oldcontext);
+	return slot;
+}
+
+bool
+hallway_cache_rescue(HallwayCacheScan *cache, const Hallway__V1__Error *error)
+{
+	const char *sqlstate = error->sqlstate;
+	MemoryContext oldcontext;
+	Snapshot	snapshot;
+	bool		found;
+
+	if (cache->outcome != CACHE_MISS || cache->relation->cache.stale_while_error <= 0 ||
+		(strcmp(sqlstate, "08006") != 0 && strcmp(sqlstate, "08001") != 0 &&
+		 strcmp(sqlstate, "53400") != 0 && strcmp(sqlstate, "HV00N") != 0))
+		return false;
+
+	oldcontext = MemoryContextSwitchTo(cache->choice);
+	snapshot = take_snapshot(cache);
+	found = hallway_cache_table(cache->relation, cache->node->ss.ss_currentRelation, snapshot,
+								&cache->table, &cache->why) &&
+		find_region(cache, snapshot, cache->relation->cache.stale_while_error);
+	MemoryContextSwitchTo(oldcontext);
+	if (!found || !open_inner(cache, snapshot, 0))
+		return false;
+	cache->outcome = CACHE_HIT;
+	ereport(WARNING,
+			(errmsg("rows of foreign table \"%s\" are from the cache and %.0f s old, as the API cannot be read",
+					RelationGetRelationName(cache->node->ss.ss_currentRelation),
+					floor(cache->age / 1000)),
+			 errdetail_internal("%s", hallway_server_text(error->message))));
+	return true;
+}
+
+bool
+hallway_cache_tolerates(const HallwayCacheScan *cache)
+{
+	return cache->outcome == CACHE_MISS && cache->relation->cache.stale_while_error > 0;
+}
+
+bool
+hallway_cache_checks_all(const HallwayCacheScan *cache)
+{
+	return cache->inner->all_inside;
+}
+
+void
+hallway_cache_end(HallwayCacheScan *cache)
+{
+	close_inner(cache);
+	if (cache->own != NULL)
+		UnregisterSnapshot(cache->own);
+	if (cache->shared != NULL)
+		UnregisterSnapshot(cache->shared);
+	cache->own = cache->shared = NULL;
+}
+
+/* ---- EXPLAIN --------------------------------------------------------------- */
+
+bool
+hallway_cache_foresee(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request)
+{
+	if (cache->relation != NULL)
+		return cache->outcome == CACHE_HIT;
+	if (choose(cache, request, true) == CACHE_HIT &&
+		!open_inner(cache, cache->shared, EXEC_FLAG_EXPLAIN_ONLY))
+	{
+		cache->outcome = CACHE_LIVE;
+		cache->why = "a condition cannot be checked there";
+	}
+	return cache->outcome == CACHE_HIT;
+}
+
+void
+hallway_cache_explain(HallwayCacheScan *cache, const char *filled, ExplainState *es)
+{
+	const char *found;
+
+	/* Nothing is said where nothing is ever cached. */
+	if (cache->relation->description->cache_account.len == 0)
+		return;
+
+	if (cache->outcome != CACHE_HIT)
+	{
+		const char *text = psprintf("%s: %s%s%s",
+									cache->outcome == CACHE_MISS ? "miss" : "live", cache->why,
+									filled[0] != '\0' ? "; " : "", filled);
+
+		ExplainPropertyText("Hallway Cache", text, es);
+		return;
+	}
+
+	found = cache->table.whole ? "replica" :
+		cache->region.all_rows ? "all rows" :
+		cache->region.condition != NULL ? cache->region.condition : "";
+	if (es->format == EXPLAIN_FORMAT_TEXT)
+	{
+		/* The age is a time: not where the output is to be the same each time. */
+		if (es->timing || !es->analyze)
+			found = psprintf("%s, age %.0f s", found, floor(cache->age / 1000));
+		ExplainPropertyText("Hallway Cache", psprintf("hit, %s", found), es);
+	}
+	else
+	{
+		ExplainPropertyText("Hallway Cache", "hit", es);
+		ExplainPropertyText("Hallway Cache Region", found, es);
+		if (es->timing || !es->analyze)
+			ExplainPropertyFloat("Hallway Cache Age", "ms", cache->age, 0, es);
+	}
+	hallway_explain_inner("Hallway Cache Plan", cache->desc, es);
+}
+
+/* ---- the choice ------------------------------------------------------------ */
+
+/* Fills in outcome and why, or table and region. request has its values. */
+static HallwayCacheOutcome
+choose(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, bool describe)
+{
+	Relation	rel = cache->node->ss.ss_currentRelation;
+	MemoryContext oldcontext;
+	Snapshot	snapshot;
+
+	if (cache->choice == NULL)
+		cache->choice = AllocSetContextCreate(cache->node->ss.ps.state->es_query_cxt,
+											  "Hallway cache choice", ALLOCSET_SMALL_SIZES);
+	else
+		MemoryContextReset(cache->choice);
+	oldcontext = MemoryContextSwitchTo(cache->choice);
+
+	/* A hit needs no sidecar, so one that is gone is not noticed before a miss. */
+	cache->relation = hallway_relation_known(RelationGetRelid(rel), cache->userid);
+	if (cache->relation == NULL)
+		cache->relation = hallway_relation(RelationGetRelid(rel), cache->userid);
+	cache->explained = describe;
+
+	cache->outcome = CACHE_LIVE;
+	cache->why = why_live(cache);
+	if (cache->why == NULL)
+	{
+		cache->outcome = CACHE_MISS;
+		cache->limit = request->limit;
+		encode_conjuncts(cache, request);
+		cache->needed = needed_columns(cache);
+		if (hallway_max_age == 0 && hallway_read_from != READ_FROM_CACHE)
+			cache->why = "hallway.max_age is 0";
+		else
+		{
+			snapshot = take_snapshot(cache);
+			if (hallway_cache_table(cache->relation, rel, snapshot, &cache->table, &cache->why) &&
+				find_region(cache, snapshot, -1))
+				cache->outcome = CACHE_HIT;
+		}
+		/* What refreshes a replica is not a reader. */
+		if (cache->outcome == CACHE_MISS &&
+			cache->relation->cache.mode == HALLWAY__V1__CACHE_MODE__CACHE_MODE_REPLICA)
+			cache->outcome = CACHE_LIVE;
+	}
+	MemoryContextSwitchTo(oldcontext);
+	return cache->outcome;
+}
+
+/* Why the cache is neither read nor filled, or NULL. */
+static const char *
+why_live(HallwayCacheScan *cache)
+{
+	const HallwayRelation *relation = cache->relation;
+
+	if (relation->cache.mode == HALLWAY__V1__CACHE_MODE__CACHE_MODE_OFF)
+		return "the table is not cached";
+	if (relation->description->cache_account.len == 0 ||
+		relation->description->n_key_columns == 0)
+		return "the sidecar does not cache it";
+	if (list_length(cache->cache.conjuncts) > HALLWAY_MAX_CONJUNCTS)
+		return "there are too many conditions";
+	if (!relation->cache.update_reads)
+	{
+		if (cache->feeds_write)
+			return "it feeds a write";
+		if (locks_rows(cache->node))
+			return "its rows are locked";
+	}
+	if (hallway_read_from != READ_FROM_CACHE &&
+		!hallway_writes_settled(cache->relation, snapshot_time(cache)))
+		return "it does not show this session's writes yet";
+	return NULL;
+}
+
+/* FOR UPDATE, or one of its kind. */
+static bool
+locks_rows(ForeignScanState *node)
+{
+	EState	   *estate = node->ss.ps.state;
+	ExecRowMark *mark;
+
+	if (estate->es_rowmarks == NULL)
+		return false;
+	mark = estate->es_rowmarks[((Scan *) node->ss.ps.plan)->scanrelid - 1];
+	return mark != NULL && mark->strength != LCS_NONE;
+}
+
+/* Evaluated parameters -> conjuncts in their canonical form. */
+static void
+encode_conjuncts(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request)
+{
+	const HallwayCachePlan *plan = &cache->cache;
+	int			n = list_length(plan->shapes);
+
+	cache->conjuncts.n = n;
+	cache->conjuncts.bytes = palloc(sizeof(bytea *) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		Const	   *shape = list_nth_node(Const, plan->shapes, i);
+
+		cache->conjuncts.bytes[i] =
+			hallway_conjunct_bytes(DatumGetByteaPP(shape->constvalue), request->parameters,
+								   list_nth_int(plan->first, i), list_nth_int(plan->nparams, i));
+	}
+	hallway_sort_conjuncts(&cache->conjuncts);
+}
+
+/* The mask of all of them. */
+static uint32
+all_conjuncts(const HallwayConjuncts *conjuncts)
+{
+	return (uint32) (((uint64) 1 << conjuncts->n) - 1);
+}
+
+/*
+ * A region no older than max_age milliseconds (-1: what settings and table say)
+ * of some of the conjuncts. Those that a rescan does not change are tried first,
+ * for such a region need not be looked up again.
+ */
+static bool
+find_region(HallwayCacheScan *cache, Snapshot snapshot, double max_age)
+{
+	int			n = cache->conjuncts.n;
+	uint32		full = all_conjuncts(&cache->conjuncts);
+	uint32		constant = full & ~cache->variable;
+	bool		empty_tried = false;
+
+	if (max_age < 0)
+		max_age = allowed_age(cache, cache->table.replica);
+	if (cache->table.replica)
+		return find_replica(cache, max_age);
+
+	cache->why = "no region has its rows";
+	if (cache->table.id == last_whole)
+	{
+		if (try_region(cache, snapshot, 0, max_age))
+			return true;
+		empty_tried = true;
+	}
+	if (constant != full && constant != 0 && try_region(cache, snapshot, constant, max_age))
+		return true;
+	if (full != 0 && constant == full && try_region(cache, snapshot, full, max_age))
+		return true;
+	if (!empty_tried && try_region(cache, snapshot, 0, max_age))
+	{
+		last_whole = cache->table.id;
+		return true;
+	}
+	if (constant != full && try_region(cache, snapshot, full, max_age))
+		return true;
+
+	if (n <= 3)
+	{
+		for (uint32 mask = full; n > 1 && mask-- > 1;)
+		{
+			if (mask != constant && try_region(cache, snapshot, mask, max_age))
+				return true;
+		}
+		return false;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (try_region(cache, snapshot, full & ~((uint32) 1 << i), max_age) ||
+			try_region(cache, snapshot, (uint32) 1 << i, max_age))
+			return true;
+	}
+	return false;
+}
+
+static bool
+try_region(HallwayCacheScan *cache, Snapshot snapshot, uint32 mask, double max_age)
+{
+	if (!hallway_cache_region(&cache->table, cache->needed, &cache->conjuncts, mask, snapshot,
+							  cache->explained, &cache->region))
+		return false;
+	cache->age = (double) (GetCurrentTimestamp() - cache->region.fetched_at) / 1000;
+	if (cache->age <= max_age)
+		return true;
+	cache->why = cache->explained ?
+		psprintf("the region is %.0f s old", floor(cache->age / 1000)) : "the region is too old";
+	return false;
+}
+
+/* A replica is a region of all rows. */
+static bool
+find_replica(HallwayCacheScan *cache, double max_age)
+{
+	if (!cache->table.whole)
+	{
+		cache->why = "the replica is not complete yet";
+		return false;
+	}
+	memset(&cache->region, 0, sizeof(cache->region));
+	cache->region.all_rows = true;
+	cache->region.fetched_at = cache->table.as_of;
+	cache->age = (double) (GetCurrentTimestamp() - cache->table.as_of) / 1000;
+	if (cache->age <= max_age)
+		return true;
+	cache->why = cache->explained ?
+		psprintf("the replica is %.0f s old", floor(cache->age / 1000)) : "the replica is too old";
+	return false;
+}
+
+/* In milliseconds. */
+static double
+allowed_age(const HallwayCacheScan *cache, bool replica)
+{
+	const HallwayCachePolicy *policy = &cache->relation->cache;
+
+	if (hallway_read_from == READ_FROM_CACHE)
+		return get_float8_infinity();
+	if (hallway_max_age >= 0)
+		return hallway_max_age;
+	if (replica && !policy->max_age_given)
+		return LATE_REFRESHES * policy->refresh_every;
+	return policy->max_age;
+}
+
+/* A miss: what the sidecar is to keep, and what is fetched for it. */
+static void
+fill(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, List **attnums)
+{
+	HallwayRelation *relation = cache->relation;
+	TupleDesc	desc = RelationGetDescr(cache->node->ss.ss_currentRelation);
+	Hallway__V1__CacheFill *message = palloc(sizeof(Hallway__V1__CacheFill));
+	int			n = list_length(cache->cache.conjuncts);
+	List	   *all = list_copy(*attnums);
+	bytea	   *predicate;
+
+	hallway__v1__cache_fill__init(message);
+	predicate = hallway_predicate(&cache->conjuncts, all_conjuncts(&cache->conjuncts),
+								  &message->hash);
+	message->predicate.data = (uint8 *) VARDATA(predicate);
+	message->predicate.len = VARSIZE(predicate) - VARHDRSZ;
+	message->conjuncts = palloc(sizeof(uint32) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		message->conjuncts[message->n_conjuncts++] = list_nth_int(cache->cache.conjuncts, i);
+	request->fill = message;
+	request->max_age_ms = (uint64) allowed_age(cache, false);
+
+	if (relation->ncolumns <= MAX_FILL_COLUMNS)
+	{
+		for (int i = 0; i < relation->ncolumns; i++)
+		{
+			if (TupleDescAttr(desc, relation->attnums[i] - 1)->attgenerated == '\0')
+				all = list_append_unique_int(all, relation->attnums[i]);
+		}
+	}
+	else
+	{
+		for (size_t i = 0; i < relation->description->n_key_columns; i++)
+			all = list_append_unique_int(all,
+										 relation->attnums[relation->description->key_columns[i]]);
+	}
+	*attnums = all;
+}
+
+/* Column indexes that a region must hold: of generated columns, what they need. */
+static Bitmapset *
+needed_columns(HallwayCacheScan *cache)
+{
+	List	   *attnums = hallway_fetched_attnums(cache->node->ss.ss_currentRelation,
+												  cache->plan->attnums);
+	Bitmapset  *result = NULL;
+	ListCell   *lc;
+
+	foreach(lc, attnums)
+		result = bms_add_member(result, cache->relation->columns[lfirst_int(lc) - 1]);
+	return result;
+}
+
+static void
+not_in_cache(HallwayCacheScan *cache)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("rows of foreign table \"%s\" are not in the cache",
+					RelationGetRelationName(cache->node->ss.ss_currentRelation)),
+			 errdetail("hallway.read_from is \"cache\", and the API would be read: %s.", cache->why),
+			 errhint("Fill the cache by hallway.refresh(), or set hallway.read_from to \"auto\".")));
+}
+
+static bool
+is_variable(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXEC)
+		return true;
+	return expression_tree_walker(node, is_variable, context);
+}
+
+/* ---- snapshots ------------------------------------------------------------- */
+
+/* One for the whole transaction, or that of a statement run in parallel. */
+static bool
+snapshot_is_fixed(void)
+{
+	return IsolationUsesXactSnapshot() || IsInParallelMode();
+}
+
+/* When the snapshot that take_snapshot() gives was taken; 0: it will be. */
+static TimestampTz
+snapshot_time(HallwayCacheScan *cache)
+{
+	StatementSnapshot *shared;
+
+	if (snapshot_is_fixed())
+		return GetCurrentTransactionStartTimestamp();
+	if (cache->read_api)
+		return 0;
+	shared = statement_snapshot(cache->node->ss.ps.state);
+	return shared != NULL ? shared->taken : 0;
+}
+
+/*
+ * The snapshot to read the cache under. A scan that has read the API in between
+ * takes a new one, to find what it has filled itself.
+ */
+static Snapshot
+take_snapshot(HallwayCacheScan *cache)
+{
+	EState	   *estate = cache->node->ss.ps.state;
+	StatementSnapshot *shared;
+
+	if (snapshot_is_fixed())
+	{
+		if (cache->shared == NULL)
+			cache->shared = RegisterSnapshot(estate->es_snapshot);
+		return cache->shared;
+	}
+	if (cache->shared != NULL && cache->read_api)
+	{
+		if (cache->own != NULL)
+			UnregisterSnapshot(cache->own);
+		cache->own = RegisterSnapshot(GetLatestSnapshot());
+		cache->read_api = false;
+		return cache->own;
+	}
+	if (cache->own != NULL)
+		return cache->own;
+	if (cache->shared != NULL)
+		return cache->shared;
+
+	shared = statement_snapshot(estate);
+	if (shared != NULL)
+		return cache->shared = RegisterSnapshot(shared->snapshot);
+
+	cache->shared = RegisterSnapshot(GetLatestSnapshot());
+	shared = MemoryContextAllocZero(estate->es_query_cxt, sizeof(StatementSnapshot));
+	shared->estate = estate;
+	shared->snapshot = cache->shared;
+	shared->taken = GetCurrentTimestamp();
+	shared->callback.func = forget_statement_snapshot;
+	shared->callback.arg = shared;
+	dlist_push_head(&statement_snapshots, &shared->node);
+	MemoryContextRegisterResetCallback(estate->es_query_cxt, &shared->callback);
+	return cache->shared;
+}
+
+static StatementSnapshot *
+statement_snapshot(EState *estate)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &statement_snapshots)
+	{
+		StatementSnapshot *shared = dlist_container(StatementSnapshot, node, iter.cur);
+
+		if (shared->estate == estate)
+			return shared;
+	}
+	return NULL;
+}
+
+static void
+forget_statement_snapshot(void *arg)
+{
+	dlist_delete(&((StatementSnapshot *) arg)->node);
+}
+
+/* ---- the inner executor ---------------------------------------------------- */
+
+/* Stands before the first row afterwards. False: the table cannot be read so. */
+static bool
+open_inner(HallwayCacheScan *cache, Snapshot snapshot, int eflags)
+{
+	EState	   *estate = cache->node->ss.ps.state;
+	MemoryContext oldcontext;
+	ParamListInfo params;
+	int			nparams;
+	ListCell   *lc;
+
+	/* The same table again, with other values: nothing is to be planned anew. */
+	if (cache->desc != NULL && cache->desc_relid == cache->table.relid &&
+		cache->desc_snapshot == snapshot)
+	{
+		set_params(cache);
+		rescan_inner(cache);
+		return true;
+	}
+	close_inner(cache);
+
+	oldcontext = MemoryContextSwitchTo(estate->es_query_cxt);
+	cache->inner = hallway_inner_plan(cache->node, cache->plan, &cache->cache,
+									  cache->table.relid);
+	if (cache->inner == NULL)
+	{
+		MemoryContextSwitchTo(oldcontext);
+		return false;
+	}
+
+	nparams = list_length(cache->inner->params);
+	params = makeParamList(nparams + (cache->plan->has_limit ? 1 : 0));
+	cache->param_states = NIL;
+	foreach(lc, cache->inner->params)
+	{
+		ParamExternData *param = &params->params[foreach_current_index(lc)];
+
+		param->ptype = exprType(lfirst(lc));
+		param->isnull = true;
+		param->pflags = 0;
+		cache->param_states = lappend(cache->param_states,
+									  ExecInitExpr(lfirst(lc), &cache->node->ss.ps));
+	}
+	if (cache->plan->has_limit)
+	{
+		params->params[nparams].ptype = INT8OID;
+		params->params[nparams].isnull = true;
+		params->params[nparams].pflags = 0;
+	}
+
+	cache->desc = CreateQueryDesc(cache->inner->stmt, estate->es_sourceText, snapshot,
+								  InvalidSnapshot, None_Receiver, params, NULL,
+								  estate->es_instrument);
+	cache->desc_relid = cache->table.relid;
+	cache->desc_snapshot = snapshot;
+	if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0)
+		set_params(cache);
+	PushActiveSnapshot(snapshot);
+	ExecutorStart(cache->desc, eflags);
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(oldcontext);
+	return true;
+}
+
+static void
+close_inner(HallwayCacheScan *cache)
+{
+	QueryDesc  *desc = cache->desc;
+
+	if (desc == NULL)
+		return;
+	cache->desc = NULL;
+	ExecutorFinish(desc);
+	ExecutorEnd(desc);
+	FreeQueryDesc(desc);
+}
+
+/* Values that the scan's expressions have now, kept until the next time. */
+static void
+set_params(HallwayCacheScan *cache)
+{
+	ParamListInfo params = cache->desc->params;
+	ExprContext *econtext = cache->node->ss.ps.ps_ExprContext;
+	ListCell   *lc;
+
+	if (params == NULL)
+		return;
+	if (cache->param_values == NULL)
+		cache->param_values = AllocSetContextCreate(cache->node->ss.ps.state->es_query_cxt,
+													"Hallway cache parameters",
+													ALLOCSET_SMALL_SIZES);
+	else
+		MemoryContextReset(cache->param_values);
+
+	foreach(lc, cache->param_states)
+	{
+		ParamExternData *param = &params->params[foreach_current_index(lc)];
+		MemoryContext oldcontext;
+		int16		len;
+		bool		byval;
+
+		param->value = ExecEvalExprSwitchContext(lfirst(lc), econtext, &param->isnull);
+		get_typlenbyval(param->ptype, &len, &byval);
+		if (param->isnull || byval)
+			continue;
+		oldcontext = MemoryContextSwitchTo(cache->param_values);
+		param->value = datumCopy(param->value, byval, len);
+		MemoryContextSwitchTo(oldcontext);
+	}
+	if (cache->plan->has_limit)
+	{
+		ParamExternData *bound = &params->params[list_length(cache->param_states)];
+
+		bound->isnull = cache->limit == 0;
+		bound->value = Int64GetDatum((int64) cache->limit);
+	}
+}
+
+static void
+rescan_inner(HallwayCacheScan *cache)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(cache->desc->estate->es_query_cxt);
+
+	ExecReScan(cache->desc->planstate);
+	MemoryContextSwitchTo(oldcontext);
+}
