@@ -270,7 +270,7 @@ func (t *Table) applyUpsert(ctx context.Context, tx pgx.Tx, s source, whole bool
 	sql := "WITH " + s.cte + ",\n" + t.remember(whole)
 	if len(set) > 0 {
 		sql += ",\nu AS (UPDATE " + t.sql + " AS t SET " + strings.Join(set, ", ") + " FROM s WHERE " + t.onKey() +
-			" AND ROW(" + strings.Join(was, ", ") + ") *<> ROW(" + strings.Join(is, ", ") + ") RETURNING 1)"
+			" AND " + differ(was, is) + " RETURNING 1)"
 	}
 	// A replica has all columns of all rows, or not the row yet.
 	if whole || !t.replica {
@@ -289,7 +289,7 @@ func (t *Table) applyUpsert(ctx context.Context, tx pgx.Tx, s source, whole bool
 // the row out of it. In an AND, OR or NOT of comparisons NULL stands for "not
 // known", so FALSE is for certain; IS tests are not so.
 func (t *Table) deleteUnsure(ctx context.Context, tx pgx.Tx, s source, inside bool) error {
-	others, many, err := t.otherRegions(ctx, tx, nil)
+	others, many, err := t.otherRegions(ctx, tx, nil, time.Now())
 	if err != nil {
 		return err
 	}
@@ -392,7 +392,7 @@ func (d *Database) Forget(ctx context.Context, relid uint32, key []string) (int6
 }
 
 func (t *Table) forget(ctx context.Context, tx pgx.Tx, key []string) (int64, error) {
-	others, many, err := t.otherRegions(ctx, tx, nil)
+	others, many, err := t.otherRegions(ctx, tx, nil, time.Now())
 	if err != nil {
 		return 0, err
 	}

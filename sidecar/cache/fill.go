@@ -225,7 +225,9 @@ func (f *Fill) startCopy() (err error) {
 		if err == nil {
 			err = io.ErrClosedPipe
 		} else {
-			c.err = fmt.Errorf("copying into the cache: %w", f.t.gone(err))
+			if c.err = fmt.Errorf("copying into the cache: %w", f.t.gone(err)); sqlState(err) == "23505" {
+				c.err = ErrDuplicate
+			}
 			err = c.err
 		}
 		_ = r.CloseWithError(err)
@@ -347,9 +349,6 @@ func (f *Fill) Commit(ctx context.Context) (r Result, err error) {
 		}
 		<-c.done
 		if c.err != nil {
-			if sqlState(c.err) == "23505" {
-				return Result{}, ErrDuplicate
-			}
 			return Result{}, c.err
 		}
 		if r, err = f.finish(ctx, c.tx); err == nil {
@@ -394,16 +393,19 @@ func (f *Fill) finish(ctx context.Context, tx pgx.Tx) (r Result, err error) {
 			return r, err
 		}
 	}
+	if t.d.db.Now().Sub(f.fetchedAt) > longestFill {
+		return r, fmt.Errorf("%w, or may have been", ErrOvertaken)
+	}
 	skip, err := t.writtenSince(ctx, tx, f.fetchedAt)
 	if err != nil {
 		return r, err
 	}
 	hash := f.region.Hash
-	others, many, err := t.otherRegions(ctx, tx, &hash)
+	others, many, err := t.otherRegions(ctx, tx, &hash, f.fetchedAt)
 	if err != nil {
 		return r, err
 	}
-	var vanished []bool
+	var lost []bool
 	switch {
 	case f.copy != nil && f.copy.direct:
 		r = Result{Rows: f.rows, Inserted: f.rows}
@@ -412,12 +414,15 @@ func (f *Fill) finish(ctx context.Context, tx pgx.Tx) (r Result, err error) {
 			_, err = tx.Exec(ctx, "DELETE FROM "+t.sql+" AS t USING hallway.cache_writes AS w WHERE w.cache_id = $1 AND w.written_at >= $2 AND w.key = "+
 				t.keyText(func(i int) string { return "t." + t.columns[i] }), t.id, f.fetchedAt)
 		}
+		if err == nil {
+			lost, err = t.contradicted(ctx, tx, others)
+		}
 	case f.copy != nil:
-		r, vanished, err = t.merge(ctx, tx, t.stageSource(stageName, f.region.Columns, stageColumn, true), f.condition, skip, f.fetchedAt, others)
+		r, lost, err = t.merge(ctx, tx, t.stageSource(stageName, f.region.Columns, stageColumn, true), f.condition, skip, f.fetchedAt, others)
 	default:
 		var arrays rowArrays
 		if arrays, err = t.rowArrays(f.region.Columns, f.buffer, int(f.rows)); err == nil {
-			r, vanished, err = t.merge(ctx, tx, t.arraySource(f.region.Columns, arrays), f.condition, skip, f.fetchedAt, others)
+			r, lost, err = t.merge(ctx, tx, t.arraySource(f.region.Columns, arrays), f.condition, skip, f.fetchedAt, others)
 		}
 	}
 	if err != nil {
@@ -433,7 +438,7 @@ func (f *Fill) finish(ctx context.Context, tx pgx.Tx) (r Result, err error) {
 	if _, err := t.writtenSince(ctx, tx, f.fetchedAt); err != nil {
 		return r, err
 	}
-	if err := t.afterMerge(ctx, tx, f.region.Columns, hash, r, others, many, vanished); err != nil {
+	if err := t.afterMerge(ctx, tx, f.region.Columns, hash, r, others, many, lost); err != nil {
 		return r, err
 	}
 	numbers := make([]int16, len(f.region.Columns))

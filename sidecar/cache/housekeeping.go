@@ -16,9 +16,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// writesKept is how long it is remembered that a row was written: no scan that
-// is to be kept takes longer.
-const writesKept = 24 * time.Hour
+// writesKept is how long it is remembered that a row was written. A scan that
+// took longer than longestFill is not kept.
+const (
+	writesKept  = 24 * time.Hour
+	longestFill = 23 * time.Hour
+)
 
 // roundTime bounds a round in one database.
 const roundTime = 5 * time.Minute
@@ -305,7 +308,7 @@ func (h *house) sweepTable(ctx context.Context, r registration) (t *Table, n int
 		if err := t.lockWriterIn(ctx, tx, 0); err != nil {
 			return err
 		}
-		regions, many, err := t.otherRegions(ctx, tx, nil)
+		regions, many, err := t.otherRegions(ctx, tx, nil, time.Now())
 		switch {
 		case err != nil:
 			return err
@@ -330,7 +333,7 @@ func (h *house) sweepTable(ctx context.Context, r registration) (t *Table, n int
 		}
 		// What was written lately stays: a fill under way leaves it to us.
 		tag, err := tx.Exec(ctx, "DELETE FROM "+t.sql+" AS t WHERE ("+strings.Join(held, " OR ")+") IS NOT TRUE"+
-			" AND NOT EXISTS (SELECT FROM hallway.cache_writes w WHERE w.cache_id = $1 AND w.complete AND w.written_at > now() - interval '1 hour' AND w.key = "+
+			" AND NOT EXISTS (SELECT FROM hallway.cache_writes w WHERE w.cache_id = $1 AND w.complete AND w.key = "+
 			t.keyText(func(i int) string { return "t." + t.columns[i] })+")", t.id)
 		n = tag.RowsAffected()
 		return err
@@ -342,7 +345,7 @@ func (h *house) sweepTable(ctx context.Context, r registration) (t *Table, n int
 // nobody is reading it.
 func (h *house) truncate(ctx context.Context, tx pgx.Tx, t *Table) (bool, error) {
 	var lately bool
-	err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM hallway.cache_writes WHERE cache_id = $1 AND complete AND written_at > now() - interval '1 hour')", t.id).Scan(&lately)
+	err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM hallway.cache_writes WHERE cache_id = $1 AND complete)", t.id).Scan(&lately)
 	if err != nil || lately {
 		return false, err //nolint:wrapcheck // Clean says what for
 	}

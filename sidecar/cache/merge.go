@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -94,19 +95,21 @@ type otherRegion struct {
 	hash      int64
 	condition string
 	columns   []int16
+	// newer: it was fetched after the rows that are merged.
+	newer bool
 }
 
 // otherRegions reads the regions of the table but one; many is true, and the
 // list empty, if they are more than manyRegions. The writer lock is held, so no
 // other fill adds one.
-func (t *Table) otherRegions(ctx context.Context, tx pgx.Tx, except *int64) (list []otherRegion, many bool, err error) {
-	rows, err := tx.Query(ctx, `SELECT hash, condition, columns FROM hallway.cache_regions
-WHERE cache_id = $1 AND hash IS DISTINCT FROM $2 LIMIT $3`, t.id, except, manyRegions+1)
+func (t *Table) otherRegions(ctx context.Context, tx pgx.Tx, except *int64, fetchedAt time.Time) (list []otherRegion, many bool, err error) {
+	rows, err := tx.Query(ctx, `SELECT hash, condition, columns, fetched_at >= $4 FROM hallway.cache_regions
+WHERE cache_id = $1 AND hash IS DISTINCT FROM $2 LIMIT $3`, t.id, except, manyRegions+1, fetchedAt)
 	if err != nil {
 		return nil, false, fmt.Errorf("reading the regions: %w", err)
 	}
 	list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r otherRegion, err error) {
-		return r, row.Scan(&r.hash, &r.condition, &r.columns)
+		return r, row.Scan(&r.hash, &r.condition, &r.columns, &r.newer)
 	})
 	if err != nil {
 		return nil, false, fmt.Errorf("reading the regions: %w", err)
@@ -158,8 +161,9 @@ func (t *Table) notWritten(column func(int) string) string {
 
 // merge runs the statement. condition is the region's, empty if nothing is to be
 // deleted; rows that were written since are left alone if skip is set.
-// vanished tells for each of others whether a deleted row was in it.
-func (t *Table) merge(ctx context.Context, tx pgx.Tx, s source, condition string, skip bool, since time.Time, others []otherRegion) (r Result, vanished []bool, err error) {
+// lost tells for each of others whether a row that was in it was deleted, or,
+// if it is newer, changed, or whether a row came into it that it knew was not.
+func (t *Table) merge(ctx context.Context, tx pgx.Tx, s source, condition string, skip bool, since time.Time, others []otherRegion) (r Result, lost []bool, err error) {
 	var b strings.Builder
 	old := func(i int) string { return "t." + t.columns[i] }
 	fetched := func(i int) string { return "s.c" + strconv.Itoa(i) }
@@ -182,6 +186,11 @@ func (t *Table) merge(ctx context.Context, tx pgx.Tx, s source, condition string
 			rest = append(rest, c)
 		}
 	}
+	newer := slices.ContainsFunc(others, func(o otherRegion) bool { return o.newer })
+	returning, touched := "1", "SELECT * FROM i"
+	if newer {
+		returning = "t.*"
+	}
 	updated := "0"
 	if len(rest) > 0 {
 		updated = "(SELECT count(*) FROM u)"
@@ -191,27 +200,37 @@ func (t *Table) merge(ctx context.Context, tx pgx.Tx, s source, condition string
 			was = append(was, old(c))
 			is = append(is, fetched(c))
 		}
-		b.WriteString(",\nu AS (UPDATE " + t.sql + " AS t SET " + strings.Join(set, ", ") + " FROM s WHERE " + onKey +
-			" AND ROW(" + strings.Join(was, ", ") + ") *<> ROW(" + strings.Join(is, ", ") + ")" + keep(old) + " RETURNING 1)")
+		differing := onKey + " AND " + differ(was, is) + keep(old)
+		b.WriteString(",\nu AS (UPDATE " + t.sql + " AS t SET " + strings.Join(set, ", ") + " FROM s WHERE " + differing + " RETURNING " + returning + ")")
+		touched += " UNION ALL SELECT * FROM u UNION ALL SELECT t.* FROM " + t.sql + " AS t, s WHERE " + differing
 	}
 	values := make([]string, len(s.columns))
 	for i, c := range s.columns {
 		values[i] = fetched(c)
 	}
-	b.WriteString(",\ni AS (INSERT INTO " + t.sql + " (" + t.list(s.columns, "") + ") SELECT " + strings.Join(values, ", ") +
-		" FROM s WHERE NOT EXISTS (SELECT FROM " + t.sql + " AS t WHERE " + onKey + ")" + keep(fetched) + " RETURNING 1)")
+	b.WriteString(",\ni AS (INSERT INTO " + t.sql + " AS t (" + t.list(s.columns, "") + ") SELECT " + strings.Join(values, ", ") +
+		" FROM s WHERE NOT EXISTS (SELECT FROM " + t.sql + " AS t WHERE " + onKey + ")" + keep(fetched) + " RETURNING " + returning + ")")
 	deleted, hits := "0", "'{}'::bool[]"
 	if condition != "" {
 		deleted = "(SELECT count(*) FROM g)"
 		b.WriteString(",\ng AS (DELETE FROM " + t.sql + " AS t WHERE " + condition +
 			" AND NOT EXISTS (SELECT FROM s WHERE " + onKey + ")" + keep(old) + " RETURNING t.*)")
-		if len(others) > 0 {
-			list := make([]string, len(others))
-			for i, o := range others {
-				list[i] = "coalesce(bool_or(" + o.condition + "), false)"
+	}
+	if len(others) > 0 {
+		list := make([]string, len(others))
+		for i, o := range others {
+			list[i] = "false"
+			if condition != "" {
+				list[i] = "EXISTS (SELECT FROM g WHERE " + o.condition + ")"
 			}
-			hits = "(SELECT ARRAY[" + strings.Join(list, ", ") + "] FROM g)"
+			if o.newer {
+				list[i] += " OR EXISTS (SELECT FROM n WHERE " + o.condition + ")"
+			}
 		}
+		if newer {
+			b.WriteString(",\nn AS (" + touched + ")")
+		}
+		hits = "ARRAY[" + strings.Join(list, ", ") + "]"
 	}
 	distinct := "0"
 	if !s.unique {
@@ -241,9 +260,15 @@ func (t *Table) merge(ctx context.Context, tx pgx.Tx, s source, condition string
 	}
 	r = Result{Rows: numbers[0], Inserted: numbers[2], Updated: numbers[3], Deleted: numbers[4]}
 	for _, x := range strings.Split(strings.Trim(string(row[5]), "{}"), ",") {
-		vanished = append(vanished, x == "t")
+		lost = append(lost, x == "t")
 	}
-	return r, vanished, nil
+	return r, lost, nil
+}
+
+// differ compares rows byte by byte, so that it works for types without an
+// equality, and 1.0 is not 1.00.
+func differ(was, is []string) string {
+	return "record_image_ne(ROW(" + strings.Join(was, ", ") + "), ROW(" + strings.Join(is, ", ") + "))"
 }
 
 func contains(list []int, x int) bool {
@@ -274,9 +299,24 @@ func queryRaw(ctx context.Context, tx pgx.Tx, sql string, params []param) ([][]b
 	return res.Rows[0], nil
 }
 
+// contradicted tells for each of others whether it is newer than the rows that
+// were copied into the empty table, and one of them is in it nevertheless.
+func (t *Table) contradicted(ctx context.Context, tx pgx.Tx, others []otherRegion) ([]bool, error) {
+	lost := make([]bool, len(others))
+	for i, o := range others {
+		if !o.newer {
+			continue
+		}
+		if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+t.sql+" WHERE "+o.condition+")").Scan(&lost[i]); err != nil {
+			return nil, fmt.Errorf("finding the regions of rows: %w", err)
+		}
+	}
+	return lost, nil
+}
+
 // afterMerge deletes the regions that are not right any more. changed columns
 // are what the rows came with.
-func (t *Table) afterMerge(ctx context.Context, tx pgx.Tx, columns []int, hash int64, r Result, others []otherRegion, many bool, vanished []bool) error {
+func (t *Table) afterMerge(ctx context.Context, tx pgx.Tx, columns []int, hash int64, r Result, others []otherRegion, many bool, lost []bool) error {
 	if r.Inserted+r.Updated+r.Deleted == 0 {
 		return nil
 	}
@@ -286,7 +326,7 @@ func (t *Table) afterMerge(ctx context.Context, tx pgx.Tx, columns []int, hash i
 	var wrong []int64
 	for i, o := range others {
 		wider := r.Inserted+r.Updated > 0 && !covers(columns, o.columns)
-		if wider || r.Deleted > 0 && vanished[i] {
+		if wider || lost[i] {
 			wrong = append(wrong, o.hash)
 		}
 	}
