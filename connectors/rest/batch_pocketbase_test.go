@@ -216,7 +216,7 @@ func TestBatch_PocketBaseWithoutBatches(t *testing.T) {
 	p := startPocketBase(t)
 	tab, batches, others := countedCRM(t)
 	set := func(on bool, most int) {
-		p.must(t, "PATCH", "/api/settings", map[string]any{"batch": map[string]any{"enabled": on, "maxRequests": most, "timeout": 3}})
+		p.must(t, "PATCH", "/api/settings", map[string]any{"batch": map[string]any{"enabled": on, "maxRequests": most, "timeout": 30}})
 	}
 	t.Cleanup(func() { set(true, 50) })
 	set(false, 50)

@@ -212,6 +212,9 @@ func TestBatch_RequestsAndAnswers(t *testing.T) {
 		{name: "the API broke", manifest: "create: {batch: " + envelope + "}", op: insert, names: abc, answers: []answer{{502, "<html>", "text/html"}}, asked: []string{"POST /batch "}, fails: "bad gateway"},
 		{name: "not atomic after all", manifest: "create: {batch: " + envelope + "}", op: insert, names: abc,
 			answers: []answer{{200, `[{"status":200,"body":` + rec("1") + `},{"status":400,"body":{}},{"status":200,"body":{}}]`, ""}}, fails: "row 2 is refused and row 3 is not"},
+		{name: "one broke the API, atomic", manifest: "create: {batch: " + envelope + "}", op: insert, names: abc,
+			answers:  []answer{{400, `{"data":{"requests":{"1":{"response":{"status":500}}}}}`, ""}},
+			outcomes: "- not applied, because row 2 was refused | no 18 : internal server error | - not applied, because row 2 was refused"},
 		{name: "a record of a wrong type", manifest: "create: {batch: " + envelope + "}", op: insert, names: abc, answers: []answer{{200, ok(rec("1"), "[1]", rec("3")), ""}}, fails: "has done the write"},
 
 		// Answers with names.
@@ -260,6 +263,12 @@ func TestBatch_RequestsAndAnswers(t *testing.T) {
 			answers:  []answer{{200, `[{"id":"1","success":true,"errors":[]},{"success":false,"errors":[{"statusCode":"REQUIRED","message":"is missing"}]},{"id":"3","success":true,"errors": [ ]}]`, ""}},
 			asked:    []string{`POST /collection {"allOrNone":false,"records":[{"name":"a","attributes":{"type":"Thing"}},{"name":"b","attributes":{"type":"Thing"}},{"name":"c","attributes":{"type":"Thing"}}]}`},
 			outcomes: "ok | no 7 : is missing | ok", returned: "-"},
+		{name: "one broke the API", manifest: "create: {batch: {path: /b, max: 3, list: l, answers: {status: status, item: body}}}", op: insert, names: abc,
+			answers: []answer{{200, `[{"status":200,"body":` + rec("1") + `},{"status":500,"body":{"message":"oops"}},{"status":200,"body":` + rec("3") + `}]`, ""}}, fails: "oops"},
+		{name: "a refusal that says nothing of some", manifest: "create: {batch: " + collection + "}", op: insert, names: abc, returned: "-",
+			answers:  []answer{{400, `[{},{"errors":[{"statusCode":"REQUIRED","message":"is missing"}]},{}]`, ""}},
+			outcomes: "- not applied, because row 2 was refused | no 7 : is missing | - not applied, because row 2 was refused"},
+		{name: "HTML where nothing is awaited", manifest: "delete: {batch: {path: /gone, max: 10, list: ids}}", op: del, keys: keys, answers: []answer{{200, "<html>", "text/html"}}, fails: "expected JSON, got text/html"},
 		{name: "a plain list of keys", manifest: "delete: {batch: {path: /gone, max: 10, list: ids}}", op: del, keys: keys, answers: []answer{{204, "", ""}},
 			asked: []string{`POST /gone {"ids":["k1","k2","k3"]}`}, outcomes: "ok | ok | ok"},
 		{name: "a body that is the list", manifest: "delete: {batch: {method: PUT, path: \"{path}\", max: 2, entry: {id: \"{key}\", x: 1, y: yes}}}", op: del, keys: keys[:2], answers: []answer{{204, "", ""}},
@@ -332,6 +341,18 @@ func TestBatch_RowRefusedHere(t *testing.T) {
 	}
 	if _, err := tab.Requests(b); err == nil {
 		t.Error("the dry run is well with it")
+	}
+}
+
+// A key is written as its field's type has it, and found in answers as text.
+func TestBatch_KeysThatAreNumbers(t *testing.T) {
+	s := newScript(t, answer{200, `{"results":[{"id":8},{"id":9007199254740993}]}`, ""})
+	objects := strings.Replace(writeObjects, "id: {type: text}", "id: {type: integer}", 1)
+	tab := openTable(t, openSource(t, []byte("manifest: 1\nname: T\nupdate: {batch: "+inputs+"}"+objects), s.URL, nil), "things")
+	b, _ := many(tab, connectors.Update, []any{int64(9007199254740993), int64(8)}, []any{"a", "b"})
+	want := `POST /things/batch/update {"inputs":[{"name":"a","id":9007199254740993},{"name":"b","id":8}]}`
+	if err := tab.Modify(context.Background(), b); err != nil || outcomes(b.Results) != "ok | ok" || s.lines()[0] != want {
+		t.Errorf("got %v %s after %q", err, outcomes(b.Results), s.lines())
 	}
 }
 

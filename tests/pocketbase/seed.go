@@ -99,7 +99,8 @@ func fill(dir string, contacts int) error {
 	}
 	settings := app.Settings()
 	settings.Meta.AppName = "Hallway CRM"
-	settings.Batch.Enabled = true
+	// PocketBase's own 3 seconds are few for 50 writes on a busy machine.
+	settings.Batch.Enabled, settings.Batch.MaxRequests, settings.Batch.Timeout = true, 50, 30
 	settings.Logs.MaxDays = 0
 	if err := app.Save(settings); err != nil {
 		return fmt.Errorf("changing settings: %w", err)
