@@ -1,0 +1,188 @@
+package sync
+
+// An API in memory, with a clock of its own.
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	gosync "sync"
+	"time"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/cache"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
+	"github.com/hallwaydb/hallway/sidecar/rows"
+)
+
+// fakeAPI has one object: id text, name text, updated timestamptz.
+type fakeAPI struct {
+	mu gosync.Mutex
+	// skew is how far its clock is ahead of everybody's.
+	skew time.Duration
+	rows map[string]fakeRow
+	// page is called before each page is read, without the lock; an error is the
+	// API's. Pages are counted over all scans.
+	page  func(n int) error
+	pages int
+	// scans are the filters asked for.
+	scans []string
+
+	pageRows            int
+	noModified, noOrder bool
+	opened              int
+}
+
+type fakeRow struct {
+	name    string
+	updated time.Time
+}
+
+func newFake(n int) *fakeAPI {
+	f := &fakeAPI{rows: map[string]fakeRow{}, pageRows: 100}
+	for i := range n {
+		f.rows[fmt.Sprintf("k%07d", i)] = fakeRow{fmt.Sprint("row ", i), time.Now().Add(-24*time.Hour - time.Duration(i)*10*time.Minute)}
+	}
+	return f
+}
+
+func (f *fakeAPI) put(id, name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rows[id] = fakeRow{name, time.Now().Add(f.skew).Truncate(time.Millisecond)}
+}
+
+func (f *fakeAPI) putAt(id, name string, at time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rows[id] = fakeRow{name, at}
+}
+
+func (f *fakeAPI) remove(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.rows, id)
+}
+
+func (f *fakeAPI) contents() map[string]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := map[string]string{}
+	for id, r := range f.rows {
+		out[id] = r.name
+	}
+	return out
+}
+
+func fakeTypes() []pushdown.Type {
+	return []pushdown.Type{{Kind: pushdown.Text, OID: 25, Name: "text"}, {Kind: pushdown.Text, OID: 25, Name: "text"},
+		{Kind: pushdown.TimestampTZ, OID: 1184, Name: "timestamp with time zone"}}
+}
+
+// fakeTable is a foreign table on it.
+type fakeTable struct{ *fakeAPI }
+
+func (f fakeTable) Describe() connectors.Description {
+	d := connectors.Description{Object: "things", Key: []int{0}, KeyOrdered: !f.noOrder, Rows: 1000, ListLag: -1}
+	if !f.noModified {
+		d.Modified = []int{2}
+	}
+	return d
+}
+
+func (f fakeTable) Plan(req pushdown.Request) pushdown.Plan {
+	p := pushdown.Plan{}
+	for range req.Conjuncts {
+		p.Conjuncts = append(p.Conjuncts, pushdown.Conjunct{Verdict: pushdown.Exact})
+	}
+	return p
+}
+
+func (f fakeTable) Request(connectors.Query) string { return "GET things" }
+
+func (f fakeTable) Scan(ctx context.Context, q connectors.Query, out *rows.Builder) (connectors.ScanResult, error) {
+	pred, err := pushdown.CompileAll(q.Conjuncts, fakeTypes())
+	if err != nil {
+		return connectors.ScanResult{}, err
+	}
+	f.mu.Lock()
+	text := ""
+	for _, c := range q.Conjuncts {
+		text += pushdown.Format(c, []string{"id", "name", "updated"})
+	}
+	f.scans = append(f.scans, text)
+	f.mu.Unlock()
+	last := ""
+	for {
+		f.mu.Lock()
+		f.pages++
+		n, page := f.pages, f.page
+		f.mu.Unlock()
+		if page != nil {
+			if err := page(n); err != nil {
+				return connectors.ScanResult{}, err
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return connectors.ScanResult{}, err
+		}
+		// As seek paging does: the rows after the last one, as they are now.
+		f.mu.Lock()
+		var ids []string
+		for id := range f.rows {
+			if id > last {
+				ids = append(ids, id)
+			}
+		}
+		slices.Sort(ids)
+		count := 0
+		for _, id := range ids {
+			values := []pushdown.Value{{V: id}, {V: f.rows[id].name}, {V: f.rows[id].updated.UnixMicro() - epoch}}
+			if ok, err := pred.Matches(func(c int) pushdown.Value { return values[c] }); err != nil || !ok {
+				continue
+			}
+			if count == f.pageRows {
+				break
+			}
+			count++
+			last = id
+			for _, c := range q.Columns {
+				out.Value(values[c])
+			}
+			if err := out.EndRow(); err != nil {
+				f.mu.Unlock()
+				return connectors.ScanResult{}, err
+			}
+		}
+		f.mu.Unlock()
+		q.Stats.Pages.Add(1)
+		if err := out.Flush(); err != nil {
+			return connectors.ScanResult{}, err
+		}
+		if count < f.pageRows {
+			return connectors.ScanResult{}, nil
+		}
+	}
+}
+
+// fakeOpener binds every definition to the API.
+type fakeOpener struct {
+	api   *fakeAPI
+	relid func() (relid, server uint32)
+}
+
+func (o fakeOpener) OpenTable(context.Context, []byte) (*Table, error) {
+	relid, server := o.relid()
+	def := cache.Definition{Relid: relid, ServerOID: server, Account: make([]byte, 32), Object: "things", Key: []int{0}}
+	for i, name := range []string{"id", "name", "updated"} {
+		def.Columns = append(def.Columns, cache.Column{Name: name, Type: fakeTypes()[i]})
+	}
+	o.api.mu.Lock()
+	defer o.api.mu.Unlock()
+	o.api.opened++
+	return &Table{Table: fakeTable{o.api}, Definition: def, Release: func() {
+		o.api.mu.Lock()
+		defer o.api.mu.Unlock()
+		o.api.opened--
+	}}, nil
+}
