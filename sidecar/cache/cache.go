@@ -117,8 +117,10 @@ var (
 	ErrStandby = errors.New("the server is in recovery")
 	// ErrShape: the table is not, or not yet, committed as the backend sees it.
 	ErrShape = errors.New("the foreign table's definition is not the committed one")
-	// ErrBusy: another fill of the region is under way, or as many fills as may.
-	ErrBusy = errors.New("other fills are under way")
+	// ErrBusy: another fill of the region is under way, here or in another sidecar.
+	ErrBusy = errors.New("another fill of the region is under way")
+	// ErrFull: as many fills as may are writing.
+	ErrFull = errors.New("as many fills as may are under way")
 	// ErrGone: the cache table was dropped or replaced; ask for the Table anew.
 	ErrGone = errors.New("the cache table is gone")
 	// ErrOvertaken: what was fetched is older than what has been written or

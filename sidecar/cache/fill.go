@@ -173,7 +173,7 @@ func (f *Fill) takeSlot(ctx context.Context, wait time.Duration) error {
 	case f.t.d.fills <- struct{}{}:
 		return nil
 	case <-timer.C:
-		return fmt.Errorf("%w: as many as may write at a time", ErrBusy)
+		return ErrFull
 	case <-ctx.Done():
 		return ctx.Err()
 	}

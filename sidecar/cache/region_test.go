@@ -200,11 +200,12 @@ func TestRegions_AnOlderFillThatEndsLater(t *testing.T) {
 
 // The API's state changes while fills with all kinds of conditions and columns
 // run beside each other and beside own writes. Whatever is committed, each row
-// of each region is one that the API had since the region was fetched. Where
+// of each region is one that the API had since the region was fetched, and since
+// the last own write to it. Where
 // writes say a part of the row only, nobody else changes rows: the rest of a
 // cached row is as old as its region then.
 func TestRegions_ShowStatesThatTheAPIHad(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range uint64(10) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { randomHistory(t, seed, 250) })
 	}
 }
@@ -255,6 +256,7 @@ func randomHistory(t *testing.T, seed uint64, steps int) {
 		return true
 	}
 	conditions := map[string][]int{}
+	own := make([]int, ids) // the version that the last own write made
 	kept, overtaken := 0, 0
 	partial, written := seed%2 == 1, 2
 	if partial {
@@ -292,9 +294,8 @@ func randomHistory(t *testing.T, seed uint64, steps int) {
 					}
 				}
 			}
-			if err := table.Apply(ctx, []cache.Write{wr}); err != nil {
-				require.NoError(t, err)
-			}
+			require.NoError(t, table.Apply(ctx, []cache.Write{wr}))
+			own[i] = len(history[i]) - 1
 		case k < 8 && len(fills) < 4:
 			var c []int
 			for col := range 3 {
@@ -376,7 +377,7 @@ func randomHistory(t *testing.T, seed uint64, steps int) {
 				for id := range ids {
 					var could []string
 					for j, v := range history[id] {
-						if j+1 < len(history[id]) && history[id][j+1].from.Before(fetched) {
+						if j < own[id] || j+1 < len(history[id]) && history[id][j+1].from.Before(fetched) {
 							continue
 						}
 						text := "nothing"
