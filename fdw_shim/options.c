@@ -73,6 +73,9 @@ static const HallwayOption hallway_options[] = {
 	{"stale_while_error", ForeignServerRelationId, true, check_duration},
 	{"cache_scope", ForeignServerRelationId, true, check_cache_scope},
 	{"sync_as", ForeignServerRelationId, true, check_not_empty},
+	{"compare_every", ForeignServerRelationId, true, check_duration},
+	{"sync_overlap", ForeignServerRelationId, true, check_duration},
+	{"webhook_secret", ForeignServerRelationId, true, check_not_empty},
 	{"update_reads", ForeignServerRelationId, true, check_update_reads},
 
 	{"secret", UserMappingRelationId, false, check_not_empty},
@@ -86,6 +89,9 @@ static const HallwayOption hallway_options[] = {
 	{"stale_while_error", ForeignTableRelationId, true, check_duration},
 	{"cache_scope", ForeignTableRelationId, true, check_cache_scope},
 	{"sync_as", ForeignTableRelationId, true, check_not_empty},
+	{"compare_every", ForeignTableRelationId, true, check_duration},
+	{"sync_overlap", ForeignTableRelationId, true, check_duration},
+	{"webhook_secret", ForeignTableRelationId, true, check_not_empty},
 	{"update_reads", ForeignTableRelationId, true, check_update_reads},
 	{"estimated_rows", ForeignTableRelationId, true, check_row_count},
 
