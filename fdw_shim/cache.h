@@ -147,8 +147,14 @@ extern bool hallway_cache_rescue(HallwayCacheScan *cache, const Hallway__V1__Err
 extern bool hallway_cache_checks_all(const HallwayCacheScan *cache);
 extern void hallway_cache_end(HallwayCacheScan *cache);
 
+/* For the planner: there are all rows, with all columns, and fresh. */
+extern bool hallway_cache_all_rows(HallwayRelation *relation, const HallwayCacheTable *table,
+								   Snapshot snapshot);
+
 /* For EXPLAIN without ANALYZE: what would be chosen; true: a hit. */
 extern bool hallway_cache_foresee(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request);
+/* What was chosen to be fetched: after a miss, what is to be kept, too. */
+extern List *hallway_cache_attnums(const HallwayCacheScan *cache);
 /* After a choice; filled is what the sidecar said of it, or "". */
 extern void hallway_cache_explain(HallwayCacheScan *cache, const char *filled,
 								  struct ExplainState *es);
@@ -170,6 +176,12 @@ extern void hallway_explain_inner(const char *label, QueryDesc *desc, struct Exp
 
 /* ---- cache_cost.c: a cached table for the planner --------------------------- */
 
+/* Fills in state->cached and baserel's size if a fresh cache has all rows. */
 extern void hallway_cache_cost(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state);
+/* The rows and costs of call then; unique: it has one row at most. */
+extern void hallway_cache_estimate(PlannerInfo *root, RelOptInfo *baserel,
+								   TablePlanning *state, PlanCall *call, bool unique);
+extern Cost hallway_cache_sort_cost(TablePlanning *state, PlanCall *call,
+									RelOptInfo *baserel, List *pathkeys);
 
 #endif							/* HALLWAY_CACHE_H */

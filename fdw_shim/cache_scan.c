@@ -104,7 +104,7 @@ static uint32 all_conjuncts(const HallwayConjuncts *conjuncts);
 static bool find_region(HallwayCacheScan *cache, Snapshot snapshot, double max_age);
 static bool try_region(HallwayCacheScan *cache, Snapshot snapshot, uint32 mask, double max_age);
 static bool find_replica(HallwayCacheScan *cache, double max_age);
-static double allowed_age(const HallwayCacheScan *cache, bool replica);
+static double allowed_age(const HallwayRelation *relation, bool replica);
 static void fill(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, List **attnums);
 static bool open_inner(HallwayCacheScan *cache, Snapshot snapshot, int eflags);
 static void close_inner(HallwayCacheScan *cache);
@@ -434,7 +434,7 @@ find_region(HallwayCacheScan *cache, Snapshot snapshot, double max_age)
 	bool		empty_tried = false;
 
 	if (max_age < 0)
-		max_age = allowed_age(cache, cache->table.replica);
+		max_age = allowed_age(cache->relation, cache->table.replica);
 	if (cache->table.replica)
 		return find_replica(cache, max_age);
 
@@ -509,11 +509,29 @@ find_replica(HallwayCacheScan *cache, double max_age)
 	return false;
 }
 
+bool
+hallway_cache_all_rows(HallwayRelation *relation, const HallwayCacheTable *table,
+					   Snapshot snapshot)
+{
+	HallwayConjuncts none = {0};
+	HallwayRegion region;
+	TimestampTz as_of;
+
+	if (table->replica)
+		as_of = table->as_of;
+	else if (hallway_cache_region(table, NULL, &none, 0, snapshot, false, &region))
+		as_of = region.fetched_at;
+	else
+		return false;
+	return (!table->replica || table->whole) &&
+		(double) (GetCurrentTimestamp() - as_of) / 1000 <= allowed_age(relation, table->replica);
+}
+
 /* In milliseconds. */
 static double
-allowed_age(const HallwayCacheScan *cache, bool replica)
+allowed_age(const HallwayRelation *relation, bool replica)
 {
-	const HallwayCachePolicy *policy = &cache->relation->cache;
+	const HallwayCachePolicy *policy = &relation->cache;
 
 	if (hallway_read_from == READ_FROM_CACHE)
 		return get_float8_infinity();
@@ -529,10 +547,8 @@ static void
 fill(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, List **attnums)
 {
 	HallwayRelation *relation = cache->relation;
-	TupleDesc	desc = RelationGetDescr(cache->node->ss.ss_currentRelation);
 	Hallway__V1__CacheFill *message = palloc(sizeof(Hallway__V1__CacheFill));
 	int			n = list_length(cache->cache.conjuncts);
-	List	   *all = list_copy(*attnums);
 	bytea	   *predicate;
 
 	hallway__v1__cache_fill__init(message);
@@ -544,8 +560,19 @@ fill(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, List **attnums)
 	for (int i = 0; i < n; i++)
 		message->conjuncts[message->n_conjuncts++] = list_nth_int(cache->cache.conjuncts, i);
 	request->fill = message;
-	request->max_age_ms = (uint64) allowed_age(cache, false);
+	request->max_age_ms = (uint64) allowed_age(relation, false);
+	*attnums = hallway_cache_attnums(cache);
+}
 
+List *
+hallway_cache_attnums(const HallwayCacheScan *cache)
+{
+	HallwayRelation *relation = cache->relation;
+	TupleDesc	desc = RelationGetDescr(cache->node->ss.ss_currentRelation);
+	List	   *all = list_copy(cache->plan->attnums);
+
+	if (cache->outcome != CACHE_MISS)
+		return all;
 	if (relation->ncolumns <= MAX_FILL_COLUMNS)
 	{
 		for (int i = 0; i < relation->ncolumns; i++)
@@ -560,7 +587,7 @@ fill(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, List **attnums)
 			all = list_append_unique_int(all,
 										 relation->attnums[relation->description->key_columns[i]]);
 	}
-	*attnums = all;
+	return all;
 }
 
 /* Column indexes that a region must hold: of generated columns, what they need. */
@@ -585,7 +612,9 @@ not_in_cache(HallwayCacheScan *cache)
 			 errmsg("rows of foreign table \"%s\" are not in the cache",
 					RelationGetRelationName(cache->node->ss.ss_currentRelation)),
 			 errdetail("hallway.read_from is \"cache\", and the API would be read: %s.", cache->why),
-			 errhint("Fill the cache by hallway.refresh(), or set hallway.read_from to \"auto\".")));
+			 cache->outcome == CACHE_MISS ?
+			 errhint("Fill the cache by hallway.refresh(), or set hallway.read_from to \"auto\".") :
+			 errhint("Set hallway.read_from to \"auto\".")));
 }
 
 static bool

@@ -50,6 +50,7 @@ _PG_init(void)
 	define_settings();
 	hallway_xact_init();
 	hallway_import_init();
+	hallway_cache_cost_init();
 }
 
 Datum

@@ -435,6 +435,10 @@ extern void hallwayEndForeignModify(EState *estate, ResultRelInfo *rinfo);
 extern void hallwayBeginForeignInsert(ModifyTableState *mtstate, ResultRelInfo *rinfo);
 extern void hallwayEndForeignInsert(EState *estate, ResultRelInfo *rinfo);
 
+/* ---- cache_cost.c: the planner's hook --------------------------------------- */
+
+extern void hallway_cache_cost_init(void);
+
 /* ---- cache_session.c: for modify.c ---------------------------------------- */
 
 /* ModifyResponse.write_number of a write to the relation's server. */

@@ -18,6 +18,7 @@
 #include "parser/parsetree.h"
 #include "utils/lsyscache.h"
 
+#include "cache.h"
 #include "compat.h"
 #include "plan.h"
 
@@ -38,7 +39,6 @@ typedef struct LookupColumns
 	List	   *done;			/* what was */
 } LookupColumns;
 
-static bool written_meanwhile(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state);
 static bool sets_lookup_column(PlannerInfo *root, TablePlanning *state);
 static List *outer_sets(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state);
 static List *add_outer_set(List *sets, RelOptInfo *baserel, Relids relids);
@@ -73,6 +73,12 @@ hallway_estimate(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state, P
 	double		local_selectivity;
 	Cost		run_cost;
 	ListCell   *lc;
+
+	if (OidIsValid(state->cached))
+	{
+		hallway_cache_estimate(root, baserel, state, call, covers_unique(state, call->keyed));
+		return;
+	}
 
 	foreach(lc, call->considered)
 	{
@@ -150,13 +156,21 @@ hallway_add_plain_paths(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *s
 
 	for (int i = 0; i < list_length(call->orderings); i++)
 	{
-		if (hallway_ordering_is_exact(call->answer, i))
-			add_path(baserel, (Path *)
-					 hallway_create_foreignscan_path(root, baserel, call->rows,
-													 call->startup_cost, call->total_cost,
-													 list_nth(call->orderings, i), NULL,
-													 list_make2(makeInteger(call->index),
-																makeInteger(i + 1))));
+		List	   *pathkeys = list_nth(call->orderings, i);
+		Cost		sort_cost = 0;
+
+		if (!hallway_ordering_is_exact(call->answer, i))
+			continue;
+		if (OidIsValid(state->cached))
+			sort_cost = hallway_cache_sort_cost(state, call, baserel, pathkeys);
+		add_path(baserel, (Path *)
+				 hallway_create_foreignscan_path(root, baserel, call->rows,
+												 sort_cost > 0 ? call->total_cost + sort_cost :
+												 call->startup_cost,
+												 call->total_cost + sort_cost,
+												 pathkeys, NULL,
+												 list_make2(makeInteger(call->index),
+															makeInteger(i + 1))));
 	}
 }
 
@@ -171,8 +185,8 @@ hallway_add_lookup_paths(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *
 {
 	ListCell   *lc;
 
-	if (state->relation->description->n_lookup_keys == 0 ||
-		written_meanwhile(root, baserel, state))
+	if ((state->relation->description->n_lookup_keys == 0 && state->cached_leading == NIL) ||
+		hallway_written_meanwhile(root, baserel, state))
 		return;
 	foreach(lc, outer_sets(root, baserel, state))
 		add_lookup_path(root, baserel, state, lfirst(lc));
@@ -184,8 +198,8 @@ hallway_add_lookup_paths(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *
  * target itself is found by its key, whatever else has been written, unless SET
  * gives rows the key of others.)
  */
-static bool
-written_meanwhile(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state)
+bool
+hallway_written_meanwhile(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state)
 {
 	if (bms_is_member(baserel->relid, root->all_result_relids))
 		return sets_lookup_column(root, state);
@@ -365,6 +379,8 @@ is_lookup_column(TablePlanning *state, int column)
 {
 	const Hallway__V1__DescribeResponse *description = state->relation->description;
 
+	if (list_member_int(state->cached_leading, column))
+		return true;
 	for (size_t i = 0; i < description->n_lookup_keys; i++)
 	{
 		const Hallway__V1__LookupKey *key = description->lookup_keys[i];
@@ -378,9 +394,12 @@ is_lookup_column(TablePlanning *state, int column)
 	return false;
 }
 
-/* Fills in the columns that conditions which the API executes bind to values. */
+/*
+ * Fills in the columns that conditions bind to values: those which the API
+ * executes, or all, where a cache table does.
+ */
 void
-hallway_find_keys(PlanCall *call, const Hallway__V1__PlanRequest *request)
+hallway_find_keys(TablePlanning *state, PlanCall *call, const Hallway__V1__PlanRequest *request)
 {
 	for (size_t i = 0; i < request->n_conjuncts; i++)
 	{
@@ -389,7 +408,8 @@ hallway_find_keys(PlanCall *call, const Hallway__V1__PlanRequest *request)
 		int			column = bound_column(request->conjuncts[i], &list);
 
 		if (column < 0 ||
-			(verdict != HALLWAY__V1__VERDICT__VERDICT_EXACT &&
+			(!OidIsValid(state->cached) &&
+			 verdict != HALLWAY__V1__VERDICT__VERDICT_EXACT &&
 			 verdict != HALLWAY__V1__VERDICT__VERDICT_SUPERSET))
 			continue;
 		if (list)
@@ -457,11 +477,18 @@ covers_lookup(TablePlanning *state, const PlanCall *call, const PlanCall *plain)
 	const Hallway__V1__DescribeResponse *description = state->relation->description;
 	List	   *bound = list_concat_copy(call->keyed, call->listed);
 	List	   *bound_before = list_concat_copy(plain->keyed, plain->listed);
+	ListCell   *lc;
 
 	for (size_t i = 0; i < description->n_lookup_keys; i++)
 	{
 		if (covers(description->lookup_keys[i], bound) &&
 			!covers(description->lookup_keys[i], bound_before))
+			return true;
+	}
+	foreach(lc, state->cached_leading)
+	{
+		if (list_member_int(bound, lfirst_int(lc)) &&
+			!list_member_int(bound_before, lfirst_int(lc)))
 			return true;
 	}
 	return false;

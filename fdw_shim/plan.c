@@ -27,6 +27,7 @@
 #include "optimizer/paths.h"
 #include "optimizer/planmain.h"
 #include "optimizer/restrictinfo.h"
+#include "parser/parse_relation.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -47,6 +48,7 @@ enum ScanPrivate
 	PRIVATE_CACHE				/* List; see cache_plan.c */
 };
 
+static bool reads_cache(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state);
 static bool limit_possible(PlannerInfo *root, RelOptInfo *baserel);
 static uint64 limit_rows(PlannerInfo *root);
 static void offer_orderings(PlannerInfo *root, HallwayQualContext *cxt,
@@ -90,6 +92,9 @@ hallwayGetForeignRelSize(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 	state->known_rows = state->stated_rows > 0 || baserel->tuples > 0;
 	if (state->stated_rows > 0)
 		baserel->tuples = state->stated_rows;
+
+	if (reads_cache(root, baserel, state))
+		hallway_cache_cost(root, baserel, state);
 
 	call = hallway_plan_clauses(root, baserel, state, baserel->baserestrictinfo, true);
 	baserel->rows = call->rows;
@@ -265,7 +270,7 @@ hallway_plan_clauses(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *stat
 		request.limit_rows = limit_rows(root);
 
 	call->answer = hallway_cached_plan(state->relation, &request, cxt.parameters);
-	hallway_find_keys(call, &request);
+	hallway_find_keys(state, call, &request);
 	hallway_estimate(root, baserel, state, call);
 
 	call->index = list_length(state->calls);
@@ -398,6 +403,16 @@ same_clauses(const PlanCall *call, List *clauses)
 			return false;
 	}
 	return true;
+}
+
+/* Rows that feed a write, or are to be locked, are read from the API. */
+static bool
+reads_cache(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state)
+{
+	return state->relation->cache.update_reads ||
+		(!bms_is_member(baserel->relid, root->all_result_relids) &&
+		 !hallway_written_meanwhile(root, baserel, state) &&
+		 get_parse_rowmark(root->parse, baserel->relid) == NULL);
 }
 
 /* ---- LIMIT, ORDER BY ----------------------------------------------------- */

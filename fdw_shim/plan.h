@@ -25,6 +25,8 @@ typedef struct TablePlanning
 								 * side: that option, or ANALYZE */
 	bool		async;			/* option async_capable */
 	bool		limit_possible; /* as in PlanRequest */
+	Oid			cached;			/* cache table with all rows, fresh; or InvalidOid */
+	List	   *cached_leading; /* of int: columns that lead an index of it */
 	List	   *calls;			/* of PlanCall; a path holds an index into it */
 } TablePlanning;
 
@@ -57,7 +59,10 @@ extern Hallway__V1__Verdict hallway_verdict(const PlanCall *call, RestrictInfo *
 extern bool hallway_ordering_is_exact(const Hallway__V1__PlanResponse *answer, int ordering);
 
 /* paths.c */
-extern void hallway_find_keys(PlanCall *call, const Hallway__V1__PlanRequest *request);
+extern bool hallway_written_meanwhile(PlannerInfo *root, RelOptInfo *baserel,
+									  TablePlanning *state);
+extern void hallway_find_keys(TablePlanning *state, PlanCall *call,
+							  const Hallway__V1__PlanRequest *request);
 extern void hallway_estimate(PlannerInfo *root, RelOptInfo *baserel,
 							 TablePlanning *state, PlanCall *call);
 extern void hallway_add_plain_paths(PlannerInfo *root, RelOptInfo *baserel,

@@ -271,8 +271,9 @@ hallway_scan_explain(ForeignScanState *node)
 	hallway_request_init(node, &state->plan, &state->exprs);
 	request = hallway_request_build(node, &state->plan, &state->exprs);
 	request->explain_only = true;
-	fetch = hallway_fetch_open(node->ss.ss_currentRelation, state->userid,
-							   request, state->plan.attnums);
+	fetch = hallway_fetch_open(node->ss.ss_currentRelation, state->userid, request,
+							   state->cache != NULL ? hallway_cache_attnums(state->cache) :
+							   state->plan.attnums);
 	state->header = hallway_fetch_copy_header(fetch, state->query_context);
 	hallway_fetch_close(fetch);
 	return state->header;
