@@ -14,6 +14,8 @@ import (
 
 	"github.com/hallwaydb/hallway/connectors"
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
+	"github.com/hallwaydb/hallway/sidecar/cache/flight"
+	"github.com/hallwaydb/hallway/sidecar/cache/overlay"
 )
 
 // The protocol spoken here. Shims of the same major version are served.
@@ -42,6 +44,12 @@ type Config struct {
 	// SourceIdle is how long a server's connector stays open unused; default
 	// 10 min.
 	SourceIdle time.Duration
+	// Cache keeps rows in the databases that ask; nil: nothing is kept.
+	Cache Cache
+	// Replicas are what sidecar/sync does in the background; nil: none.
+	Replicas Replicas
+	// Spool bounds what is held of scans that several backends read.
+	Spool flight.Limits
 }
 
 // Secrets finds the secret of a name: options of a user mapping, or one value
@@ -60,6 +68,10 @@ type Server struct {
 	sources *sources
 	// relations of all connections
 	relations relations
+	flights   *flight.Group
+	overlay   *overlay.Log
+	queue     *writeQueue
+	keeping   keepStats
 	calls     atomic.Uint64 // for request ids
 	conns     atomic.Uint64
 	stats     serverStats
@@ -78,6 +90,8 @@ type Stats struct {
 	Connections, Scans, Writes int64
 	// Sources are open connectors: one for each server and credential in use.
 	Sources int
+	// Cache is what became of scans whose rows were to be kept, and of writes.
+	Cache CacheStats
 	// Rows and Bytes sent, transactions ended, panics recovered, since start.
 	Rows, Bytes, Committed, Aborted, Panics uint64
 }
@@ -90,14 +104,15 @@ func New(cfg Config) *Server {
 	if cfg.SourceIdle <= 0 {
 		cfg.SourceIdle = 10 * time.Minute
 	}
-	return &Server{cfg: cfg, log: cfg.Env.Log, sources: newSources(cfg.Env.Log, cfg.SourceIdle)}
+	return &Server{cfg: cfg, log: cfg.Env.Log, sources: newSources(cfg.Env.Log, cfg.SourceIdle),
+		flights: flight.NewGroup(cfg.Env.Log, cfg.Spool), overlay: overlay.NewLog(), queue: newWriteQueue(cfg.Env.Log)}
 }
 
 // Stats tells what the server does now and has done.
 func (s *Server) Stats() Stats {
 	return Stats{
 		Connections: s.stats.connections.Load(), Scans: s.stats.scans.Load(), Writes: s.stats.writes.Load(),
-		Sources: s.sources.len(), Rows: s.stats.rowsSent.Load(), Bytes: s.stats.bytesSent.Load(),
+		Sources: s.sources.len(), Cache: s.cacheStats(), Rows: s.stats.rowsSent.Load(), Bytes: s.stats.bytesSent.Load(),
 		Committed: s.stats.committed.Load(), Aborted: s.stats.aborted.Load(), Panics: s.stats.panics.Load(),
 	}
 }
@@ -121,8 +136,17 @@ func (s *Server) WaitIdle(ctx context.Context) error {
 // manifests and secrets count. Calls that run are not disturbed.
 func (s *Server) Reset() { s.sources.reset() }
 
-// Close closes all connectors. No call may run.
-func (s *Server) Close() { s.sources.close() }
+// Close ends fills, gives writes to cache tables a moment, and closes all
+// connectors. No call may run.
+func (s *Server) Close() {
+	s.flights.Close()
+	s.queue.close(closeWait)
+	s.sources.close()
+}
+
+// closeWait is how long Close waits for writes to cache tables. What is lost
+// shows in the cache until its max_age is over.
+const closeWait = 2 * time.Second
 
 // bounded gives ctx a deadline if it has none.
 func (s *Server) bounded(ctx context.Context) (context.Context, context.CancelFunc) {

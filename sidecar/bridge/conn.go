@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/stats"
 
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
+	"github.com/hallwaydb/hallway/sidecar/cache"
 )
 
 // maxRelations bounds the handles of one connection. Past it the oldest known
@@ -23,12 +24,17 @@ type backend struct {
 	pid      int32
 	database string
 	version  uint32
+	// Which database this is, and where; the zero Identity: not told.
+	identity cache.Identity
+	address  cache.Address
 }
 
 // conn is one connection.
 type conn struct {
 	id   uint64
 	peer atomic.Pointer[backend]
+	// warned: it was told that nothing can be cached.
+	warned atomic.Bool
 
 	mu        sync.Mutex
 	relations map[uint64]*relation

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hallwaydb/hallway/connectors"
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
+	"github.com/hallwaydb/hallway/sidecar/cache"
 )
 
 // Describe asks the table; the API is not called.
@@ -38,6 +39,9 @@ func (s *Server) Describe(ctx context.Context, req *hallwayv1.DescribeRequest) (
 			return nil, err
 		}
 		resp.LookupKeys = append(resp.LookupKeys, &hallwayv1.LookupKey{Columns: cols, Unique: l.Unique})
+	}
+	if c := s.cached(callOf(ctx), b); c != nil {
+		resp.CacheAccount, resp.CacheShape = c.def.Account, cache.Shape(c.def)
 	}
 	return resp, nil
 }

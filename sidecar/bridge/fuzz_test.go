@@ -35,16 +35,16 @@ func FuzzScanRequest(f *testing.F) {
 			return
 		}
 		m.Plan = plan
-		q, header, err := prepareScan(t.Context(), b, m)
+		p, err := prepareScan(t.Context(), b, m, m.GetFill().GetConjuncts())
 		if err != nil {
 			return
 		}
-		for _, c := range q.Columns {
+		for _, c := range p.query.Columns {
 			if c < 0 || c >= len(rel.spec.Columns) {
 				t.Fatalf("column %d", c)
 			}
 		}
-		if len(header.GetRecheck()) > maxConjuncts {
+		if len(p.header.GetRecheck()) > maxConjuncts {
 			t.Fatal("too many conjuncts")
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
+	"github.com/hallwaydb/hallway/sidecar/cache"
 )
 
 // Handshake checks that the two sides speak the same protocol.
@@ -26,8 +27,15 @@ func (s *Server) Handshake(ctx context.Context, req *hallwayv1.HandshakeRequest)
 		return nil, e
 	}
 	b := &backend{pid: req.GetBackendPid(), database: req.GetDatabaseName(), version: req.GetServerVersionNum()}
+	if req.GetSystemIdentifier() != 0 && req.GetDatabaseOid() != 0 {
+		b.identity = cache.Identity{SystemIdentifier: req.GetSystemIdentifier(), Timeline: req.GetTimeline(), DatabaseOID: req.GetDatabaseOid()}
+		b.address = cache.Address{SocketDirectory: req.GetSocketDirectory(), Port: req.GetPort(), Database: req.GetDatabaseName()}
+	}
 	if c := connOf(ctx); c != nil {
 		c.peer.Store(b)
+	}
+	if s.cfg.Replicas != nil && b.identity != (cache.Identity{}) {
+		s.cfg.Replicas.Seen(b.identity, b.address)
 	}
 	s.log.DebugContext(ctx, "backend connected", "shim_version", req.GetShimVersion(),
 		"server_version_num", req.GetServerVersionNum(), "application_name", req.GetApplicationName())

@@ -51,18 +51,26 @@ func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hal
 	}
 	s.stats.writes.Add(1)
 	defer s.stats.writes.Add(-1)
+	seen := s.beginWrite(s.cached(callOf(ctx), b), b.rel, batch)
+	defer seen.unknown() // a panic
 	callOf(ctx).write = true
 	if err := m.Modify(ctx, batch); err != nil {
 		err = onColumn(unknownIfSent(err), b.rel.spec.Columns, batch.ReturningColumns)
 		if wrote(err, batch) {
 			err = connectors.AfterWrite(err)
 		}
+		if isUnknown(err) {
+			seen.unknown()
+		} else {
+			seen.nothing()
+		}
 		return nil, err
 	}
+	number := seen.done()
 	if err := batch.Returning.Flush(); err != nil {
 		return nil, connectors.AfterWrite(onColumn(err, b.rel.spec.Columns, batch.ReturningColumns))
 	}
-	resp := &hallwayv1.ModifyResponse{Tuples: returned}
+	resp := &hallwayv1.ModifyResponse{Tuples: returned, WriteNumber: number}
 	if err := s.results(ctx, batch, resp); err != nil {
 		return nil, err
 	}
@@ -94,6 +102,13 @@ func unknownIfSent(err error) error {
 			Message: "the write was interrupted: whether the API has done it is not known", Err: err}
 	}
 	return err
+}
+
+// isUnknown reports whether, after err, the API may have written. An error that
+// is not a connector's says nothing.
+func isUnknown(err error) bool {
+	var ce *connectors.Error
+	return !errors.As(err, &ce) || ce.Class == connectors.UnknownOutcome
 }
 
 // wrote reports whether the API has written, though Modify failed with err: the

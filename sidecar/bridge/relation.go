@@ -38,6 +38,7 @@ type relation struct {
 	server    connectors.ServerSpec // Credential without what a secret adds
 	secret    string                // name in the secret store; "": none
 	spec      connectors.TableSpec
+	policy    cachePolicy
 	table     [32]byte // identity of spec
 	shape     uint64   // of the columns' types, for stale plans
 
@@ -106,6 +107,7 @@ func newRelation(def *hallwayv1.Relation) (*relation, error) {
 	r.connector = r.server.Options["connector"]
 	delete(r.server.Options, "connector")
 	delete(r.server.Options, "address")
+	withoutPolicy(r.server.Options)
 	r.secret = r.server.Credential["secret"]
 	delete(r.server.Credential, "secret")
 	r.spec = connectors.TableSpec{Schema: def.GetSchemaName(), Name: def.GetTableName(),
@@ -113,6 +115,8 @@ func newRelation(def *hallwayv1.Relation) (*relation, error) {
 	if r.spec.Options, err = optionMap(def.GetTableOptions()); err != nil {
 		return nil, err
 	}
+	withoutPolicy(r.spec.Options)
+	r.policy = policyOf(def)
 	id := newDigest()
 	shape := newDigest()
 	id.text(r.spec.Schema, r.spec.Name)

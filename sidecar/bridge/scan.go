@@ -12,6 +12,8 @@ import (
 
 	"github.com/hallwaydb/hallway/connectors"
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
+	"github.com/hallwaydb/hallway/sidecar/cache/overlay"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	"github.com/hallwaydb/hallway/sidecar/rows"
 )
 
@@ -22,89 +24,187 @@ func (s *Server) Scan(req *hallwayv1.ScanRequest, stream grpc.ServerStreamingSer
 	if err != nil {
 		return err
 	}
+	t := s.cached(callOf(ctx), b)
+	if t != nil && req.GetFill() != nil && !req.GetExplainOnly() && req.GetSampleRows() == 0 {
+		return s.scanShared(req, stream, b, t)
+	}
 	defer b.release()
-	q, header, err := prepareScan(ctx, b, req)
+	p, err := prepareScan(ctx, b, req, nil)
 	if err != nil {
 		return err
 	}
-	err = stream.Send(&hallwayv1.ScanResponse{Message: &hallwayv1.ScanResponse_Header{Header: header}})
+	var f *overlay.Filter
+	if t != nil && !req.GetExplainOnly() && req.GetSampleRows() == 0 {
+		if f, err = p.lay(b.rel, t, s.overlay.View(t.place)); err != nil {
+			return err
+		}
+	}
+	err = stream.Send(&hallwayv1.ScanResponse{Message: &hallwayv1.ScanResponse_Header{Header: p.header}})
 	if err != nil || req.GetExplainOnly() {
 		return err //nolint:wrapcheck // a status of grpc's
 	}
 	s.stats.scans.Add(1)
 	defer s.stats.scans.Add(-1)
-
-	out := &sender{s: s, stream: stream, limit: q.Limit}
-	if req.GetProgress() {
-		out.progress = q.Stats
+	out := newSender(s, stream, req, &p.query)
+	result, err := runScan(ctx, b, &p.query, f, out.send)
+	if out.failed != nil {
+		// The backend has gone; what the connector made of that is no news.
+		return out.failed
 	}
-	builder := rows.NewBuilder(b.rel.typesAt(q.Columns), out.send, rows.Options{Reuse: true})
-	result, err := b.table.Scan(ctx, q, builder)
-	if err == nil {
-		err = builder.Flush()
-	}
-	if errors.Is(err, rows.ErrStop) && out.failed == nil && ctx.Err() == nil {
+	if errors.Is(err, rows.ErrStop) && ctx.Err() == nil {
 		err = nil // the limit was reached
 	}
 	if err != nil {
-		if out.failed != nil {
-			// The backend has gone; what the connector made of that is no news.
-			return out.failed
+		return err
+	}
+	return out.footer(&hallwayv1.ScanFooter{Stats: statsMessage(p.query.Stats),
+		TotalRows: finite(result.TotalRows), Warnings: result.Warnings})
+}
+
+// runScan calls the API and hands its rows over, with the filter, which may be
+// nil, laid over them. The error names the table's column. It is rows.ErrStop if
+// sink said so.
+func runScan(ctx context.Context, b *bound, q *connectors.Query, f *overlay.Filter, sink rows.Sink) (connectors.ScanResult, error) {
+	direct := sink
+	if f != nil {
+		direct = func(tuples []byte, _ int) error {
+			tuples, n, err := f.Batch(tuples)
+			if err != nil || n == 0 {
+				return err //nolint:wrapcheck // it comes back from EndRow
+			}
+			return sink(tuples, n)
 		}
-		return onColumn(err, b.rel.spec.Columns, q.Columns)
+	}
+	builder := rows.NewBuilder(b.rel.typesAt(q.Columns), direct, rows.Options{Reuse: true})
+	result, err := b.table.Scan(ctx, *q, builder)
+	if err == nil {
+		err = builder.Flush()
+	}
+	if err == nil && f != nil {
+		if tuples, n := f.End(); n > 0 {
+			err = sink(tuples, n)
+		}
 	}
 	for i, w := range result.Warnings {
 		result.Warnings[i] = cleanText(w, maxMessage)
 	}
-	return stream.Send(&hallwayv1.ScanResponse{Message: &hallwayv1.ScanResponse_Footer{Footer: &hallwayv1.ScanFooter{ //nolint:wrapcheck // as above
-		Stats: statsMessage(q.Stats), TotalRows: finite(result.TotalRows), Warnings: result.Warnings}}})
+	return result, onColumn(err, b.rel.spec.Columns, q.Columns)
 }
 
-// prepareScan makes the query of a plan with its values.
-func prepareScan(ctx context.Context, b *bound, req *hallwayv1.ScanRequest) (connectors.Query, *hallwayv1.ScanHeader, error) {
-	var q connectors.Query
-	fail := func(err error) (connectors.Query, *hallwayv1.ScanHeader, error) { return q, nil, err }
+// prepared is a scan that is ready to run.
+type prepared struct {
+	query    connectors.Query
+	header   *hallwayv1.ScanHeader
+	answered *hallwayv1.PlanResponse
+}
+
+// prepareScan makes the query of a plan with its values. only, if not nil, are
+// the conjuncts that the API is to be asked for; the others are the backend's.
+func prepareScan(ctx context.Context, b *bound, req *hallwayv1.ScanRequest, only []uint32) (*prepared, error) {
 	if n := len(req.GetParameters()); n > maxParameters {
-		return fail(protocolError("%d parameters", n))
+		return nil, protocolError("%d parameters", n)
 	}
 	asked, answered, err := decodePlan(b.rel, req.GetPlan())
 	if err != nil {
-		return fail(err)
+		return nil, err
+	}
+	all := len(asked.GetConjuncts())
+	at := make([]int, all) // of the plan's conjuncts in asked; -1: left out
+	for i := range at {
+		at[i] = i
+	}
+	if only != nil {
+		var some []*hallwayv1.Expr
+		for i := range at {
+			at[i] = -1
+		}
+		for _, i := range only {
+			if int64(i) >= int64(all) || at[i] >= 0 {
+				return nil, protocolError("conjunct %d of %d", i, all)
+			}
+			at[i] = len(some)
+			some = append(some, asked.GetConjuncts()[i])
+		}
+		asked.Conjuncts = some
 	}
 	asked.Columns = req.GetColumns()
 	r, err := convert(b.rel, asked, true, req.GetParameters())
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
 	// What was said at planning was for the shape; the values decide.
 	now, err := planned(b.table, r)
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
-	header := &hallwayv1.ScanHeader{RequestId: RequestID(ctx)}
+	p := &prepared{header: &hallwayv1.ScanHeader{RequestId: RequestID(ctx)}, answered: answered}
+	q := &p.query
 	allExact := true
-	for i, v := range now.verdicts(r) {
-		exact := v.GetVerdict() == hallwayv1.Verdict_VERDICT_EXACT
+	verdicts := now.verdicts(r)
+	for i, before := range answered.GetVerdicts() {
+		exact := at[i] >= 0 && verdicts[at[i]].GetVerdict() == hallwayv1.Verdict_VERDICT_EXACT
 		allExact = allExact && exact
-		if !exact && answered.GetVerdicts()[i].GetVerdict() == hallwayv1.Verdict_VERDICT_EXACT {
-			header.Recheck = append(header.Recheck, uint32(i))
+		if !exact && before.GetVerdict() == hallwayv1.Verdict_VERDICT_EXACT {
+			p.header.Recheck = append(p.header.Recheck, uint32(i))
 		}
 	}
 	q.Request, q.Stats, q.Sample = r.Request, &connectors.Stats{}, req.GetSampleRows()
 	if o := req.GetOrdering(); o > 0 {
 		if int64(o) > int64(len(r.Orderings)) {
-			return fail(protocolError("ordering %d of %d", o, len(r.Orderings)))
+			return nil, protocolError("ordering %d of %d", o, len(r.Orderings))
 		}
 		if !slices.Contains(now.ExactOrderings, int(o)-1) {
-			return fail(stalePlan("The API does not deliver the order that the plan relies upon."))
+			return nil, stalePlan("The API does not deliver the order that the plan relies upon.")
 		}
 		q.Ordering = r.Orderings[o-1]
 	}
 	if req.GetLimit() > 0 && allExact && now.LimitExact && r.LimitPossible && answered.GetLimitExact() {
 		q.Limit = req.GetLimit()
 	}
-	header.Request = cleanText(b.table.Request(q), maxRequestText)
-	return q, header, nil
+	p.header.Request = cleanText(b.table.Request(*q), maxRequestText)
+	return p, nil
+}
+
+// lay prepares a view of own writes to be laid over the scan; nil: there are
+// none, or they cannot be brought into the order that is relied upon.
+func (p *prepared) lay(rel *relation, t *cachedTable, view overlay.View) (*overlay.Filter, error) {
+	if len(view.Rows) == 0 {
+		return nil, nil
+	}
+	types := make([]pushdown.Type, len(rel.spec.Columns))
+	for i, c := range rel.spec.Columns {
+		types[i] = c.Type
+	}
+	q := &p.query
+	columns, extra := overlay.Columns(q.Columns, t.def.Key, q.Ordering)
+	f, err := view.Filter(overlay.Scan{Types: types, Columns: columns, Extra: extra, Key: t.def.Key,
+		Conjuncts: q.Conjuncts, Ordering: q.Ordering})
+	var unsupported *pushdown.UnsupportedError
+	var failed *pushdown.EvalError
+	switch {
+	case errors.As(err, &unsupported):
+		return nil, nil
+	case errors.As(err, &failed):
+		return nil, &connectors.Error{Class: connectors.CheckViolation, Message: failed.Message, Err: err}
+	case err != nil:
+		return nil, fmt.Errorf("laying own writes over a scan: %w", err)
+	}
+	// The API would count rows that are taken out.
+	q.Columns, q.Limit = columns, 0
+	if f.Unjudged() {
+		p.recheckAll()
+	}
+	return f, nil
+}
+
+// recheckAll leaves all that the plan called exact to PostgreSQL.
+func (p *prepared) recheckAll() {
+	p.header.Recheck = nil
+	for i, v := range p.answered.GetVerdicts() {
+		if v.GetVerdict() == hallwayv1.Verdict_VERDICT_EXACT {
+			p.header.Recheck = append(p.header.Recheck, uint32(i))
+		}
+	}
 }
 
 // maxRequestText bounds what EXPLAIN shows of a request, in bytes.
@@ -125,6 +225,19 @@ type sender struct {
 	msg   hallwayv1.ScanResponse
 	batch hallwayv1.ScanResponse_Batch
 	rows  hallwayv1.RowBatch
+}
+
+func newSender(s *Server, stream grpc.ServerStreamingServer[hallwayv1.ScanResponse], req *hallwayv1.ScanRequest, q *connectors.Query) *sender {
+	out := &sender{s: s, stream: stream, limit: q.Limit}
+	if req.GetProgress() {
+		out.progress = q.Stats
+	}
+	return out
+}
+
+// footer ends the stream.
+func (o *sender) footer(f *hallwayv1.ScanFooter) error {
+	return o.stream.Send(&hallwayv1.ScanResponse{Message: &hallwayv1.ScanResponse_Footer{Footer: f}}) //nolint:wrapcheck // a status of grpc's
 }
 
 func (o *sender) send(tuples []byte, n int) error {

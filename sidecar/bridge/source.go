@@ -178,6 +178,7 @@ func (ss *sources) reset() {
 // bound is a relation with its connector's side, for one call.
 type bound struct {
 	rel     *relation
+	key     [32]byte         // identity of the source: server and credential
 	table   connectors.Table // nil for a server alone
 	source  connectors.Source
 	release func()
@@ -194,6 +195,11 @@ func (s *Server) bind(ctx context.Context, ref *hallwayv1.RelationRef) (*bound, 
 		return nil, err
 	}
 	c.rel = rel
+	return s.bindRelation(ctx, rel)
+}
+
+// bindRelation opens what a relation needs. The caller calls release.
+func (s *Server) bindRelation(ctx context.Context, rel *relation) (*bound, error) {
 	connector, err := s.cfg.Registry.Get(rel.connector)
 	if err != nil {
 		return nil, fmt.Errorf("finding the connector: %w", err)
@@ -208,7 +214,7 @@ func (s *Server) bind(ctx context.Context, ref *hallwayv1.RelationRef) (*bound, 
 	if err != nil {
 		return nil, fmt.Errorf("opening server %q: %w", rel.server.Name, err)
 	}
-	b := &bound{rel: rel, source: e.src, release: func() { s.sources.release(e) }}
+	b := &bound{rel: rel, key: key, source: e.src, release: func() { s.sources.release(e) }}
 	if rel.def.GetTableName() == "" {
 		return b, nil
 	}

@@ -1,0 +1,116 @@
+// Which relations are cached, whose rows those are, and how the cache knows
+// them again.
+
+package bridge
+
+import (
+	"time"
+
+	"github.com/hallwaydb/hallway/connectors"
+	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
+	"github.com/hallwaydb/hallway/sidecar/cache"
+	"github.com/hallwaydb/hallway/sidecar/cache/overlay"
+)
+
+// cachePolicy is what a definition says of its cache.
+type cachePolicy struct {
+	relid, serverOID uint32
+	on, replica      bool
+	// shared: one cache for all credentials.
+	shared bool
+}
+
+func policyOf(def *hallwayv1.Relation) cachePolicy {
+	mode := def.GetCache().GetMode()
+	return cachePolicy{
+		relid: def.GetRelationOid(), serverOID: def.GetServerOid(), shared: def.GetCache().GetShared(),
+		on:      mode == hallwayv1.CacheMode_CACHE_MODE_READ_THROUGH || mode == hallwayv1.CacheMode_CACHE_MODE_REPLICA,
+		replica: mode == hallwayv1.CacheMode_CACHE_MODE_REPLICA,
+	}
+}
+
+// withoutPolicy takes out the options that the shim has read: they say how long
+// rows are kept, not what rows there are.
+func withoutPolicy(options map[string]string) {
+	for _, name := range []string{"cache", "cache_scope", "max_age", "refresh_every", "stale_while_error", "sync_as", "update_reads"} {
+		delete(options, name)
+	}
+}
+
+// cachedTable is a table whose rows may be kept, as one account sees it.
+type cachedTable struct {
+	db    CacheDatabase
+	id    cache.Identity
+	at    cache.Address
+	def   cache.Definition
+	place overlay.Place
+	// lag after a write in which lists may not show it; 0: none.
+	lag time.Duration
+	// columns are all that can be fetched.
+	columns []int
+}
+
+// cached says how a table is cached for the one who calls; nil: it is not.
+func (s *Server) cached(c *call, b *bound) *cachedTable {
+	if s.cfg.Cache == nil || c == nil || c.conn == nil || b.table == nil || !b.rel.policy.on {
+		return nil
+	}
+	peer := c.conn.backend()
+	if peer == nil || peer.identity == (cache.Identity{}) {
+		return nil
+	}
+	d := b.table.Describe()
+	if len(d.Key) == 0 || b.rel.policy.relid == 0 {
+		return nil
+	}
+	t := &cachedTable{db: s.cfg.Cache.Database(peer.identity, peer.address), id: peer.identity, at: peer.address,
+		def: definition(b, d), lag: d.ListLag}
+	switch {
+	case t.lag == 0:
+		t.lag = connectors.DefaultListLag
+	case t.lag < 0:
+		t.lag = 0
+	}
+	t.place = overlay.Place{Server: b.rel.serverKey(), Object: d.Object, Account: string(t.def.Account), Table: b.rel.table}
+	for i, col := range b.rel.spec.Columns {
+		if !col.Generated {
+			t.columns = append(t.columns, i)
+		}
+	}
+	return t
+}
+
+// definition is the table as the cache knows it.
+func definition(b *bound, d connectors.Description) cache.Definition {
+	account := b.key
+	if b.rel.policy.shared {
+		account = b.rel.serverKey()
+	}
+	h := newDigest()
+	h.text("hallway cache account")
+	h.ints(uint64(len(account)))
+	h.h.Write(account[:])
+	sum := h.sum()
+	def := cache.Definition{Relid: b.rel.policy.relid, ServerOID: b.rel.policy.serverOID, Account: sum[:],
+		Object: d.Object, Key: d.Key, Replica: b.rel.policy.replica, Options: optionList(b.rel.spec.Options)}
+	for _, col := range b.rel.spec.Columns {
+		def.Columns = append(def.Columns, cache.Column{Name: col.Name, Type: col.Type, Generated: col.Generated, Options: optionList(col.Options)})
+	}
+	return def
+}
+
+func optionList(m map[string]string) []cache.Option {
+	var list []cache.Option
+	for name, value := range m {
+		list = append(list, cache.Option{Name: name, Value: value})
+	}
+	return list
+}
+
+// serverKey identifies a server without a credential.
+func (r *relation) serverKey() [32]byte {
+	d := newDigest()
+	d.text(r.connector, r.server.Name)
+	d.options(r.server.Options)
+	return d.sum()
+}
