@@ -266,11 +266,11 @@ func (n *node) drop(ctx context.Context, pool *pgxpool.Pool, relid uint32) error
 }
 
 // sync is Manager.Sync.
-func (n *node) sync(ctx context.Context, relid uint32) error {
+func (n *node) sync(ctx context.Context, relid uint32) (int64, error) {
 	db := n.m.cfg.Databases.Database(n.id, n.at)
 	conn, err := db.Acquire(ctx)
 	if err != nil {
-		return fmt.Errorf("asking for a sync: %w", err)
+		return 0, fmt.Errorf("asking for a sync: %w", err)
 	}
 	defer conn.Release()
 	var asked time.Time
@@ -278,41 +278,42 @@ func (n *node) sync(ctx context.Context, relid uint32) error {
 SELECT relid, clock_timestamp() FROM hallway.replicated_tables WHERE relid = $1
 ON CONFLICT (relid) DO UPDATE SET requested_at = clock_timestamp() RETURNING requested_at`, relid).Scan(&asked)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrNotReplica
+		return 0, ErrNotReplica
 	}
 	if err == nil {
 		// Another sidecar may be the one that works.
 		_, err = conn.Exec(ctx, `SELECT pg_notify('hallway_sync', '')`)
 	}
 	if err != nil {
-		return fmt.Errorf("asking for a sync: %w", err)
+		return 0, fmt.Errorf("asking for a sync: %w", err)
 	}
 	n.poke()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		var state string
+		var rows int64
 		var reason, failure *string
 		var began, asOf *time.Time
-		err := conn.QueryRow(ctx, `SELECT r.state, r.reason, r.error, r.began_at, c.as_of FROM hallway.replicas r
+		err := conn.QueryRow(ctx, `SELECT r.state, r.reason, r.error, r.began_at, c.as_of, r.rows_read FROM hallway.replicas r
 LEFT JOIN hallway.cache_tables c ON c.relid = r.relid AND c.account = r.account AND c.replica
-WHERE r.relid = $1`, relid).Scan(&state, &reason, &failure, &began, &asOf)
+WHERE r.relid = $1`, relid).Scan(&state, &reason, &failure, &began, &asOf, &rows)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
-			return ErrNotReplica
+			return 0, ErrNotReplica
 		case err != nil:
-			return fmt.Errorf("waiting for a sync: %w", err)
+			return 0, fmt.Errorf("waiting for a sync: %w", err)
 		case asOf != nil && !asOf.Before(asked):
-			return nil
+			return rows, nil
 		case state == "paused":
-			return &PausedError{Reason: deref(reason)}
+			return 0, &PausedError{Reason: deref(reason)}
 		case state == "failing" && began != nil && !began.Before(asked):
-			return &FailedError{Text: deref(failure)}
+			return 0, &FailedError{Text: deref(failure)}
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for a sync: %w", ctx.Err())
+			return 0, fmt.Errorf("waiting for a sync: %w", ctx.Err())
 		}
 	}
 }

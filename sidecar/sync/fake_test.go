@@ -171,7 +171,7 @@ type fakeOpener struct {
 	relid func() (relid, server uint32)
 }
 
-func (o fakeOpener) OpenTable(context.Context, []byte) (*Table, error) {
+func (o fakeOpener) OpenTable(context.Context, []byte) (connectors.Table, cache.Definition, func(), error) {
 	relid, server := o.relid()
 	def := cache.Definition{Relid: relid, ServerOID: server, Account: make([]byte, 32), Object: "things", Key: []int{0}}
 	for i, name := range []string{"id", "name", "updated"} {
@@ -180,9 +180,9 @@ func (o fakeOpener) OpenTable(context.Context, []byte) (*Table, error) {
 	o.api.mu.Lock()
 	defer o.api.mu.Unlock()
 	o.api.opened++
-	return &Table{Table: fakeTable{o.api}, Definition: def, Release: func() {
+	return fakeTable{o.api}, def, func() {
 		o.api.mu.Lock()
 		defer o.api.mu.Unlock()
 		o.api.opened--
-	}}, nil
+	}, nil
 }

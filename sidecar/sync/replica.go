@@ -40,20 +40,21 @@ type replica struct {
 	conn *pgxpool.Conn
 	db   *database.Database
 
-	relid  uint32
-	name   string
-	opts   options
-	state  state
-	t      *Table
-	cache  CacheTable
-	stage  staging
-	fetch  []int // columns that come from the API
-	shape  []byte
-	rows   int64
-	pages  uint64
-	stats  connectors.Stats
-	began  time.Time // by the database's clock
-	change *change   // nil: the API does not say when a row was changed
+	relid   uint32
+	name    string
+	opts    options
+	state   state
+	t       *table
+	release func()
+	cache   CacheTable
+	stage   staging
+	fetch   []int // columns that come from the API
+	shape   []byte
+	rows    int64
+	pages   uint64
+	stats   connectors.Stats
+	began   time.Time // by the database's clock
+	change  *change   // nil: the API does not say when a row was changed
 }
 
 // options of a replica.
@@ -115,8 +116,8 @@ func (n *node) refresh(ctx context.Context, db *database.Database, relid uint32,
 	if err == nil {
 		err = r.run(transport.Background(ctx), packed)
 	}
-	if r.t != nil {
-		r.t.Release()
+	if r.release != nil {
+		r.release()
 	}
 	switch {
 	case err == nil || ctx.Err() != nil || errors.Is(err, ErrNotReplica):
@@ -195,13 +196,12 @@ func parseDuration(s string) (time.Duration, bool) {
 
 // run brings the replica up to date.
 func (r *replica) run(ctx context.Context, packed []byte) error {
-	t, err := r.n.m.cfg.Open.OpenTable(ctx, packed)
+	bound, def, release, err := r.n.m.cfg.Open.OpenTable(ctx, packed)
 	if err != nil {
 		return fmt.Errorf("opening the table: %w", err)
 	}
-	r.t = t
-	def := t.Definition
 	def.Replica = true
+	r.t, r.release = &table{Table: bound, Definition: def}, release
 	if len(def.Key) == 0 {
 		return &connectors.Error{Class: connectors.NotSupported, Message: "the table has no key, so it cannot be a replica",
 			Hint: "Set the option key 'true' on the columns that identify a row."}

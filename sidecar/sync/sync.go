@@ -54,17 +54,15 @@ type Config struct {
 // Opener binds a foreign table to its connector.
 type Opener interface {
 	// OpenTable takes a packed hallway.v1.Relation, as
-	// hallway.relation_definition() gives it. The caller calls Release.
-	OpenTable(ctx context.Context, packed []byte) (*Table, error)
+	// hallway.relation_definition() gives it, and says what its cache table is,
+	// with the account. The caller calls release when it is done.
+	OpenTable(ctx context.Context, packed []byte) (table connectors.Table, def cache.Definition, release func(), err error)
 }
 
-// Table is a foreign table bound to its connector, with a credential.
-type Table struct {
+// table is a foreign table bound to its connector, with a credential.
+type table struct {
 	connectors.Table
-	// Definition of its cache table, with the account.
 	Definition cache.Definition
-	// Release ends its use.
-	Release func()
 }
 
 // Tables are the cache tables.
@@ -155,9 +153,9 @@ func (m *Manager) Close() {
 	m.wait.Wait()
 }
 
-// Watch looks after the replicas of a database from now on. It returns at once,
+// Seen looks after the replicas of a database from now on. It returns at once,
 // and may be called as often as a backend connects.
-func (m *Manager) Watch(id database.Identity, at database.Address) {
+func (m *Manager) Seen(id database.Identity, at database.Address) {
 	if at.SocketDirectory == "" || at.Database == "" {
 		return
 	}
@@ -184,15 +182,44 @@ func (m *Manager) node(id database.Identity, at database.Address) *node {
 	return n
 }
 
-// Sync waits until a replica shows what the API had when the call began, or
-// later. Its errors are ErrNotReplica, ErrPaused, a *FailedError when the run
-// that would have done it failed, or the context's.
-func (m *Manager) Sync(ctx context.Context, id database.Identity, at database.Address, relid uint32) error {
+// Sync waits until the replica of a table shows what the API had when the call
+// began, or later, and gives the rows that the last run read. wait 0: as long as
+// ctx lasts. Its errors are *connectors.Error, and wrap ErrNotReplica, ErrPaused,
+// a *FailedError when the run that would have done it failed, or the context's.
+func (m *Manager) Sync(ctx context.Context, id database.Identity, at database.Address, def cache.Definition, wait time.Duration) (int64, error) {
 	n := m.node(id, at)
 	if n == nil {
-		return errors.New("the sidecar is stopping")
+		return 0, &connectors.Error{Class: connectors.Unavailable, Message: "the sidecar is stopping"}
 	}
-	return n.sync(ctx, relid)
+	if wait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, wait)
+		defer cancel()
+	}
+	rows, err := n.sync(ctx, def.Relid)
+	e := &connectors.Error{Class: connectors.Unavailable, Err: err}
+	var failed *FailedError
+	var paused *PausedError
+	switch {
+	case err == nil:
+		return rows, nil
+	case errors.Is(err, ErrNotReplica):
+		e.Class, e.Message, e.Hint = connectors.NotSupported, "the table is not a replica", "SELECT hallway.replicate(...) makes it one."
+	case errors.As(err, &paused):
+		e.Class, e.Message, e.Detail = connectors.Conflict, "the replica is paused", paused.Reason
+		e.Hint = "SELECT hallway.resume() makes this database the one that asks the API."
+	case errors.As(err, &failed):
+		e.Message = "the replica could not be brought up to date: " + failed.Text
+		e.Hint = "hallway.sync_status says when it is tried again."
+	case errors.Is(err, context.DeadlineExceeded):
+		e.Class, e.Message = connectors.DeadlineExceeded, "the replica is not up to date yet"
+		e.Hint = "The work goes on; hallway.sync_status shows how far it is."
+	case ctx.Err() != nil:
+		return 0, fmt.Errorf("waiting for a replica: %w", ctx.Err())
+	default:
+		e.Message = "the replica's state cannot be read: " + err.Error()
+	}
+	return 0, e
 }
 
 // Resume lets the background work of a database go on that was paused because

@@ -75,7 +75,7 @@ func (r *room) start(instance string) *Manager {
 	cfg.Log, cfg.Databases, cfg.Tables, cfg.Instance = log, dbs, CacheTables(caches), instance
 	cfg.Open = fakeOpener{api: r.api, relid: func() (uint32, uint32) { return r.relid, r.srv }}
 	m := New(cfg)
-	m.Watch(r.id, r.at)
+	m.Seen(r.id, r.at)
 	done := false
 	stop := func() {
 		if !done {
@@ -94,7 +94,12 @@ func (r *room) sync() {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
 	defer cancel()
-	require.NoError(r.t, r.m.Sync(ctx, r.id, r.at, r.relid))
+	require.NoError(r.t, r.trySync(ctx))
+}
+
+func (r *room) trySync(ctx context.Context) error {
+	_, err := r.m.Sync(ctx, r.id, r.at, cache.Definition{Relid: r.relid}, 0)
+	return err
 }
 
 // replica is what the cache table holds.
@@ -259,7 +264,7 @@ func TestFailuresAreShown(t *testing.T) {
 	r.c.Exec(`SELECT hallway.replicate('things', '1 h')`)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	err := r.m.Sync(ctx, r.id, r.at, r.relid)
+	err := r.trySync(ctx)
 	var failed *FailedError
 	require.ErrorAs(t, err, &failed)
 	assert.Equal(t, "[Fake]: who are you?", failed.Text)
@@ -321,7 +326,7 @@ func TestPausedInACopyOfTheDatabase(t *testing.T) {
 	assert.Contains(t, r.status("reason"), "hallway.resume()")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	require.ErrorIs(t, r.m.Sync(ctx, r.id, r.at, r.relid), ErrPaused)
+	require.ErrorIs(t, r.trySync(ctx), ErrPaused)
 	time.Sleep(1500 * time.Millisecond)
 	api.mu.Lock()
 	require.Empty(t, api.scans, "the API was asked")
@@ -348,7 +353,7 @@ func TestUnreplicate(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	require.ErrorIs(t, r.m.Sync(ctx, r.id, r.at, r.relid), ErrNotReplica)
+	require.ErrorIs(t, r.trySync(ctx), ErrNotReplica)
 	r.c.Fails("42809", `SELECT hallway.replicate('pg_class')`)
 	r.c.Fails("22023", `SELECT hallway.replicate('things', '0 s')`)
 }
