@@ -106,6 +106,9 @@ type Flight struct {
 type Outcome struct {
 	// Text for EXPLAIN; Warning for the user, seldom.
 	Text, Warning string
+	// Err is why nothing was kept; nil: Rows were.
+	Err  error
+	Rows int64
 }
 
 // flightContext gives the deadline of the most patient reader. Nothing ends by
@@ -265,7 +268,7 @@ func (f *Flight) Keep(keep func(ctx context.Context, r *Reader) Outcome) {
 		defer f.g.done.Done()
 		defer f.finish(1, true)
 		if r == nil {
-			f.Settle(Outcome{Text: "not kept: " + ErrBehind.Error()})
+			f.Settle(Outcome{Text: "not kept: " + ErrBehind.Error(), Err: ErrBehind})
 			return
 		}
 		defer r.Close()
