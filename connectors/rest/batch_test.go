@@ -463,3 +463,71 @@ func TestBatch_DryRun(t *testing.T) {
 		t.Errorf("got %v\n%s", err, strings.Join(got, "\n"))
 	}
 }
+
+// Whatever is answered, each row has an outcome or there is an error, and a
+// row is applied only where something says so.
+func FuzzBatchAnswer(f *testing.F) {
+	shapes := []string{envelope, composite, inputs, collection, "{path: /b, max: 4, list: l}"}
+	for i, body := range []string{
+		`[{"status":200,"body":{"id":"1"}},{"status":404,"body":{}},{"status":200}]`, `{"data":{"requests":{"1":{"response":{"status":404}}}}}`,
+		`{"compositeResponse":[{"referenceId":"r2","httpStatusCode":201},{"referenceId":"r0","httpStatusCode":400,"body":[{"errorCode":"PROCESSING_HALTED"}]}]}`,
+		`{"results":[{"id":"k1"}],"errors":[{"category":"OBJECT_NOT_FOUND","context":{"ids":["k2","k3"]}}]}`, `[{"errors":[]},{"errors":[{"statusCode":"x"}]},{}]`, ``, `[[[`, `{"0":1}`,
+	} {
+		f.Add(uint8(i), uint8(0), []byte(body))
+		f.Add(uint8(i), uint8(2), []byte(body))
+	}
+	var status int
+	var body []byte
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = w.Write(body)
+	}))
+	f.Cleanup(srv.Close)
+	tables := make([]*table, len(shapes))
+	for i, shape := range shapes {
+		src, err := New().Open(context.Background(), testEnv([]byte("manifest: 1\nname: T\nupdate: {batch: "+shape+"}"+batchErrors+writeObjects)),
+			connectors.ServerSpec{Options: map[string]string{"manifest": "m.yaml", "base_url": srv.URL}})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Cleanup(func() { _ = src.Close() })
+		tab, err := src.Table(context.Background(), connectors.TableSpec{Name: "things", Columns: columnsOf(src.(*source).m.object("things"))})
+		if err != nil {
+			f.Fatal(err)
+		}
+		tables[i] = tab.(*table)
+	}
+	statuses := []int{200, 207, 400, 404, 409, 422, 500} // none that is tried again
+	f.Fuzz(func(t *testing.T, shape, code uint8, answer []byte) {
+		status, body = statuses[int(code)%len(statuses)], answer
+		tab := tables[int(shape)%len(tables)]
+		b, _ := many(tab, connectors.Update, []any{"k1", "k2", "k3"}, []any{"a", "b", "c"})
+		m, err := tab.modification(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, err := m.request([]int{0, 1, 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, text, err := tab.send(t.Context(), req)
+		if err != nil {
+			t.Skip(err)
+		}
+		out, err := m.read([]int{0, 1, 2}, resp, text)
+		for i, row := range out {
+			r := row.result
+			switch {
+			case r.Outcome == 0 && err == nil:
+				t.Errorf("row %d has no outcome", i)
+			case (r.Outcome == connectors.Refused) != (r.Err != nil):
+				t.Errorf("row %d: %+v", i, r)
+			case r.Outcome == connectors.Applied && !succeeded(status) && !strings.Contains(string(answer), "2"):
+				t.Errorf("row %d is applied by status %d and %q", i, status, answer)
+			}
+		}
+		if err == nil && !slices.ContainsFunc(out, func(w written) bool { return !w.result.Bystander }) {
+			t.Error("all rows were refused for another")
+		}
+	})
+}
