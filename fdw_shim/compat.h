@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/stratnum.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_foreign_server.h"
 #include "commands/explain.h"
 #if PG_VERSION_NUM >= 180000
@@ -136,6 +137,17 @@ hallway_server_aclcheck(Oid serverid, Oid userid, AclMode mode)
 	return object_aclcheck(ForeignServerRelationId, serverid, userid, mode);
 #else
 	return pg_foreign_server_aclcheck(serverid, userid, mode);
+#endif
+}
+
+/* pg_class_ownercheck() of 15. */
+static inline bool
+hallway_owns_relation(Oid relid, Oid userid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relid, userid);
+#else
+	return pg_class_ownercheck(relid, userid);
 #endif
 }
 

@@ -270,6 +270,9 @@ extern HallwayStream *hallway_relation_scan(HallwayRelation *relation,
 /* The reference alone, with the definition if asked for. */
 extern Hallway__V1__RelationRef *hallway_relation_ref(HallwayRelation *relation, bool definition);
 
+/* A relation's definition as a user sees it, packed, without asking anybody. */
+extern bytea *hallway_relation_packed(Oid relid, Oid userid);
+
 /* The user as whom a scan or modification runs: checkAsUser or GetUserId(). */
 extern Oid	hallway_scan_user(ForeignScanState *node);
 extern Oid	hallway_modify_user(ResultRelInfo *rinfo, EState *estate);

@@ -168,6 +168,24 @@ hallway_relation_scan(HallwayRelation *relation, Hallway__V1__ScanRequest *reque
 	return hallway_stream_open_resend(relation->channel, &request->base, &resend.base);
 }
 
+bytea *
+hallway_relation_packed(Oid relid, Oid userid)
+{
+	RelationInfo *info;
+	size_t		len;
+	bytea	   *result;
+
+	/* What is looked up here may be invalidated meanwhile. */
+	if (relations == NULL)
+		relations_init();
+	info = build_info(relid, GetForeignServerIdByRelId(relid), userid);
+	len = protobuf_c_message_get_packed_size(&info->definition->base);
+	result = palloc(len + VARHDRSZ);
+	SET_VARSIZE(result, len + VARHDRSZ);
+	protobuf_c_message_pack(&info->definition->base, (uint8 *) VARDATA(result));
+	return result;
+}
+
 Hallway__V1__RelationRef *
 hallway_relation_ref(HallwayRelation *relation, bool definition)
 {

@@ -274,3 +274,58 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION hallway.unreplicate(regclass) IS
   'ends hallway.replicate(): the local copy goes; the caller must own the table';
+
+-- ---- the cache: the shim's functions ---------------------------------------
+
+CREATE FUNCTION hallway.refresh("table" regclass)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'hallway_refresh'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION hallway.refresh(regclass) IS
+  'reads all rows of a foreign table anew and keeps them: how many there are; the caller must be allowed to read it';
+
+CREATE FUNCTION hallway.invalidate("table" regclass)
+RETURNS void
+AS 'MODULE_PATHNAME', 'hallway_invalidate'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION hallway.invalidate(regclass) IS
+  'what is kept of a foreign table is not used any more, for nobody; the caller must be allowed to read it';
+
+CREATE FUNCTION hallway.forget("table" regclass, VARIADIC key text[])
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'hallway_forget'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION hallway.forget(regclass, text[]) IS
+  'removes the object with this key from all that is kept of a foreign table; the caller must own the table';
+
+CREATE PROCEDURE hallway.wait_for_sync("table" regclass, timeout interval DEFAULT '30 seconds')
+AS 'MODULE_PATHNAME', 'hallway_wait_for_sync'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE hallway.wait_for_sync(regclass, interval) IS
+  'returns when a replica shows what the API has now; the caller must be allowed to read the table';
+
+CREATE FUNCTION hallway.resume()
+RETURNS void
+AS 'MODULE_PATHNAME', 'hallway_resume'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION hallway.resume() IS
+  'lets background work of the sidecar go on that was paused; for superusers';
+
+-- For the sidecar alone: the second shows the secrets of user mappings.
+CREATE FUNCTION hallway.cache_attach(cache regclass, relid oid)
+RETURNS void
+AS 'MODULE_PATHNAME', 'hallway_cache_attach'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+
+CREATE FUNCTION hallway.relation_definition("table" regclass, role oid)
+RETURNS bytea
+AS 'MODULE_PATHNAME', 'hallway_relation_definition'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+
+REVOKE ALL ON FUNCTION hallway.cache_attach(regclass, oid), hallway.relation_definition(regclass, oid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION hallway.cache_attach(regclass, oid), hallway.relation_definition(regclass, oid) TO hallway;
