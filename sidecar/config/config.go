@@ -55,6 +55,18 @@ type Settings struct {
 	SourceIdle time.Duration
 	// Drain is how long calls may go on after SIGTERM.
 	Drain time.Duration
+	// Databases whose replicas are kept also before a backend connects; each is
+	// one that ParseDatabase takes.
+	Databases []string
+	// WebhooksListen is a host:port for webhooks; empty: none.
+	WebhooksListen string
+	// Environment tells copies of a database apart that nothing else does.
+	Environment string
+	// Cache keeps rows in the databases that ask, as their role DatabaseRole, of
+	// read-through tables at most CacheSize bytes a database.
+	Cache        bool
+	CacheSize    int64
+	DatabaseRole string
 
 	given map[string]bool
 }
@@ -74,7 +86,8 @@ func Default() *Settings {
 		MaxWait:     transport.DefaultMaxWait,
 		SourceIdle:  10 * time.Minute,
 		Drain:       10 * time.Second,
-		given:       map[string]bool{},
+		Cache:       true, CacheSize: 4 << 30, DatabaseRole: "hallway",
+		given: map[string]bool{},
 	}
 }
 
@@ -170,6 +183,37 @@ func Fields() []Field {
 			func(s *Settings) *time.Duration { return &s.SourceIdle }, time.Second, 24*time.Hour),
 		duration("drain", `How long running calls may go on when the sidecar is told to stop; from 0s to 10m.`,
 			func(s *Settings) *time.Duration { return &s.Drain }, 0, 10*time.Minute),
+		list("databases", `Databases whose replicas are kept up to date from the start, and not only once a session has used Hallway there: names, or "host=/socket/directory port=5432 dbname=name".`,
+			func(s *Settings) *[]string { return &s.Databases }, checkDatabase),
+		text("webhooks_listen", `Address and port at which webhooks come, such as "127.0.0.1:9188"; put a proxy with TLS before it. Empty: none.`,
+			func(s *Settings) *string { return &s.WebhooksListen }, checkAddress),
+		text("environment", `A word such as "production". A database whose replicas began under another one is taken for a copy, as snapshots of machines make them, and left alone until SELECT hallway.resume().`,
+			func(s *Settings) *string { return &s.Environment }, nil),
+		{Name: "cache", Help: `Whether rows are kept in the databases that ask, as the options of tables say: true or false. False: every query calls the API.`,
+			set: func(s *Settings, v []string) error {
+				b, err := strconv.ParseBool(v[0])
+				if err != nil {
+					return fmt.Errorf("expected true or false, got %q", v[0])
+				}
+				s.Cache = b
+				return nil
+			},
+			get: func(s *Settings) []string { return []string{strconv.FormatBool(s.Cache)} }},
+		{Name: "cache_size", Help: `Room that rows kept by read-through take in one database, indexes included: bytes, or with KiB, MiB or GiB; from 1MiB. Past it those go that were not used for the longest time.`,
+			set: func(s *Settings, v []string) error {
+				n, err := parseSize(v[0])
+				if err != nil {
+					return err
+				}
+				if n < 1<<20 {
+					return fmt.Errorf("expected a size from 1MiB, got %q", v[0])
+				}
+				s.CacheSize = n
+				return nil
+			},
+			get: func(s *Settings) []string { return []string{formatSize(s.CacheSize)} }},
+		text("database_role", `Role as which the sidecar logs in to the databases that ask, over their Unix sockets: the one that CREATE EXTENSION made. pg_hba.conf must let the sidecar's operating system user be it.`,
+			func(s *Settings) *string { return &s.DatabaseRole }, notEmpty),
 	}
 }
 
@@ -257,6 +301,13 @@ func checkListen(v string) error {
 		return fmt.Errorf("expected an absolute path after unix:, got %q", v)
 	case len(path) > maxSocketPath:
 		return fmt.Errorf("the path has %d bytes; a socket's may have %d", len(path), maxSocketPath)
+	}
+	return nil
+}
+
+func notEmpty(v string) error {
+	if v == "" {
+		return fmt.Errorf("expected a name")
 	}
 	return nil
 }

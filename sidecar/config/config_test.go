@@ -30,6 +30,7 @@ func TestLoad_GoodFiles(t *testing.T) {
 		Manifests:  "/srv/manifests", SecretsEnv: "HALLWAY_SECRET_",
 		LogLevel: slog.LevelDebug, LogFormat: "json", MetricsListen: "localhost:9187",
 		MaxResponse: 64 << 20, MaxWait: time.Minute, SourceIdle: 90 * time.Second,
+		CacheSize: 512 << 20, DatabaseRole: "keeper",
 	}, s)
 	assert.Equal(t, "/run/h/s", s.SocketPath())
 }
@@ -56,6 +57,9 @@ func TestLoad_BadFiles(t *testing.T) {
 		"format":          `testdata/format.bad.yaml:1: log_format: expected text or json, got "xml"`,
 		"metrics_public":  `testdata/metrics_public.bad.yaml:1: metrics_listen: expected a loopback address such as 127.0.0.1, got "0.0.0.0"`,
 		"metrics_port":    `testdata/metrics_port.bad.yaml:1: metrics_listen: expected a port from 1 to 65535, got "http"`,
+		"cache":           `testdata/cache.bad.yaml:1: cache: expected true or false, got "perhaps"`,
+		"cache_size":      `testdata/cache_size.bad.yaml:1: cache_size: expected a size from 1MiB, got "1KiB"`,
+		"role":            `testdata/role.bad.yaml:1: database_role: expected a name`,
 		"size":            `testdata/size.bad.yaml:1: max_response: expected a size such as 33554432 or 32MiB, got "32MB"`,
 		"size_small":      `testdata/size_small.bad.yaml:1: max_response: expected a size from 64KiB to 1GiB, got "1KiB"`,
 		"wait":            `testdata/wait.bad.yaml:1: max_wait: expected a duration such as 30s or 5m, got "30"`,
@@ -129,7 +133,7 @@ func TestExample_SaysTheDefaults(t *testing.T) {
 	assert.Len(t, s.given, len(Fields()))
 	s.given = map[string]bool{}
 	d := Default()
-	d.AllowHosts = []string{}
+	d.AllowHosts, d.Databases = []string{}, []string{}
 	assert.Equal(t, d, s, "and with each line switched on neither")
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,6 +31,8 @@ type SidecarSettings struct {
 	AsSelf bool
 	// Program instead of the one that the Env built.
 	Program string
+	// Cache lets it keep rows in the databases; else every query calls the API.
+	Cache bool
 }
 
 // Sidecar is a "hallway serve" on a Unix socket.
@@ -150,7 +153,8 @@ func (s SidecarSettings) argv(socket string) []string {
 		hosts = []string{"127.0.0.1"}
 	}
 	return append([]string{"serve", "--listen", "unix:" + socket, "--manifests", s.Manifests,
-		"--allow-hosts", strings.Join(hosts, ","), "--socket-group", "", "--secrets", "", "--drain", "2s"}, s.Args...)
+		"--allow-hosts", strings.Join(hosts, ","), "--socket-group", "", "--secrets", "", "--drain", "2s",
+		"--cache", strconv.FormatBool(s.Cache)}, s.Args...)
 }
 
 // manifests is a directory with the manifests of the repository's examples and

@@ -82,6 +82,7 @@ func (r *report) run(ctx context.Context, s *config.Settings) {
 	r.manifests(s)
 	r.secrets(s)
 	r.hosts(ctx, s)
+	r.databases(ctx, s, socketDirectories())
 }
 
 func (r *report) users(s *config.Settings) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -23,7 +24,10 @@ import (
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/bridge"
+	"github.com/hallwaydb/hallway/sidecar/cache"
+	"github.com/hallwaydb/hallway/sidecar/cache/flight"
 	"github.com/hallwaydb/hallway/sidecar/config"
+	"github.com/hallwaydb/hallway/sidecar/database"
 	"github.com/hallwaydb/hallway/sidecar/ops"
 	"github.com/hallwaydb/hallway/sidecar/secret"
 )
@@ -58,12 +62,15 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
 	started := time.Now()
 	metrics := ops.NewMetrics(version)
 
+	rows, closeCache := openCache(s, log)
+	defer closeCache()
 	srv := bridge.New(bridge.Config{
 		Registry: registry(),
 		Env:      environment(s, log, metrics),
 		Secrets:  secretStore(s),
 		Version:  version, Instance: instance,
 		MaxWait: s.MaxWait, SourceIdle: s.SourceIdle,
+		Cache: rows, Spool: flight.Limits{Dir: os.Getenv("CACHE_DIRECTORY")}, // systemd's
 	})
 	defer srv.Close()
 	gs := bridge.NewGRPC(srv, bridge.PeerCredentials(allowed(s, log)), metrics.GRPC)
@@ -220,6 +227,19 @@ func secretStore(s *config.Settings) bridge.Secrets {
 	return secret.NewStore(s.Secrets, s.SecretsEnv)
 }
 
+// openCache opens the cache; nil if the settings say so.
+func openCache(s *config.Settings, log *slog.Logger) (bridge.Cache, func()) {
+	if !s.Cache {
+		return nil, func() {}
+	}
+	databases := database.NewManager(database.Config{Log: log, Role: s.DatabaseRole})
+	m := cache.Open(cache.Config{Log: log, MaxBytes: s.CacheSize}, databases)
+	return bridge.NewCache(m), func() {
+		m.Close()
+		databases.Close()
+	}
+}
+
 func addGauges(m *ops.Metrics, srv *bridge.Server) {
 	gauge := func(name, help string, get func(bridge.Stats) float64) ops.Gauge {
 		return ops.Gauge{Name: name, Help: help, Counter: strings.HasSuffix(name, "_total"),
@@ -235,7 +255,22 @@ func addGauges(m *ops.Metrics, srv *bridge.Server) {
 		gauge("hallway_transactions_committed_total", "Local transactions with API writes that committed.", func(s bridge.Stats) float64 { return float64(s.Committed) }),
 		gauge("hallway_transactions_aborted_total", "Local transactions with API writes that rolled back.", func(s bridge.Stats) float64 { return float64(s.Aborted) }),
 		gauge("hallway_panics_total", "Panics that became the error of one call.", func(s bridge.Stats) float64 { return float64(s.Panics) }),
+		gauge("hallway_cache_flights", "API scans running whose rows several backends or the cache may read.", func(s bridge.Stats) float64 { return float64(s.Cache.Flights.Flights) }),
+		gauge("hallway_cache_misses_total", "API scans begun because the cache did not have the rows.", func(s bridge.Stats) float64 { return float64(s.Cache.Flights.Begun) }),
+		gauge("hallway_cache_joins_total", "Misses that read another one's API scan.", func(s bridge.Stats) float64 { return float64(s.Cache.Flights.Joined) }),
+		gauge("hallway_cache_fills_total", "API scans whose rows are kept.", func(s bridge.Stats) float64 { return float64(s.Cache.Fills) }),
+		gauge("hallway_cache_rows_total", "Rows of those.", func(s bridge.Stats) float64 { return float64(s.Cache.Rows) }),
+		gauge("hallway_cache_spool_bytes_total", "Bytes of scans that went through a temporary file.", func(s bridge.Stats) float64 { return float64(s.Cache.Flights.Spool) }),
+		gauge("hallway_cache_spool_memory_bytes", "Bytes of scans that are held in memory.", func(s bridge.Stats) float64 { return float64(s.Cache.Flights.Memory) }),
+		gauge("hallway_cache_writes_queued", "Writes that cache tables do not show yet.", func(s bridge.Stats) float64 { return float64(s.Cache.Queued) }),
+		gauge("hallway_cache_written_rows_total", "Rows written in an API and shown by cache tables.", func(s bridge.Stats) float64 { return float64(s.Cache.Applied) }),
+		gauge("hallway_cache_invalidations_total", "Writes after which cached rows were forgotten, as what they are now is not known.", func(s bridge.Stats) float64 { return float64(s.Cache.Invalidated) }),
 	)
+	for _, reason := range bridge.NotKeptReasons() {
+		m.Registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "hallway_cache_not_kept_total",
+			Help: "API scans whose rows are not kept, by reason.", ConstLabels: prometheus.Labels{"reason": reason}},
+			func() float64 { return float64(srv.Stats().Cache.NotKept[reason]) }))
+	}
 }
 
 func statusPage(srv *bridge.Server, instance string, started time.Time) ops.Status {
@@ -246,5 +281,7 @@ func statusPage(srv *bridge.Server, instance string, started time.Time) ops.Stat
 		{"backends connected", n(st.Connections)}, {"scans running", n(st.Scans)}, {"writes running", n(st.Writes)},
 		{"servers open", n(st.Sources)}, {"rows sent", n(st.Rows)}, {"bytes of rows sent", n(st.Bytes)},
 		{"transactions committed", n(st.Committed)}, {"transactions rolled back", n(st.Aborted)}, {"panics", n(st.Panics)},
+		{"cache misses", n(st.Cache.Flights.Begun)}, {"of them kept", n(st.Cache.Fills)}, {"misses that joined one", n(st.Cache.Flights.Joined)},
+		{"writes on their way into the cache", n(st.Cache.Queued)},
 	}}
 }
