@@ -239,6 +239,9 @@ type Database struct {
 	// dirty are cache tables that may hold rows of no region.
 	dirty map[int64]bool
 	swept bool
+	// active: something was kept since the last round of housekeeping.
+	active  bool
+	cleaned time.Time
 }
 
 type tableKey struct {
@@ -331,13 +334,13 @@ FROM (SELECT cache_id, hash FROM hallway.cache_regions
       WHERE (cache_id, hash) IN (SELECT * FROM unnest($1::int8[], $2::int8[])) AND last_used < now() - interval '5 s'
       FOR NO KEY UPDATE SKIP LOCKED) u
 WHERE r.cache_id = u.cache_id AND r.hash = u.hash`, ids, hashes); err != nil {
-			return err
+			return err //nolint:wrapcheck // said below
 		}
 		_, err := tx.Exec(ctx, `UPDATE hallway.cache_tables t SET last_used = now()
 FROM (SELECT id FROM hallway.cache_tables WHERE id = ANY ($1) AND last_used < now() - interval '10 min'
       FOR NO KEY UPDATE SKIP LOCKED) u
 WHERE t.id = u.id`, ids)
-		return err
+		return err //nolint:wrapcheck // said below
 	})
 	if err != nil {
 		return fmt.Errorf("noting which regions were read: %w", err)
@@ -345,10 +348,14 @@ WHERE t.id = u.id`, ids)
 	return nil
 }
 
-// writable is nil unless the server is known to be a standby.
+// writable is nil unless the server is known to be a standby. Whoever asks is
+// about to keep something.
 func (d *Database) writable() error {
 	if d.db.Standby() {
 		return ErrStandby
 	}
+	d.mu.Lock()
+	d.active = true
+	d.mu.Unlock()
 	return nil
 }

@@ -23,8 +23,12 @@ const (
 	longestFill = 23 * time.Hour
 )
 
-// roundTime bounds a round in one database.
-const roundTime = 5 * time.Minute
+// roundTime bounds a round in one database; idleRound is between two of them
+// where nothing is kept.
+const (
+	roundTime = 5 * time.Minute
+	idleRound = time.Hour
+)
 
 func (m *Manager) keepHouse() {
 	defer m.done.Done()
@@ -43,7 +47,8 @@ func (m *Manager) keepHouse() {
 		}
 		m.mu.Unlock()
 		for _, d := range all {
-			if !d.inUse() || d.db.Err() != nil {
+			d.locks.idle()
+			if !d.due() || d.db.Err() != nil {
 				continue
 			}
 			ctx, cancel := context.WithTimeout(m.stop, roundTime)
@@ -55,12 +60,16 @@ func (m *Manager) keepHouse() {
 	}
 }
 
-// inUse is false for a database that nobody has asked for a table: it is left
-// alone, so that its connections can end.
-func (d *Database) inUse() bool {
+// due is true for a database in which something was kept since the last round.
+// Others are looked at now and then, so that their connections can end.
+func (d *Database) due() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.tables) > 0 || len(d.dirty) > 0
+	if !d.active && time.Since(d.cleaned) < idleRound {
+		return false
+	}
+	d.active, d.cleaned = false, time.Now()
+	return true
 }
 
 // Clean does one round of housekeeping, unless another sidecar is at it.
@@ -317,7 +326,7 @@ func (h *house) sweepTable(ctx context.Context, r registration) (t *Table, n int
 			_, err := tx.Exec(ctx, `DELETE FROM hallway.cache_regions WHERE cache_id = $1 AND hash IN
 (SELECT hash FROM hallway.cache_regions WHERE cache_id = $1 AND last_used < now() - interval '1 hour' ORDER BY last_used LIMIT 1000)`, t.id)
 			h.d.soil(t.id)
-			return err
+			return err //nolint:wrapcheck // Clean says what for
 		case len(regions) == 0:
 			if ok, err := h.truncate(ctx, tx, t); ok || err != nil {
 				return err
@@ -336,7 +345,7 @@ func (h *house) sweepTable(ctx context.Context, r registration) (t *Table, n int
 			" AND NOT EXISTS (SELECT FROM hallway.cache_writes w WHERE w.cache_id = $1 AND w.complete AND w.key = "+
 			t.keyText(func(i int) string { return "t." + t.columns[i] })+")", t.id)
 		n = tag.RowsAffected()
-		return err
+		return err //nolint:wrapcheck // Clean says what for
 	})
 	return t, n, err
 }

@@ -291,7 +291,7 @@ func queryRaw(ctx context.Context, tx pgx.Tx, sql string, params []param) ([][]b
 	}
 	res := tx.Conn().PgConn().ExecParams(ctx, sql, values, oids, formats, nil).Read()
 	if res.Err != nil {
-		return nil, res.Err //nolint:wrapcheck // the caller says what for
+		return nil, res.Err
 	}
 	if len(res.Rows) == 0 {
 		return nil, errors.New("the statement returned no row")

@@ -58,7 +58,7 @@ func (t *Table) Read(ctx context.Context, region Region, columns []int, maxAge t
 			}
 		}
 		if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = 0"); err != nil {
-			return err
+			return err //nolint:wrapcheck // said below
 		}
 		_, err := tx.Conn().PgConn().CopyTo(ctx, w, "COPY (SELECT "+list+" FROM "+t.sql+" WHERE "+condition+") TO STDOUT (FORMAT binary)")
 		if err == nil {
@@ -173,6 +173,7 @@ type regionLocks struct {
 	conn    *pgx.Conn
 	closing func()
 	held    map[int64]bool
+	used    time.Time
 	closed  bool
 }
 
@@ -212,6 +213,7 @@ func (l *regionLocks) try(ctx context.Context, key int64) (release func(), err e
 		l.held = map[int64]bool{}
 	}
 	l.held[key] = true
+	l.used = time.Now()
 	return sync.OnceFunc(func() { l.release(key) }), nil
 }
 
@@ -236,11 +238,14 @@ func (l *regionLocks) release(key int64) {
 	}
 }
 
-// idle closes the connection if nothing is locked.
+// lockIdle is how long the connection is kept when nothing is locked.
+const lockIdle = time.Minute
+
+// idle closes the connection if nothing was locked for a while.
 func (l *regionLocks) idle() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.conn != nil && len(l.held) == 0 {
+	if l.conn != nil && len(l.held) == 0 && time.Since(l.used) > lockIdle {
 		l.closing()
 		l.conn = nil
 	}

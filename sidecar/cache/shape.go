@@ -105,7 +105,7 @@ ORDER BY a.attnum`, relid)
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a attribute, err error) {
 		err = row.Scan(&a.name, &a.typ, &a.oid, &a.base, &a.typmod, &a.baseTypmod, &a.collation, &a.collate, &a.generated)
-		return a, err
+		return a, err //nolint:wrapcheck // said below
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the foreign table's columns: %w", err)

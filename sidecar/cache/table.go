@@ -254,7 +254,7 @@ FROM hallway.cache_tables r`
 
 func scanRegistered(row pgx.CollectableRow) (r registration, err error) {
 	err = row.Scan(&r.id, &r.relid, &r.cacheRelid, &r.shape, &r.serverOID, &r.object, &r.replica, &r.lastUsed, &r.foreign)
-	return r, err
+	return r, err //nolint:wrapcheck // the caller says what for
 }
 
 // load reads what the catalog has of a registered table; nil if it is not
@@ -332,7 +332,7 @@ func unregister(ctx context.Context, tx pgx.Tx, id int64) error {
 func (d *Database) drop(ctx context.Context, t *Table) {
 	err := d.db.InTx(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+t.sql)
-		return err
+		return err //nolint:wrapcheck // for the log
 	})
 	if err != nil {
 		d.cfg.Log.Debug("a replaced cache table is left for later", "table", t.sql, "error", err.Error())

@@ -159,7 +159,7 @@ func TestAcquire_ComesBack(t *testing.T) {
 	require.Error(t, err)
 	_, err = root.Exec(t.Context(), "CREATE ROLE later_"+db.Name+" LOGIN")
 	require.NoError(t, err)
-	defer root.Exec(context.Background(), "DROP ROLE later_"+db.Name) //nolint:errcheck // it goes with the cluster
+	defer root.Exec(context.Background(), "DROP ROLE later_"+db.Name)
 	require.True(t, harness.Eventually(t.Context(), 5*time.Second, func() bool {
 		conn, err := d.Acquire(t.Context())
 		if err != nil {
