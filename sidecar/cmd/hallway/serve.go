@@ -62,15 +62,15 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
 	started := time.Now()
 	metrics := ops.NewMetrics(version)
 
-	rows, closeCache := openCache(s, log)
-	defer closeCache()
+	kept := openRooms(s, log, instance)
+	defer kept.close()
 	srv := bridge.New(bridge.Config{
 		Registry: registry(),
 		Env:      environment(s, log, metrics),
 		Secrets:  secretStore(s),
 		Version:  version, Instance: instance,
 		MaxWait: s.MaxWait, SourceIdle: s.SourceIdle,
-		Cache: rows, Spool: flight.Limits{Dir: os.Getenv("CACHE_DIRECTORY")}, // systemd's
+		Cache: kept.cache, Replicas: kept.seen(), Spool: flight.Limits{Dir: os.Getenv("CACHE_DIRECTORY")}, // systemd's
 	})
 	defer srv.Close()
 	gs := bridge.NewGRPC(srv, bridge.PeerCredentials(allowed(s, log)), metrics.GRPC)
@@ -80,6 +80,12 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if err := kept.start(ctx, s, log, srv); err != nil {
+		_ = socket.Close()
+		return err
+	}
+	// No table is bound any more when the bridge closes.
+	defer kept.stop()
 	stopping := func() bool { return ctx.Err() != nil }
 	if s.MetricsListen != "" {
 		httpCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -227,16 +233,45 @@ func secretStore(s *config.Settings) bridge.Secrets {
 	return secret.NewStore(s.Secrets, s.SecretsEnv)
 }
 
-// openCache opens the cache; nil if the settings say so.
-func openCache(s *config.Settings, log *slog.Logger) (bridge.Cache, func()) {
+// rooms are those in which rows are kept; empty if the settings say so.
+type rooms struct {
+	cache    bridge.Cache
+	replicas *replicas
+	close    func()
+}
+
+func openRooms(s *config.Settings, log *slog.Logger, instance string) *rooms {
 	if !s.Cache {
-		return nil, func() {}
+		return &rooms{close: func() {}}
 	}
 	databases := database.NewManager(database.Config{Log: log, Role: s.DatabaseRole})
 	m := cache.Open(cache.Config{Log: log, MaxBytes: s.CacheSize}, databases)
-	return bridge.NewCache(m), func() {
+	r := newReplicas(s, log, instance, databases, m)
+	return &rooms{cache: bridge.NewCache(m), replicas: r, close: func() {
+		r.Close()
 		m.Close()
 		databases.Close()
+	}}
+}
+
+// seen is what the bridge tells of databases; nil: nobody wants to know.
+func (r *rooms) seen() bridge.Replicas {
+	if r.replicas == nil {
+		return nil
+	}
+	return r.replicas
+}
+
+func (r *rooms) start(ctx context.Context, s *config.Settings, log *slog.Logger, srv *bridge.Server) error {
+	if r.replicas == nil {
+		return nil
+	}
+	return r.replicas.start(ctx, s, log, srv)
+}
+
+func (r *rooms) stop() {
+	if r.replicas != nil {
+		r.replicas.Close()
 	}
 }
 

@@ -1,0 +1,81 @@
+// Replicas: the room that keeps them, and what it needs of the others.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/bridge"
+	"github.com/hallwaydb/hallway/sidecar/cache"
+	"github.com/hallwaydb/hallway/sidecar/config"
+	"github.com/hallwaydb/hallway/sidecar/database"
+	"github.com/hallwaydb/hallway/sidecar/sync"
+)
+
+// replicas are the sidecar's. The bridge tells them of databases, and they bind
+// tables by the bridge: whichever is made first has to wait for the other.
+type replicas struct {
+	*sync.Manager
+	opener *lateOpener
+}
+
+// lateOpener binds tables by a bridge that is there when the first job runs.
+type lateOpener struct{ srv *bridge.Server }
+
+// OpenTable is the bridge's.
+func (o *lateOpener) OpenTable(ctx context.Context, packed []byte) (connectors.Table, cache.Definition, func(), error) {
+	if o.srv == nil {
+		return nil, cache.Definition{}, nil, errors.New("the sidecar has not started yet")
+	}
+	return o.srv.OpenTable(ctx, packed)
+}
+
+func newReplicas(s *config.Settings, log *slog.Logger, instance string, databases *database.Manager, caches *cache.Manager) *replicas {
+	o := &lateOpener{}
+	cfg := sync.Config{Log: log, Databases: databases, Open: o, Tables: sync.CacheTables(caches),
+		Instance: instance, Environment: s.Environment}
+	if secrets := secretStore(s); secrets != nil {
+		cfg.Secrets = secrets
+	}
+	return &replicas{Manager: sync.New(cfg), opener: o}
+}
+
+// start begins the work that no backend asks for. srv is complete.
+func (r *replicas) start(ctx context.Context, s *config.Settings, log *slog.Logger, srv *bridge.Server) error {
+	r.opener.srv = srv
+	if s.WebhooksListen != "" {
+		if err := r.ListenWebhooks(ctx, s.WebhooksListen); err != nil {
+			return err
+		}
+	}
+	for _, text := range s.Databases {
+		d, err := config.ParseDatabase(text)
+		if err != nil {
+			return err
+		}
+		at := database.Address{SocketDirectory: d.Directory, Port: uint32(d.Port), Database: d.Name}
+		go r.watch(ctx, log, at, s.DatabaseRole)
+	}
+	return nil
+}
+
+// watch asks a database who it is until it answers: it may start after us.
+func (r *replicas) watch(ctx context.Context, log *slog.Logger, at database.Address, role string) {
+	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
+		id, err := sync.Identify(ctx, at, role)
+		if err == nil {
+			r.Seen(id, at)
+			return
+		}
+		log.Warn("a database of the setting databases does not answer", "database", at.Database, "error", err.Error(), "again_in", pause.String())
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
