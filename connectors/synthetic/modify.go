@@ -46,10 +46,20 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 		return err
 	}
 	batch.Results = make([]connectors.Result, len(batch.Rows))
+	batch.Recorded = make([]bool, len(batch.Rows))
 	for i := range batch.Rows {
 		rec, res := t.modifyRow(batch, &batch.Rows[i])
 		batch.Results[i] = res
-		if res.Outcome != connectors.Applied || len(batch.ReturningColumns) == 0 {
+		if res.Outcome != connectors.Applied {
+			continue
+		}
+		if batch.Record != nil && batch.Op != connectors.Delete {
+			for _, c := range batch.RecordColumns {
+				batch.Record.Value(t.valueOf(rec, c))
+			}
+			batch.Recorded[i] = batch.Record.EndRow() == nil
+		}
+		if len(batch.ReturningColumns) == 0 {
 			continue
 		}
 		for _, c := range batch.ReturningColumns {
@@ -193,6 +203,7 @@ func (s *store) conflict(rec, old *record) *index {
 func (s *store) insert(rec *record) {
 	rec.slot = len(s.records)
 	s.records = append(s.records, rec)
+	s.note(rec.slot, nil)
 	s.live++
 	s.enter(rec)
 }
@@ -201,6 +212,7 @@ func (s *store) replace(old, rec *record) {
 	s.leave(old)
 	rec.slot = old.slot
 	s.records[rec.slot] = rec
+	s.note(rec.slot, old)
 	s.enter(rec)
 }
 
@@ -208,8 +220,9 @@ func (s *store) replace(old, rec *record) {
 func (s *store) remove(old *record) {
 	s.leave(old)
 	s.records[old.slot] = nil
+	s.note(old.slot, old)
 	s.live--
-	if int64(len(s.records)) < 2*s.live+1024 {
+	if int64(len(s.records)) < 2*s.live+1024 || len(s.recent) > 0 {
 		return
 	}
 	kept := make([]*record, 0, s.live)

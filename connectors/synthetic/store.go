@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/hallwaydb/hallway/connectors"
@@ -29,6 +30,9 @@ type store struct {
 	records []*record // nil where one was deleted
 	live    int64
 	next    int64 // of computed 'sequence'
+	// recent changes, oldest first, of the last keep: scans with a lag undo them.
+	recent []change
+	keep   time.Duration
 	// indexes of key and unique columns, by the fields' positions.
 	indexes map[string]*index
 }
@@ -43,6 +47,13 @@ type field struct {
 type record struct {
 	values []pushdown.Value
 	slot   int // in store.records
+}
+
+// change is one of store.records; before is nil if there was no record.
+type change struct {
+	at     time.Time
+	slot   int
+	before *record
 }
 
 // index finds records by the values of some fields. Records in which one of
@@ -109,6 +120,7 @@ func (s *source) bindStore(t *table, name string) (connectors.Table, error) {
 		b.fields = append(b.fields, i)
 	}
 	t.storeTable = b
+	st.keep = max(st.keep, t.lag)
 	if st.live == 0 {
 		// What is unique is for the tables to say that use the store from now on.
 		clear(st.indexes)
@@ -311,6 +323,10 @@ func (t *table) snapshot(pushed []pushdown.Expr) *storeCursor {
 	defer s.mu.Unlock()
 	c := &storeCursor{b: t.storeTable}
 	fields := t.fieldsOf(t.key)
+	if t.lag > 0 {
+		c.records = s.before(time.Now().Add(-t.lag))
+		return c
+	}
 	if wanted, ok := t.wantedKeys(pushed); ok && s.indexes[indexName(fields)] != nil {
 		for _, v := range wanted {
 			if k, ok := s.keyString([]pushdown.Value{v}, fields); ok {
@@ -330,6 +346,31 @@ func (t *table) snapshot(pushed []pushdown.Expr) *storeCursor {
 		}
 	}
 	return c
+}
+
+// before is the rows as they were.
+func (s *store) before(when time.Time) []*record {
+	records := slices.Clone(s.records)
+	for _, c := range slices.Backward(s.recent) {
+		if c.at.Before(when) {
+			break
+		}
+		records[c.slot] = c.before
+	}
+	return slices.DeleteFunc(records, func(r *record) bool { return r == nil })
+}
+
+// note remembers a change for scans with a lag.
+func (s *store) note(slot int, before *record) {
+	if s.keep == 0 {
+		return
+	}
+	now := time.Now()
+	old := 0
+	for old < len(s.recent) && now.Sub(s.recent[old].at) > s.keep {
+		old++
+	}
+	s.recent = append(slices.Delete(s.recent, 0, old), change{now, slot, before})
 }
 
 // storeCursor walks over a snapshot of a store.

@@ -79,7 +79,7 @@ type settings struct {
 	rows, pageRows           int64
 	seed                     uint64
 	width                    int
-	latency                  time.Duration
+	latency, lag             time.Duration
 	errorAt, hangAt, panicAt int64
 	errorClass               connectors.Class
 	writeError               connectors.Class // if writesFail
@@ -126,15 +126,10 @@ func knobs() []knob {
 			return setInt(&s.pageRows, v, 1, 1<<40)
 		}},
 		{"latency", "0", "Time that each page and each write takes, as '5ms'.", func(s *settings, v string) error {
-			d, err := time.ParseDuration(v)
-			if v == "0" {
-				err = nil
-			}
-			if err != nil || d < 0 || d > time.Hour {
-				return fmt.Errorf("it must be a duration such as '5ms' of at most an hour")
-			}
-			s.latency = d
-			return nil
+			return setDuration(&s.latency, v)
+		}},
+		{"lag", "0", "How long scans, those by key too, do not show what was written to a store, as '2s'.", func(s *settings, v string) error {
+			return setDuration(&s.lag, v)
 		}},
 		{"error_at_page", "0", "Number of the page, from 1, that fails instead of being sent; 0: none.", func(s *settings, v string) error {
 			return setInt(&s.errorAt, v, 0, 1<<40)
@@ -212,6 +207,18 @@ func setInt(p *int64, v string, low, high int64) error {
 		return fmt.Errorf("it must be a whole number from %d to %d", low, high)
 	}
 	*p = n
+	return nil
+}
+
+func setDuration(p *time.Duration, v string) error {
+	d, err := time.ParseDuration(v)
+	if v == "0" {
+		err = nil
+	}
+	if err != nil || d < 0 || d > time.Hour {
+		return fmt.Errorf("it must be a duration such as '5ms' of at most an hour")
+	}
+	*p = d
 	return nil
 }
 

@@ -83,7 +83,7 @@ func (t *table) bindSequence() (connectors.Table, error) {
 	return t, nil
 }
 
-// object names what the table shows, for messages.
+// object names what the table shows.
 func (t *table) object() string {
 	if t.storeTable != nil {
 		return t.store.name
@@ -101,7 +101,10 @@ func (t *table) size() int64 {
 
 // Describe tells the key; only stores can be written.
 func (t *table) Describe() connectors.Description {
-	d := connectors.Description{Key: t.key, Rows: float64(t.size())}
+	d := connectors.Description{Object: t.object(), ListLag: -1, Key: t.key, Rows: float64(t.size())}
+	if t.lag > 0 {
+		d.ListLag = t.lag
+	}
 	if len(t.key) > 0 && t.pushdown != modeNone && !t.ignoreFilters {
 		d.Lookups = []connectors.Lookup{{Columns: t.key, Unique: true}}
 	}
