@@ -12,6 +12,7 @@ import (
 	"log"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/hallwaydb/hallway/tests/fakes"
 	"github.com/hallwaydb/hallway/tests/harness"
@@ -40,6 +41,7 @@ func main() {
 // bench is one run.
 type bench struct {
 	rounds, rows, restRows int
+	filled                 int // tables made to be filled
 	results                string
 
 	env     *harness.Env
@@ -62,7 +64,7 @@ type line struct {
 func (b *bench) run(ctx context.Context) error {
 	b.machine = describe()
 	log.Printf("starting PostgreSQL, sidecar and API; load average %s", b.machine.Load)
-	env, err := harness.Start(harness.Settings{Postgres: []string{
+	env, err := harness.Start(harness.Settings{Sidecar: harness.SidecarSettings{Cache: true}, Postgres: []string{
 		"shared_buffers = 1GB", "work_mem = 64MB", "max_parallel_workers_per_gather = 0", "jit = off"}})
 	if err != nil {
 		return err
@@ -87,6 +89,10 @@ func (b *bench) run(ctx context.Context) error {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
+	log.Printf("filling caches of %d rows", b.rows)
+	if err := s.prepareCached(ctx); err != nil {
+		return err
+	}
 	log.Printf("warming up")
 	if err := s.round(ctx, true); err != nil {
 		return err
@@ -97,6 +103,13 @@ func (b *bench) run(ctx context.Context) error {
 			return err
 		}
 	}
+	log.Printf("refreshing a cached table a hundred times")
+	dead, grown, err := s.bloat(ctx)
+	if err != nil {
+		return err
+	}
+	b.sample("dead_tuples", dead)
+	b.sample("grown", grown)
 	b.judge()
 	failed := 0
 	for _, l := range b.lines {
@@ -141,7 +154,7 @@ func (b *bench) median(name string) float64 {
 func (b *bench) judge() {
 	add := func(name string, v float64, unit string, limit float64, atMost bool, note string) {
 		l := line{Name: name, Value: v, Unit: unit, Note: note}
-		if limit > 0 {
+		if limit > 0 || strings.HasPrefix(name, "bloat_") {
 			ok := v <= limit
 			l.Target = fmt.Sprintf("<= %g", limit)
 			if !atMost {
@@ -160,7 +173,15 @@ func (b *bench) judge() {
 	add("rest_scan_rows_per_cpu_second", b.median("rest_rate"), "rows/s", 0, false, "13 fields, pages of 100, sidecar's CPU")
 	add("rest_scan_vs_encoding_json", b.median("rest_rate")/b.median("json_rate"), "ratio", 2, false, "encoding/json into maps, pages already in memory")
 	add("stop_ms", b.median("stop"), "ms", 100, true, "pg_cancel_backend until the backend answers, API hanging")
-	for _, n := range []string{"local_3", "live_3", "local_13", "live_13", "fdw_13", "local_count", "live_count", "insert", "post"} {
+	add("cached_scan_allcols_vs_local", b.median("cached_13")/b.median("local_13"), "ratio", 1.15, true, "")
+	add("cached_agg_vs_local", b.median("cached_agg")/b.median("local_agg"), "ratio", 1.15, true, "")
+	add("cached_key_lookup_vs_local", b.median("lookup_cached")/b.median("lookup_local"), "ratio", 1.5, true, "prepared; round trip of the client included")
+	add("cached_key_lookup_simple_vs_local", b.median("simple_cached")/b.median("simple_local"), "ratio", 3, true, "parsed and planned each time")
+	add("cached_inner_lookup_100k_vs_local", b.median("cached_inner")/b.median("local_inner"), "ratio", 5, true, "nested loop, 100,000 lookups by key")
+	add("cache_fill_vs_copy", b.median("fill")/b.median("copy"), "ratio", 2, true, "first miss of a table until it is cached, against COPY BINARY into such a table")
+	add("bloat_dead_tuples", b.median("dead_tuples"), "tuples", 0, true, "after 100 refreshes without a change")
+	add("bloat_bytes", b.median("grown"), "bytes", 0, true, "table and indexes, after the same")
+	for _, n := range []string{"lookup_local", "lookup_cached", "simple_local", "simple_cached", "local_inner", "cached_inner", "local_agg", "cached_agg", "cached_13", "fill", "copy", "local_3", "live_3", "local_13", "live_13", "fdw_13", "local_count", "live_count", "insert", "post"} {
 		add("raw_"+n+"_ms", b.median(n), "ms", 0, true, "")
 	}
 	add("raw_sidecar_cpu_ms", b.median("sidecar_cpu"), "ms", 0, true, "of live_13")

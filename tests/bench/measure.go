@@ -62,11 +62,11 @@ func (s *session) prepare(ctx context.Context) error {
 	fields := "id text, email text, first_name text, last_name text, phone text, company text, stage text, amount float8, score int8, active bool, created timestamptz, updated timestamptz, notes text"
 	for _, sql := range []string{
 		"SET hallway.address = '" + s.env.Sidecar.Address() + "'",
-		"CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic')",
+		"CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', cache 'off')",
 		"CREATE USER MAPPING FOR PUBLIC SERVER syn",
-		fmt.Sprintf("CREATE SERVER rest FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fake.yaml', base_url '%s/%s/%d')", s.api.URL, fakes.Bench, s.restRows),
+		fmt.Sprintf("CREATE SERVER rest FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fake.yaml', base_url '%s/%s/%d', cache 'off')", s.api.URL, fakes.Bench, s.restRows),
 		fmt.Sprintf("CREATE USER MAPPING FOR PUBLIC SERVER rest OPTIONS (token '%s')", s.api.Secret),
-		fmt.Sprintf("CREATE SERVER hang FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fake.yaml', base_url '%s/%s')", s.api.URL, fakes.Hang),
+		fmt.Sprintf("CREATE SERVER hang FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fake.yaml', base_url '%s/%s', cache 'off')", s.api.URL, fakes.Hang),
 		fmt.Sprintf("CREATE USER MAPPING FOR PUBLIC SERVER hang OPTIONS (token '%s')", s.api.Secret),
 		"CREATE SCHEMA live; IMPORT FOREIGN SCHEMA synthetic LIMIT TO (sequence) FROM SERVER syn INTO live",
 		fmt.Sprintf("ALTER FOREIGN TABLE live.sequence OPTIONS (ADD rows '%d')", s.rows),
@@ -135,7 +135,7 @@ func (s *session) round(ctx context.Context, warmup bool) error {
 			keep("sidecar_cpu", ms(after-cpu))
 		}
 	}
-	for _, m := range []func(context.Context, func(string, float64)) error{s.oneRow, s.writes, s.rest, s.decode, s.stop} {
+	for _, m := range []func(context.Context, func(string, float64)) error{s.cached, s.oneRow, s.writes, s.rest, s.decode, s.stop} {
 		if err := m(ctx, keep); err != nil {
 			return err
 		}
