@@ -63,6 +63,8 @@ start_postgres() {
 		for user in root "$PG_USER" ${SUDO_USER:+"$SUDO_USER"}; do
 			echo "private \"$user\" postgres"
 		done | sort -u >"$RUN/data/pg_ident.conf"
+		# The sidecar, which keeps rows here.
+		echo "private \"$PG_USER\" hallway" >>"$RUN/data/pg_ident.conf"
 		{
 			echo "listen_addresses = ''"
 			echo "unix_socket_directories = '$RUN/s'"
