@@ -45,7 +45,7 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 	if err != nil {
 		return err
 	}
-	batch.Results = make([]connectors.Result, len(batch.Rows))
+	batch.Results, batch.Recorded = make([]connectors.Result, len(batch.Rows)), make([]bool, len(batch.Rows))
 	for next := 0; next < len(batch.Rows); {
 		var wave []*chunk
 		for next < len(batch.Rows) && len(wave) < m.atOnce() {
@@ -111,13 +111,14 @@ func (m *modification) sendWave(ctx context.Context, wave []*chunk) {
 	wg.Wait()
 }
 
-// returning gives the tuples of a chunk's applied rows.
+// returning gives the tuples of a chunk's applied rows, those for the cache too.
 func (m *modification) returning(ctx context.Context, c *chunk) error {
-	if len(m.batch.ReturningColumns) == 0 {
-		return nil
-	}
 	for i := range c.res {
 		if c.res[i].result.Outcome != connectors.Applied {
+			continue
+		}
+		m.t.record(m.batch, m.w, c.first+i, &c.res[i])
+		if len(m.batch.ReturningColumns) == 0 {
 			continue
 		}
 		if err := m.t.returning(ctx, m.batch, m.w, c.first+i, &c.res[i]); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
+	"github.com/hallwaydb/hallway/sidecar/rows"
 	"github.com/hallwaydb/hallway/sidecar/transport"
 )
 
@@ -50,7 +51,7 @@ func (t *table) readRecord(ctx context.Context, batch *connectors.Batch, key pus
 func (t *table) returning(ctx context.Context, batch *connectors.Batch, w *Write, i int, row *written) error {
 	resp, body := row.resp, row.body
 	if before := row.before; before != nil {
-		_, err := t.emit(batch, before.resp, before.body, before.item, true)
+		_, _, err := t.emit(returningOf(batch), before.resp, before.body, before.item, true)
 		return err
 	}
 	key := pushdown.Value{}
@@ -62,51 +63,73 @@ func (t *table) returning(ctx context.Context, batch *connectors.Batch, w *Write
 			}
 		}
 	}
-	if w.Answer != "none" && len(body) > 0 {
-		found, err := t.emit(batch, resp, body, w.Item, t.src.m.Get == nil)
-		if err != nil {
-			return err
+	if answer := row.answer(w); answer != nil {
+		done, found, err := t.emit(out, columns, answer, t.src.m.Get == nil)
+		if err != nil || done {
+			return nil, err
 		}
-		if found == "" {
-			return nil
-		}
-		if key.IsNull() {
+		if key.IsNull() && found != "" {
 			key = pushdown.Value{V: found}
 		}
 	}
 	if key.IsNull() {
-		return t.protocol(resp.Request, "the answer to the write has no key of the record", nil)
+		return nil, t.protocol(row.resp.Request, "the answer to the write has no key of the record", nil)
 	}
 	again, err := t.readRecord(ctx, batch, key)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if again == nil {
-		return t.protocol(resp.Request, "the record just written is not there", nil)
+		return nil, t.protocol(row.resp.Request, "the record just written is not there", nil)
 	}
-	_, err = t.emit(batch, again.resp, again.body, again.item, true)
-	return err
+	_, _, err = t.emit(out, columns, again, true)
+	return again, err
 }
 
-// emit gives one record's tuple. Unless final, a record without all fields
-// gives none but its key, for a second reading.
-func (t *table) emit(batch *connectors.Batch, resp *transport.Response, body []byte, item string, final bool) (key string, err error) {
-	s := &scan{t: t, out: batch.Returning, q: &connectors.Query{Stats: batch.Stats, Request: pushdown.Request{Columns: batch.ReturningColumns}},
-		l: &list{paging: &Paging{}}, request: resp.Request}
+// answer is the record in the answer to the row's write; nil: there is none.
+func (row *written) answer(w *Write) *fetchedRecord {
+	if w.Answer == "none" || len(row.body) == 0 {
+		return nil
+	}
+	return &fetchedRecord{row.resp, row.body, w.Item}
+}
+
+// record gives row i's record to batch.Record, for the cache, if what came has
+// every field of it. read is the record if it was read after the write.
+func (t *table) record(batch *connectors.Batch, w *Write, i int, row *written, read *fetchedRecord) {
+	if batch.Record == nil || batch.Op == connectors.Delete {
+		return
+	}
+	from := read
+	if from == nil {
+		from = row.answer(w)
+	}
+	if from == nil {
+		return
+	}
+	// What does not fit is not kept; the write has gone well.
+	done, _, err := t.emit(batch.Record, batch.RecordColumns, from, read != nil)
+	batch.Recorded[i] = done && err == nil
+}
+
+// emit gives one record's tuple to out. Unless final, a record without all of
+// the columns' fields gives none but its key, if it has that: not done.
+func (t *table) emit(out *rows.Builder, columns []int, from *fetchedRecord, final bool) (done bool, key string, err error) {
+	// Not counted as a row that was read.
+	s := &scan{t: t, out: out, q: &connectors.Query{Stats: &connectors.Stats{}, Request: pushdown.Request{Columns: columns}},
+		l: &list{paging: &Paging{}}, request: from.resp.Request}
 	s.bind()
-	if err := s.reader.readOne(body, splitPath(item)); err != nil {
-		return "", t.protocol(resp.Request, err.Error(), nil)
+	if err := s.reader.readOne(from.body, splitPath(from.item)); err != nil {
+		return false, "", t.protocol(from.resp.Request, err.Error(), nil)
 	}
 	if !final {
 		for i := range s.emit {
 			if s.emit[i].col != nil && s.reader.spans[s.emit[i].slot].none() {
-				return s.keyOf(0), nil
+				return false, s.keyOf(0), nil
 			}
 		}
 	}
-	// Not counted as a row that was read.
-	s.q.Stats = &connectors.Stats{}
-	return "", s.hand()
+	return true, "", s.hand()
 }
 
 // readOne takes an answer with one record apart.

@@ -153,7 +153,7 @@ func (t *table) column(i int) *column {
 
 // Describe tells key, lookups and what may be written.
 func (t *table) Describe() connectors.Description {
-	d := connectors.Description{Insertable: t.create != nil, Rows: t.object.Rows}
+	d := connectors.Description{Object: t.object.Name, Insertable: t.create != nil, Rows: t.object.Rows}
 	if t.key >= 0 {
 		d.Key = []int{t.key}
 		d.Updatable, d.Deletable = t.update != nil, t.delete != nil
