@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hallwaydb/hallway/sidecar/database"
@@ -52,6 +53,10 @@ func (n *node) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if isDropped(err) {
+			n.m.forget(n)
+			return
+		}
 		var gone *database.UnreachableError
 		if !errors.As(err, &gone) { // database has said that
 			n.log.Warn("looking after replicas", "error", err.Error())
@@ -64,6 +69,12 @@ func (n *node) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// isDropped reports whether the database is not there any more.
+func isDropped(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "3D000"
 }
 
 // attend works until something is wrong with the connection.

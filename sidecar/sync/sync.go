@@ -182,6 +182,15 @@ func (m *Manager) node(id database.Identity, at database.Address) *node {
 	return n
 }
 
+// forget drops a database that is not there any more.
+func (m *Manager) forget(n *node) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.open[n.at] == n {
+		delete(m.open, n.at)
+	}
+}
+
 // Sync waits until the replica of a table shows what the API had when the call
 // began, or later, and gives the rows that the last run read. wait 0: as long as
 // ctx lasts. Its errors are *connectors.Error, and wrap ErrNotReplica, ErrPaused,

@@ -16,7 +16,7 @@ import (
 var env *harness.Env
 
 func TestMain(m *testing.M) {
-	harness.Main(m, harness.Settings{}, func(e *harness.Env) { env = e })
+	harness.Main(m, harness.Settings{Postgres: []string{"wal_level = logical"}}, func(e *harness.Env) { env = e })
 }
 
 // synthetic makes server "syn" of the synthetic connector in a new database.

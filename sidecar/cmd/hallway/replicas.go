@@ -63,19 +63,23 @@ func (r *replicas) start(ctx context.Context, s *config.Settings, log *slog.Logg
 	return nil
 }
 
-// watch asks a database who it is until it answers: it may start after us.
+// watch asks a database who it is, now and then: it may start after us, or be
+// made anew.
 func (r *replicas) watch(ctx context.Context, log *slog.Logger, at database.Address, role string) {
-	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
-		id, err := sync.Identify(ctx, at, role)
-		if err == nil {
+	const most = time.Minute
+	pause := time.Second
+	for {
+		if id, err := sync.Identify(ctx, at, role); err == nil {
 			r.Seen(id, at)
-			return
+			pause = most
+		} else if ctx.Err() == nil {
+			log.Warn("a database of the setting databases does not answer", "database", at.Database, "error", err.Error(), "again_in", pause.String())
 		}
-		log.Warn("a database of the setting databases does not answer", "database", at.Database, "error", err.Error(), "again_in", pause.String())
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return
 		}
+		pause = min(2*pause, most)
 	}
 }
