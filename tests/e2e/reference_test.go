@@ -20,7 +20,7 @@ func TestReference_EncodingsAndEvaluatorAgreeWithTheServer(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	for _, ran := range []string{"TestEncode_LikeTheServer", "TestEncode_RandomNumericsLikeTheServer", "TestEncode_RandomMomentsLikeTheServer",
-		"TestEval_LikeTheServer", "TestEval_PatternsLikeTheServer", "TestSorter_LikeTheServer"} {
+		"TestEval_LikeTheServer", "TestEval_PatternsLikeTheServer", "TestSorter_LikeTheServer", "TestSQL_NamesCollationsLikeTheServer"} {
 		require.True(t, strings.Contains(string(out), "--- PASS: "+ran), "%s did not run:\n%s", ran, out)
 	}
 }
