@@ -464,6 +464,39 @@ func TestBatch_DryRun(t *testing.T) {
 	}
 }
 
+// A record goes to the cache if what came has every field of it, without a
+// call and without an error.
+func TestModify_Records(t *testing.T) {
+	const whole, part = `{"id":"1","name":"a","n":7}`, `{"id":"1","name":"a"}`
+	for _, c := range []struct {
+		name, manifest string
+		returning      []string
+		answers        []answer
+		asked          int
+		recorded       string
+	}{
+		{"whole and in part", "create: {}", nil, []answer{{200, whole, ""}, {200, part, ""}, {200, whole, ""}}, 3, "[true false true]"},
+		{"what does not fit", "create: {}", nil, []answer{{200, `{"id":"1","name":"a","n":"many"}`, ""}, {200, "[]", ""}, {200, "", ""}}, 3, "[false false false]"},
+		{"of a batch", "create: {batch: {path: /b, max: 3, list: l, answers: {path: l}}}", nil, []answer{{200, `{"l":[` + whole + "," + part + "," + whole + `]}`, ""}}, 1, "[true false true]"},
+		{"a batch without answers", "create: {batch: {path: /b, max: 3, list: l}}", nil, []answer{{204, "", ""}}, 1, "[false false false]"},
+		{"read for RETURNING", "create: {}\nget: {}", []string{"id", "n"}, []answer{{200, part, ""}, {200, whole, ""}, {200, part, ""}, {200, whole, ""}, {200, part, ""}, {200, whole, ""}}, 6, "[true true true]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newScript(t, c.answers...)
+			tab := openTable(t, openSource(t, []byte("manifest: 1\nname: T\n"+c.manifest+writeObjects), s.URL, nil), "things")
+			b, _ := many(tab, connectors.Insert, nil, []any{"a", "b", "c"}, c.returning...)
+			wanted, records := many(tab, connectors.Insert, nil, nil, "id", "name", "n")
+			b.Record, b.RecordColumns = wanted.Returning, wanted.ReturningColumns
+			if err := tab.Modify(context.Background(), b); err != nil || outcomes(b.Results) != "ok | ok | ok" || len(s.lines()) != c.asked {
+				t.Errorf("got %v %s after %q", err, outcomes(b.Results), s.lines())
+			}
+			if err := b.Record.Flush(); err != nil || fmt.Sprint(b.Recorded) != c.recorded || len(*records) != strings.Count(c.recorded, "true") {
+				t.Errorf("recorded %v, %v: %v; want %s", b.Recorded, err, *records, c.recorded)
+			}
+		})
+	}
+}
+
 // Whatever is answered, each row has an outcome or there is an error, and a
 // row is applied only where something says so.
 func FuzzBatchAnswer(f *testing.F) {

@@ -77,7 +77,7 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 			}
 		}
 		for _, c := range wave {
-			if err := m.returning(ctx, c); err != nil {
+			if err := m.give(ctx, c); err != nil {
 				return connectors.AfterWrite(err)
 			}
 		}
@@ -111,19 +111,21 @@ func (m *modification) sendWave(ctx context.Context, wave []*chunk) {
 	wg.Wait()
 }
 
-// returning gives the tuples of a chunk's applied rows, those for the cache too.
-func (m *modification) returning(ctx context.Context, c *chunk) error {
+// give hands the records of a chunk's applied rows to RETURNING and the cache.
+func (m *modification) give(ctx context.Context, c *chunk) error {
 	for i := range c.res {
-		if c.res[i].result.Outcome != connectors.Applied {
+		row := &c.res[i]
+		if row.result.Outcome != connectors.Applied {
 			continue
 		}
-		m.t.record(m.batch, m.w, c.first+i, &c.res[i])
-		if len(m.batch.ReturningColumns) == 0 {
-			continue
+		var read *fetchedRecord
+		if len(m.batch.ReturningColumns) > 0 {
+			var err error
+			if read, err = m.t.returning(ctx, m.batch, m.w, c.first+i, row); err != nil {
+				return err
+			}
 		}
-		if err := m.t.returning(ctx, m.batch, m.w, c.first+i, &c.res[i]); err != nil {
-			return err
-		}
+		m.t.record(m.batch, m.w, c.first+i, row, read)
 	}
 	return nil
 }

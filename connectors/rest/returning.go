@@ -47,12 +47,12 @@ func (t *table) readRecord(ctx context.Context, batch *connectors.Batch, key pus
 }
 
 // returning gives row i's tuple from the answer to its write, or, where that
-// has not all fields, from a second reading.
-func (t *table) returning(ctx context.Context, batch *connectors.Batch, w *Write, i int, row *written) error {
-	resp, body := row.resp, row.body
-	if before := row.before; before != nil {
-		_, _, err := t.emit(returningOf(batch), before.resp, before.body, before.item, true)
-		return err
+// has not all fields, from a second reading, which it returns.
+func (t *table) returning(ctx context.Context, batch *connectors.Batch, w *Write, i int, row *written) (*fetchedRecord, error) {
+	out, columns := batch.Returning, batch.ReturningColumns
+	if row.before != nil {
+		_, _, err := t.emit(out, columns, row.before, true)
+		return nil, err
 	}
 	key := pushdown.Value{}
 	if batch.Op == connectors.Update {
