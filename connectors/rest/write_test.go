@@ -122,6 +122,7 @@ func TestModify_ReturningIsReadAgainWhereTheAnswerLacksIt(t *testing.T) {
 		{"only the key", "create: {item: data}\nget: {item: data}", map[string]answer{"POST": {200, `{"data":{"id":"k1"}}`, ""}, "GET": {200, whole, ""}}, connectors.Insert, 2, ""},
 		{"nothing, but the key is known", "update: {answer: none}\nget: {item: data}", map[string]answer{"PATCH": {204, "", ""}, "GET": {200, whole, ""}}, connectors.Update, 2, ""},
 		{"nothing at all", "create: {answer: none}\nget: {item: data}", map[string]answer{"POST": {204, "", ""}}, connectors.Insert, 1, "has no key"},
+		{"a record of nothing", "create: {item: data}\nget: {item: data}", map[string]answer{"POST": {200, `{"data":{}}`, ""}}, connectors.Insert, 1, "has no key"},
 		{"it is not there", "create: {item: data}\nget: {item: data}", map[string]answer{"POST": {200, `{"data":{"id":"k1"}}`, ""}, "GET": {404, `{}`, ""}}, connectors.Insert, 2, "is not there"},
 		{"it cannot be read", "create: {item: data}\nget: {item: data}", map[string]answer{"POST": {200, `{"data":{"id":"k1"}}`, ""}, "GET": {403, `{}`, ""}}, connectors.Insert, 2, "has done the write"},
 		{"a value that does not fit", "create: {}", map[string]answer{"POST": {200, `{"id":"k1","name":"x","n":"many"}`, ""}}, connectors.Insert, 1, "has done the write"},
