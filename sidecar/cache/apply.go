@@ -196,10 +196,11 @@ func (t *Table) keySource(keys [][]string) source {
 	return s
 }
 
-func (t *Table) onKey() string {
+// onKey compares the key of t, the table, with that of another relation.
+func (t *Table) onKey(with string) string {
 	same := make([]string, len(t.key))
 	for i, k := range t.key {
-		same[i] = "t." + t.columns[k] + " = s.c" + strconv.Itoa(k)
+		same[i] = "t." + t.columns[k] + " = " + with + ".c" + strconv.Itoa(k)
 	}
 	return strings.Join(same, " AND ")
 }
@@ -247,7 +248,7 @@ func (t *Table) applyGroup(ctx context.Context, tx pgx.Tx, g *group) error {
 }
 
 func (t *Table) applyDelete(ctx context.Context, tx pgx.Tx, s source, complete bool) error {
-	_, err := queryRaw(ctx, tx, "WITH "+s.cte+",\n"+t.remember(complete)+",\ng AS (DELETE FROM "+t.sql+" AS t USING s WHERE "+t.onKey()+
+	_, err := queryRaw(ctx, tx, "WITH "+s.cte+",\n"+t.remember(complete)+",\ng AS (DELETE FROM "+t.sql+" AS t USING s WHERE "+t.onKey("s")+
 		" RETURNING 1)\nSELECT (SELECT count(*) FROM g), (SELECT count(*) FROM l)", s.params)
 	if err != nil {
 		return fmt.Errorf("deleting rows: %w", err)
@@ -269,13 +270,13 @@ func (t *Table) applyUpsert(ctx context.Context, tx pgx.Tx, s source, whole bool
 	}
 	sql := "WITH " + s.cte + ",\n" + t.remember(whole)
 	if len(set) > 0 {
-		sql += ",\nu AS (UPDATE " + t.sql + " AS t SET " + strings.Join(set, ", ") + " FROM s WHERE " + t.onKey() +
+		sql += ",\nu AS (UPDATE " + t.sql + " AS t SET " + strings.Join(set, ", ") + " FROM s WHERE " + t.onKey("s") +
 			" AND " + differ(was, is) + " RETURNING 1)"
 	}
 	// A replica has all columns of all rows, or not the row yet.
 	if whole || !t.replica {
 		sql += ",\ni AS (INSERT INTO " + t.sql + " (" + t.list(s.columns, "") + ") SELECT " + strings.Join(values, ", ") +
-			" FROM s WHERE NOT EXISTS (SELECT FROM " + t.sql + " AS t WHERE " + t.onKey() + ") RETURNING 1)"
+			" FROM s WHERE NOT EXISTS (SELECT FROM " + t.sql + " AS t WHERE " + t.onKey("s") + ") RETURNING 1)"
 	}
 	if _, err := queryRaw(ctx, tx, sql+"\nSELECT count(*) FROM l", s.params); err != nil {
 		return fmt.Errorf("writing rows: %w", err)
@@ -328,7 +329,7 @@ func (t *Table) deleteUnsure(ctx context.Context, tx pgx.Tx, s source, inside bo
 			out = "coalesce((SELECT NOT (" + o.condition + ") FROM " + asKnown + "), false)"
 		}
 		if inside {
-			in = "EXISTS (SELECT FROM (SELECT t.* FROM " + t.sql + " AS t WHERE " + t.onKey() + ") AS old WHERE " + o.condition + ")"
+			in = "EXISTS (SELECT FROM (SELECT t.* FROM " + t.sql + " AS t WHERE " + t.onKey("s") + ") AS old WHERE " + o.condition + ")"
 		}
 		sure = append(sure, "coalesce(bool_and("+out+" OR "+in+"), true)")
 	}
@@ -401,7 +402,7 @@ func (t *Table) forget(ctx context.Context, tx pgx.Tx, key []string) (int64, err
 	for _, o := range others {
 		hits = append(hits, "coalesce(bool_or("+o.condition+"), false)")
 	}
-	row, err := queryRaw(ctx, tx, "WITH "+s.cte+",\n"+t.remember(false)+",\ng AS (DELETE FROM "+t.sql+" AS t USING s WHERE "+t.onKey()+
+	row, err := queryRaw(ctx, tx, "WITH "+s.cte+",\n"+t.remember(false)+",\ng AS (DELETE FROM "+t.sql+" AS t USING s WHERE "+t.onKey("s")+
 		" RETURNING t.*)\nSELECT (SELECT count(*) FROM g), (SELECT count(*) FROM l), (SELECT ARRAY["+strings.Join(hits, ", ")+"] FROM g)", s.params)
 	if err != nil {
 		return 0, fmt.Errorf("deleting it: %w", err)

@@ -481,6 +481,10 @@ func (f *Fill) indexStage(ctx context.Context, tx pgx.Tx) error {
 			return fmt.Errorf("indexing the staging table: %w", err)
 		}
 	}
+	// For the joins with a large table; few fills are so large at a time.
+	if _, err := tx.Exec(ctx, "SET LOCAL work_mem = '32MB'"); err != nil {
+		return fmt.Errorf("setting up a merge: %w", err)
+	}
 	if _, err := tx.Exec(ctx, "ANALYZE "+stageName); err != nil {
 		return fmt.Errorf("analyzing the staging table: %w", err)
 	}

@@ -167,11 +167,7 @@ func (t *Table) merge(ctx context.Context, tx pgx.Tx, s source, condition string
 	var b strings.Builder
 	old := func(i int) string { return "t." + t.columns[i] }
 	fetched := func(i int) string { return "s.c" + strconv.Itoa(i) }
-	same := make([]string, len(t.key))
-	for i, k := range t.key {
-		same[i] = old(k) + " = " + fetched(k)
-	}
-	onKey := strings.Join(same, " AND ")
+	onKey := t.onKey("s")
 	b.WriteString("WITH " + s.cte)
 	keep := func(func(int) string) string { return "" }
 	if skip {
@@ -180,36 +176,39 @@ func (t *Table) merge(ctx context.Context, tx pgx.Tx, s source, condition string
 			t.id, pushdown.QuoteLiteral(since.UTC().Format("2006-01-02 15:04:05.999999+00")))
 		keep = t.notWritten
 	}
-	var rest []int
+	// x is what differs: one join tells for each row whether it is new.
+	var set, was, is, new []string
 	for _, c := range s.columns {
-		if !contains(t.key, c) {
-			rest = append(rest, c)
+		changed := "x.c" + strconv.Itoa(c)
+		new = append(new, changed)
+		if contains(t.key, c) {
+			continue
 		}
+		set = append(set, t.columns[c]+" = "+changed)
+		was = append(was, old(c))
+		is = append(is, fetched(c))
 	}
+	unknown := old(t.key[0]) + " IS NULL"
+	differs := unknown
+	if len(set) > 0 {
+		differs += " OR " + differ(was, is)
+	}
+	b.WriteString(",\nx AS MATERIALIZED (SELECT s.*, " + unknown + " AS new FROM s LEFT JOIN " + t.sql + " AS t ON " + onKey +
+		" WHERE (" + differs + ")" + keep(fetched) + ")")
 	newer := slices.ContainsFunc(others, func(o otherRegion) bool { return o.newer })
 	returning, touched := "1", "SELECT * FROM i"
 	if newer {
 		returning = "t.*"
 	}
 	updated := "0"
-	if len(rest) > 0 {
+	if len(set) > 0 {
 		updated = "(SELECT count(*) FROM u)"
-		var set, was, is []string
-		for _, c := range rest {
-			set = append(set, t.columns[c]+" = "+fetched(c))
-			was = append(was, old(c))
-			is = append(is, fetched(c))
-		}
-		differing := onKey + " AND " + differ(was, is) + keep(old)
-		b.WriteString(",\nu AS (UPDATE " + t.sql + " AS t SET " + strings.Join(set, ", ") + " FROM s WHERE " + differing + " RETURNING " + returning + ")")
-		touched += " UNION ALL SELECT * FROM u UNION ALL SELECT t.* FROM " + t.sql + " AS t, s WHERE " + differing
+		onChanged := "NOT x.new AND " + t.onKey("x")
+		b.WriteString(",\nu AS (UPDATE " + t.sql + " AS t SET " + strings.Join(set, ", ") + " FROM x WHERE " + onChanged + " RETURNING " + returning + ")")
+		touched += " UNION ALL SELECT * FROM u UNION ALL SELECT t.* FROM " + t.sql + " AS t, x WHERE " + onChanged
 	}
-	values := make([]string, len(s.columns))
-	for i, c := range s.columns {
-		values[i] = fetched(c)
-	}
-	b.WriteString(",\ni AS (INSERT INTO " + t.sql + " AS t (" + t.list(s.columns, "") + ") SELECT " + strings.Join(values, ", ") +
-		" FROM s WHERE NOT EXISTS (SELECT FROM " + t.sql + " AS t WHERE " + onKey + ")" + keep(fetched) + " RETURNING " + returning + ")")
+	b.WriteString(",\ni AS (INSERT INTO " + t.sql + " AS t (" + t.list(s.columns, "") + ") SELECT " + strings.Join(new, ", ") +
+		" FROM x WHERE x.new RETURNING " + returning + ")")
 	deleted, hits := "0", "'{}'::bool[]"
 	if condition != "" {
 		deleted = "(SELECT count(*) FROM g)"
