@@ -58,9 +58,9 @@ typedef struct HallwayRegion
 
 /* A conjunct's form without values: its parameters are those listed. */
 extern bytea *hallway_conjunct_shape(Hallway__V1__Expr *expr, List *parameters);
-/* One with its values: of count parameters of the request, from first. */
+/* One with its values: of count parameters, which are exprs, from first. */
 extern bytea *hallway_conjunct_bytes(const bytea *shape, Hallway__V1__Value **parameters,
-									 int first, int count);
+									 List *exprs, int first, int count);
 extern void hallway_sort_conjuncts(HallwayConjuncts *conjuncts);
 /* The canonical form of the conjuncts in mask, and its hash. */
 extern bytea *hallway_predicate(const HallwayConjuncts *conjuncts, uint32 mask, int64 *hash);
@@ -147,6 +147,8 @@ extern bool hallway_cache_rescue(HallwayCacheScan *cache, const Hallway__V1__Err
 extern bool hallway_cache_checks_all(const HallwayCacheScan *cache);
 extern void hallway_cache_end(HallwayCacheScan *cache);
 
+/* ERROR where hallway.read_from forbids to read the API. */
+extern void hallway_cache_insist(Relation rel, const char *why, bool can_fill);
 /* For the planner: there are all rows, with all columns, and fresh. */
 extern bool hallway_cache_all_rows(HallwayRelation *relation, const HallwayCacheTable *table,
 								   Snapshot snapshot);

@@ -25,6 +25,7 @@
 #include "common/hashfn.h"
 #include "foreign/foreign.h"
 #include "lib/stringinfo.h"
+#include "nodes/nodeFuncs.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -74,6 +75,8 @@ static struct
 	StateTable	regions;
 } state;
 
+static const Hallway__V1__Type *common_type(const Hallway__V1__Type *type);
+static bool is_integer(Oid type);
 static bool find_state(Oid serverid);
 static bool find_state_table(Oid schema, const char *name, int key1, int key2, StateTable *out);
 static void forget_state(Datum arg, Oid relid);
@@ -89,7 +92,8 @@ static bytea *finish_bytes(StringInfo buf);
 
 /*
  * The expression as it travels, with its parameters numbered from 0 and without
- * values, so that it does not depend on what else is in the query.
+ * values, so that it does not depend on what else is in the query. Integers of
+ * all widths are one, and so are texts: id = 1 and id = $1 ask for the same.
  */
 bytea *
 hallway_conjunct_shape(Hallway__V1__Expr *expr, List *parameters)
@@ -107,6 +111,7 @@ hallway_conjunct_shape(Hallway__V1__Expr *expr, List *parameters)
 		parameter->index = foreach_current_index(lc);
 		parameter->known = false;
 		parameter->value = NULL;
+		parameter->type = (Hallway__V1__Type *) common_type(parameter->type);
 	}
 	len = protobuf_c_message_get_packed_size(&expr->base);
 	result = palloc(len + VARHDRSZ);
@@ -118,8 +123,36 @@ hallway_conjunct_shape(Hallway__V1__Expr *expr, List *parameters)
 	return result;
 }
 
+/* The type as which a parameter's values are compared. */
+static const Hallway__V1__Type *
+common_type(const Hallway__V1__Type *type)
+{
+	static Hallway__V1__Type integer = HALLWAY__V1__TYPE__INIT;
+	static Hallway__V1__Type text = HALLWAY__V1__TYPE__INIT;
+
+	integer.kind = HALLWAY__V1__KIND__KIND_INT8;
+	integer.oid = INT8OID;
+	text.kind = HALLWAY__V1__KIND__KIND_TEXT;
+	text.oid = TEXTOID;
+	if (type->array)
+		return type;
+	switch (type->kind)
+	{
+		case HALLWAY__V1__KIND__KIND_INT2:
+		case HALLWAY__V1__KIND__KIND_INT4:
+		case HALLWAY__V1__KIND__KIND_INT8:
+			return &integer;
+		case HALLWAY__V1__KIND__KIND_TEXT:
+		case HALLWAY__V1__KIND__KIND_VARCHAR:
+			return &text;
+		default:
+			return type;
+	}
+}
+
 bytea *
-hallway_conjunct_bytes(const bytea *shape, Hallway__V1__Value **parameters, int first, int count)
+hallway_conjunct_bytes(const bytea *shape, Hallway__V1__Value **parameters, List *exprs,
+					   int first, int count)
 {
 	StringInfoData buf;
 
@@ -130,12 +163,26 @@ hallway_conjunct_bytes(const bytea *shape, Hallway__V1__Value **parameters, int 
 	for (int i = first; i < first + count; i++)
 	{
 		const Hallway__V1__Value *value = parameters[i];
+		int			widened = 0;
 
+		if (!value->null && value->binary.len > 0 && value->binary.len < sizeof(int64) &&
+			is_integer(exprType(list_nth(exprs, i))))
+			widened = sizeof(int64) - value->binary.len;
 		appendStringInfoCharMacro(&buf, value->null ? 1 : 0);
-		append_length(&buf, value->binary.len);
+		append_length(&buf, value->binary.len + widened);
+		/* In network order: the sign comes first. */
+		for (int j = 0; j < widened; j++)
+			appendStringInfoCharMacro(&buf, value->binary.data[0] & 0x80 ? 0xff : 0);
 		appendBinaryStringInfo(&buf, (char *) value->binary.data, value->binary.len);
 	}
 	return finish_bytes(&buf);
+}
+
+static bool
+is_integer(Oid type)
+{
+	type = getBaseType(type);
+	return type == INT2OID || type == INT4OID || type == INT8OID;
 }
 
 /* Fills in the order, in which a query's conditions have no place of their own. */

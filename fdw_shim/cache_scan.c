@@ -112,7 +112,6 @@ static void set_params(HallwayCacheScan *cache);
 static void rescan_inner(HallwayCacheScan *cache);
 static bool is_variable(Node *node, void *context);
 static Bitmapset *needed_columns(HallwayCacheScan *cache);
-pg_noreturn static void not_in_cache(HallwayCacheScan *cache);
 
 
 HallwayCacheScan *
@@ -167,8 +166,8 @@ hallway_cache_start(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, 
 		case CACHE_LIVE:
 			break;
 	}
-	if (hallway_read_from == READ_FROM_CACHE)
-		not_in_cache(cache);
+	hallway_cache_insist(cache->node->ss.ss_currentRelation, cache->why,
+						 cache->outcome == CACHE_MISS);
 	cache->read_api = true;
 	return cache->outcome;
 }
@@ -220,10 +219,10 @@ hallway_cache_rescue(HallwayCacheScan *cache, const Hallway__V1__Error *error)
 		return false;
 	cache->outcome = CACHE_HIT;
 	ereport(WARNING,
-			(errmsg("rows of foreign table \"%s\" are from the cache and %.0f s old, as the API cannot be read",
-					RelationGetRelationName(cache->node->ss.ss_currentRelation),
-					floor(cache->age / 1000)),
-			 errdetail_internal("%s", hallway_server_text(error->message))));
+			(errmsg("rows of foreign table \"%s\" are old ones from the cache, as the API cannot be read",
+					RelationGetRelationName(cache->node->ss.ss_currentRelation)),
+			 errdetail("They are %.0f s old. The API's error: %s.", floor(cache->age / 1000),
+					   hallway_server_text(error->message))));
 	return true;
 }
 
@@ -398,6 +397,7 @@ static void
 encode_conjuncts(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request)
 {
 	const HallwayCachePlan *plan = &cache->cache;
+	List	   *exprs = ((ForeignScan *) cache->node->ss.ps.plan)->fdw_exprs;
 	int			n = list_length(plan->shapes);
 
 	cache->conjuncts.n = n;
@@ -408,7 +408,7 @@ encode_conjuncts(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request)
 
 		cache->conjuncts.bytes[i] =
 			hallway_conjunct_bytes(DatumGetByteaPP(shape->constvalue), request->parameters,
-								   list_nth_int(plan->first, i), list_nth_int(plan->nparams, i));
+								   exprs, list_nth_int(plan->first, i), list_nth_int(plan->nparams, i));
 	}
 	hallway_sort_conjuncts(&cache->conjuncts);
 }
@@ -604,15 +604,17 @@ needed_columns(HallwayCacheScan *cache)
 	return result;
 }
 
-static void
-not_in_cache(HallwayCacheScan *cache)
+void
+hallway_cache_insist(Relation rel, const char *why, bool can_fill)
 {
+	if (hallway_read_from != READ_FROM_CACHE)
+		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("rows of foreign table \"%s\" are not in the cache",
-					RelationGetRelationName(cache->node->ss.ss_currentRelation)),
-			 errdetail("hallway.read_from is \"cache\", and the API would be read: %s.", cache->why),
-			 cache->outcome == CACHE_MISS ?
+					RelationGetRelationName(rel)),
+			 errdetail("hallway.read_from is \"cache\", and the API would be read: %s.", why),
+			 can_fill ?
 			 errhint("Fill the cache by hallway.refresh(), or set hallway.read_from to \"auto\".") :
 			 errhint("Set hallway.read_from to \"auto\".")));
 }

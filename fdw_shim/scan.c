@@ -338,6 +338,8 @@ start(ForeignScanState *node)
 	else
 	{
 		read_cache(node, false);
+		if (state->cache == NULL)
+			hallway_cache_insist(node->ss.ss_currentRelation, "the table is not cached", false);
 		state->fetch = hallway_fetch_open(node->ss.ss_currentRelation, state->userid,
 										  request, attnums);
 		if (state->cache != NULL && !state->read_ahead &&
