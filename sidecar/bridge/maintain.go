@@ -84,6 +84,7 @@ func (s *Server) Maintain(ctx context.Context, req *hallwayv1.MaintainRequest) (
 		return nil, &connectors.Error{Class: connectors.NotSupported,
 			Message: fmt.Sprintf("foreign table %q is not cached", b.rel.spec.Name), Detail: s.whyNotCached(b)}
 	}
+	t.db.Retry() // it runs: the session that asks is one of its
 	n := int64(0)
 	switch req.GetAction() {
 	case hallwayv1.MaintainAction_MAINTAIN_ACTION_REFRESH:
@@ -165,7 +166,7 @@ func (s *Server) resume(ctx context.Context) (*hallwayv1.MaintainResponse, error
 }
 
 // emptyHash is the shim's hash of a predicate without bytes: PostgreSQL's
-// hash_bytes_extended, which is hashtextextended('', 0).
+// hash_bytes_extended, which is hashtextextended(”, 0).
 const emptyHash = -6939563903564495251
 
 // refresh reads all rows of a table and keeps them as the region without

@@ -23,6 +23,8 @@ type CacheDatabase interface {
 	InvalidateTable(ctx context.Context, relid uint32) error
 	Forget(ctx context.Context, relid uint32, key []string) (int64, error)
 	Touch(ctx context.Context, uses []cache.Use) error
+	// Retry lets the next call try to reach the database, whatever the last met.
+	Retry()
 }
 
 // CacheTable is a cache table. Its methods are those of cache.Table.
@@ -63,6 +65,8 @@ func (c cacheManager) Database(id cache.Identity, at cache.Address) CacheDatabas
 }
 
 type cacheDatabase struct{ *cache.Database }
+
+func (d cacheDatabase) Retry() { d.Connection().Retry() }
 
 func (d cacheDatabase) Table(ctx context.Context, def cache.Definition) (CacheTable, error) {
 	t, err := d.Database.Table(ctx, def)

@@ -223,6 +223,18 @@ func (d *Database) Err() error {
 	return nil
 }
 
+// Retry lets the next attempt be made at once, whatever the last one met: for
+// whoever knows that the server runs, since a session of it asks.
+func (d *Database) Retry() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failed != nil {
+		again := *d.failed
+		again.Until = time.Now()
+		d.failed = &again
+	}
+}
+
 // Standby reports whether the server was in recovery when last connected to:
 // nothing can be written there. False before the first connection.
 func (d *Database) Standby() bool {
@@ -435,6 +447,8 @@ func (d *Database) newPool() (*pgxpool.Pool, error) {
 	cfg.MaxConnLifetime = time.Hour
 	cfg.MaxConnLifetimeJitter = 5 * time.Minute
 	cfg.AfterConnect = d.check
+	// A server that was restarted leaves connections behind that are closed.
+	cfg.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return true }
 	pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
 	if err != nil {
 		return nil, fmt.Errorf("preparing connections: %w", err)

@@ -271,3 +271,34 @@ func TestManager_ClosesWhatIsNotUsed(t *testing.T) {
 	require.NoError(t, root.Close(t.Context()))
 	goleak.VerifyNone(t, ignore)
 }
+
+// A server that was restarted is found again: at once by who knows that it runs.
+func TestAcquire_AfterARestart(t *testing.T) {
+	cluster, err := env.StartCluster("C", env.Cluster.Library)
+	require.NoError(t, err)
+	db := env.DatabaseIn(t, cluster)
+	var system, oid int64
+	first, err := pgx.Connect(t.Context(), cluster.DSN(db.Name, "postgres"))
+	require.NoError(t, err)
+	require.NoError(t, first.QueryRow(t.Context(), `SELECT (SELECT system_identifier FROM pg_control_system()), oid::int8
+FROM pg_database WHERE datname = current_database()`).Scan(&system, &oid))
+	d := manager(t, database.Config{}).Database(
+		database.Identity{SystemIdentifier: uint64(system), Timeline: 1, DatabaseOID: uint32(oid)},
+		database.Address{SocketDirectory: cluster.SocketDir, Port: uint32(cluster.Port), Database: db.Name})
+	ask := func() error {
+		return d.InTx(t.Context(), func(tx pgx.Tx) error { return tx.QueryRow(t.Context(), "SELECT 1").Scan(new(int)) })
+	}
+	require.NoError(t, ask())
+	// The connection that waits in the pool is of a server that is no more.
+	require.NoError(t, cluster.Crash())
+	require.NoError(t, cluster.Start())
+	require.NoError(t, ask())
+
+	require.NoError(t, cluster.Crash())
+	var gone *database.UnreachableError
+	require.ErrorAs(t, ask(), &gone)
+	require.NoError(t, cluster.Start())
+	require.ErrorAs(t, ask(), &gone, "nobody pays for trying again soon")
+	d.Retry()
+	require.NoError(t, ask())
+}
