@@ -66,9 +66,11 @@ func (r *replicaRoom) equal() {
 }
 
 func (r *replicaRoom) different() []harness.Row {
-	return r.c.Query(`SET hallway.read_from = 'cache'; WITH a AS (SELECT to_jsonb(t) AS j FROM crm.contacts t), b AS (SELECT to_jsonb(t) AS j FROM live.contacts t)
-		SELECT 'replica', j->>'id' FROM (SELECT * FROM a EXCEPT SELECT * FROM b) x UNION ALL
-		SELECT 'api', j->>'id' FROM (SELECT * FROM b EXCEPT SELECT * FROM a) x; `)
+	r.c.Exec(`DROP TABLE IF EXISTS pg_temp.replica; SET hallway.read_from = 'cache';
+		CREATE TEMP TABLE replica AS SELECT to_jsonb(t) AS j FROM crm.contacts t; RESET hallway.read_from;
+		DROP TABLE IF EXISTS pg_temp.api; CREATE TEMP TABLE api AS SELECT to_jsonb(t) AS j FROM live.contacts t`)
+	return r.c.Query(`SELECT 'replica', j->>'id' FROM (SELECT * FROM replica EXCEPT SELECT * FROM api) x UNION ALL
+		SELECT 'api', j->>'id' FROM (SELECT * FROM api EXCEPT SELECT * FROM replica) x`)
 }
 
 func (r *replicaRoom) patch(id string, fields map[string]any) {
