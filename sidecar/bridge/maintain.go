@@ -166,7 +166,7 @@ func (s *Server) resume(ctx context.Context) (*hallwayv1.MaintainResponse, error
 }
 
 // emptyHash is the shim's hash of a predicate without bytes: PostgreSQL's
-// hash_bytes_extended, which is hashtextextended(”, 0).
+// hash_bytes_extended, as hashtextextended gives it for an empty text.
 const emptyHash = -6939563903564495251
 
 // refresh reads all rows of a table and keeps them as the region without
