@@ -33,7 +33,6 @@ type fakeCache struct {
 	mu      sync.Mutex
 	defs    []cache.Definition
 	regions []cache.Region
-	rows    int
 	kept    []int // rows of each fill that was committed
 	aborted int
 	applied []cache.Write
@@ -399,11 +398,29 @@ func TestCached_AnotherSidecarFills(t *testing.T) {
 	f := keyed(&fake{scan: func(ctx context.Context, q connectors.Query, out *rows.Builder) (connectors.ScanResult, error) {
 		calls.Add(1)
 		return numbers(2)(ctx, q, out)
+	}, plan: func(r pushdown.Request) pushdown.Plan {
+		p := pushdown.Plan{Conjuncts: make([]pushdown.Conjunct, len(r.Conjuncts))}
+		for i := range r.Orderings {
+			p.ExactOrderings = append(p.ExactOrderings, i)
+		}
+		return p
 	}})
-	got, err := allThings(t, start(t, f, withCache(room)).cachedClient(), cachedThings(1))
+	c := start(t, f, withCache(room)).cachedClient()
+	got, err := allThings(t, c, cachedThings(1))
 	require.NoError(t, err)
 	assert.Len(t, got.batches, 1)
 	assert.Zero(t, calls.Load(), "the API is not asked for what another one has just fetched")
+
+	// The cache has no order, so rows in one come from the API.
+	p := planOf(t, c, &hallwayv1.PlanRequest{Relation: cachedThings(1), Orderings: []*hallwayv1.Ordering{{Keys: []*hallwayv1.SortKey{{Column: 0}}}}})
+	require.Equal(t, []uint32{0}, p.GetExactOrderings())
+	st, err := c.Scan(t.Context(), &hallwayv1.ScanRequest{Relation: cachedThings(1), Plan: p.GetPlan(), Columns: []uint32{0, 1}, Ordering: 1,
+		MaxAgeMs: 60000, Fill: &hallwayv1.CacheFill{}})
+	got, err = drainScan(t, st, err)
+	require.NoError(t, err)
+	assert.Len(t, got.rows(t, thingTypes...), 2)
+	assert.EqualValues(t, 1, calls.Load())
+	assert.EqualValues(t, 3, reads.Load())
 }
 
 func TestCached_PanicIsTheReadersError(t *testing.T) {

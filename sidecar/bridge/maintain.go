@@ -207,7 +207,7 @@ func (s *Server) refresh(ctx context.Context, rel *relation, t *cachedTable) (in
 			break
 		}
 		if err != nil {
-			return 0, err //nolint:wrapcheck // the scan's own, or ctx's
+			return 0, err
 		}
 	}
 	for {

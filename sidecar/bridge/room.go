@@ -71,7 +71,7 @@ func (d cacheDatabase) Retry() { d.Connection().Retry() }
 func (d cacheDatabase) Table(ctx context.Context, def cache.Definition) (CacheTable, error) {
 	t, err := d.Database.Table(ctx, def)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // an adapter
+		return nil, err
 	}
 	return cacheTable{t}, nil
 }
@@ -81,7 +81,7 @@ type cacheTable struct{ *cache.Table }
 func (t cacheTable) Begin(ctx context.Context, region cache.Region, started time.Time) (CacheFill, error) {
 	f, err := t.Table.Begin(ctx, region, started)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // an adapter
+		return nil, err
 	}
 	return cacheFill{f}, nil
 }
@@ -90,5 +90,5 @@ type cacheFill struct{ *cache.Fill }
 
 func (f cacheFill) Commit(ctx context.Context) (int64, error) {
 	r, err := f.Fill.Commit(ctx)
-	return r.Rows, err //nolint:wrapcheck // an adapter
+	return r.Rows, err
 }

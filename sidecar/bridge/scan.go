@@ -70,7 +70,7 @@ func runScan(ctx context.Context, b *bound, q *connectors.Query, f *overlay.Filt
 		direct = func(tuples []byte, _ int) error {
 			tuples, n, err := f.Batch(tuples)
 			if err != nil || n == 0 {
-				return err //nolint:wrapcheck // it comes back from EndRow
+				return err
 			}
 			return sink(tuples, n)
 		}

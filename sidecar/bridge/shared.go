@@ -117,7 +117,7 @@ func readFlight(ctx context.Context, r *flight.Reader, out *sender) error {
 		case errors.Is(err, flight.ErrClosed):
 			return &connectors.Error{Class: connectors.Unavailable, Message: "the sidecar is stopping"}
 		case err != nil:
-			return err //nolint:wrapcheck // the scan's own, or ctx's
+			return err
 		}
 	}
 }
@@ -127,11 +127,13 @@ func (s *Server) sharedFooter(ctx context.Context, r *flight.Reader, tag *shared
 	if !joined {
 		footer.Stats = statsMessage(tag.stats)
 	}
-	o, known := flight.Outcome{Text: notSettled}, true
+	patience, unknown := footerPatience, "still being kept"
 	if !tag.kept {
-		o, _ = r.Outcome(ctx, time.Millisecond)
-	} else if o, known = r.Outcome(ctx, footerPatience); !known {
-		o.Text = "still being kept"
+		patience, unknown = time.Millisecond, "not kept"
+	}
+	o, known := r.Outcome(ctx, patience)
+	if !known {
+		o.Text = unknown
 	}
 	footer.Cache = o.Text
 	if joined {
@@ -142,9 +144,6 @@ func (s *Server) sharedFooter(ctx context.Context, r *flight.Reader, tag *shared
 	}
 	return out.footer(footer)
 }
-
-// notSettled is what became of rows that nobody tried to keep.
-const notSettled = "not kept"
 
 // flightKey is the same for scans that bring the same tuples in the same order.
 func flightKey(rel *relation, t *cachedTable, region cache.Region, q *connectors.Query, ordering uint32) string {
@@ -187,7 +186,7 @@ func (s *Server) flight(b *bound, q *connectors.Query, region cache.Region, f *o
 		default:
 			k := &keeper{s: s, t: tag.t, region: region, started: fl.Started(), begun: make(chan begun, 1)}
 			fl.Keep(k.keep)
-			found, err := s.elsewhere(ctx, fl, k.begun, f, region, maxAge)
+			found, err := s.elsewhere(ctx, fl, k.begun, f, region, q.Ordering != nil, maxAge)
 			if found || err != nil {
 				return err
 			}
@@ -225,8 +224,9 @@ type begun struct {
 }
 
 // elsewhere waits, if another sidecar is filling the region, until that one has
-// it, and hands over its rows: true. Else the API is to be asked.
-func (s *Server) elsewhere(ctx context.Context, fl *flight.Flight, ready <-chan begun, f *overlay.Filter, region cache.Region, maxAge time.Duration) (bool, error) {
+// it, and hands over its rows: true. Else the API is to be asked, as it is for
+// rows in an order that is relied upon (ordered), since the cache keeps none.
+func (s *Server) elsewhere(ctx context.Context, fl *flight.Flight, ready <-chan begun, f *overlay.Filter, region cache.Region, ordered bool, maxAge time.Duration) (bool, error) {
 	late := time.NewTimer(beginPatience)
 	defer late.Stop()
 	var b begun
@@ -235,7 +235,7 @@ func (s *Server) elsewhere(ctx context.Context, fl *flight.Flight, ready <-chan 
 	case <-late.C:
 	case <-ctx.Done():
 	}
-	if !errors.Is(b.err, cache.ErrBusy) || b.table == nil || maxAge <= 0 || !fl.Alone() {
+	if !errors.Is(b.err, cache.ErrBusy) || b.table == nil || maxAge <= 0 || ordered || !fl.Alone() {
 		return false, nil
 	}
 	sent := false
@@ -244,7 +244,7 @@ func (s *Server) elsewhere(ctx context.Context, fl *flight.Flight, ready <-chan 
 		if f != nil {
 			var err error
 			if tuples, n, err = f.Batch(tuples); err != nil || n == 0 {
-				return err //nolint:wrapcheck // our own
+				return err
 			}
 		}
 		return fl.Append(tuples, n)
@@ -321,10 +321,10 @@ func (k *keeper) keepIfWhole(ctx context.Context, r *flight.Reader) flight.Outco
 func (k *keeper) begin(ctx context.Context) (CacheTable, CacheFill, error) {
 	table, err := k.t.db.Table(ctx, k.t.def)
 	if err != nil {
-		return nil, nil, err //nolint:wrapcheck // for the footer
+		return nil, nil, err
 	}
 	fill, err := table.Begin(ctx, k.region, k.started)
-	return table, fill, err //nolint:wrapcheck // for the footer
+	return table, fill, err
 }
 
 func (k *keeper) commit(ctx context.Context, fill CacheFill) flight.Outcome {

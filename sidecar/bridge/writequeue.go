@@ -170,13 +170,13 @@ func (q *writeQueue) bring(t *cachedTable, writes []cache.Write, unsure bool) er
 		err := t.db.InvalidateObject(ctx, t.def.ServerOID, t.def.Object, own)
 		cancel()
 		if err == nil || errors.Is(err, cache.ErrStandby) {
-			return err //nolint:wrapcheck // for us alone
+			return err
 		}
 		if wait > time.Second {
 			q.log.WarnContext(q.ctx, "cached rows that were written cannot be forgotten", "relid", t.def.Relid, "error", err.Error())
 		}
 		if !sleep(q.ctx, wait) {
-			return err //nolint:wrapcheck // as above
+			return err
 		}
 	}
 }
@@ -194,7 +194,7 @@ func (q *writeQueue) apply(t *cachedTable, writes []cache.Write) (int64, error) 
 		}
 		again := cache.IsLocked(err) || errors.Is(err, cache.ErrGone)
 		if !again || try == writeTries || !sleep(ctx, writePause) {
-			return 0, err //nolint:wrapcheck // for the log
+			return 0, err
 		}
 	}
 }

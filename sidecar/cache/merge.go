@@ -177,10 +177,10 @@ func (t *Table) merge(ctx context.Context, tx pgx.Tx, s source, condition string
 		keep = t.notWritten
 	}
 	// x is what differs: one join tells for each row whether it is new.
-	var set, was, is, new []string
+	var set, was, is, values []string
 	for _, c := range s.columns {
 		changed := "x.c" + strconv.Itoa(c)
-		new = append(new, changed)
+		values = append(values, changed)
 		if contains(t.key, c) {
 			continue
 		}
@@ -207,7 +207,7 @@ func (t *Table) merge(ctx context.Context, tx pgx.Tx, s source, condition string
 		b.WriteString(",\nu AS (UPDATE " + t.sql + " AS t SET " + strings.Join(set, ", ") + " FROM x WHERE " + onChanged + " RETURNING " + returning + ")")
 		touched += " UNION ALL SELECT * FROM u UNION ALL SELECT t.* FROM " + t.sql + " AS t, x WHERE " + onChanged
 	}
-	b.WriteString(",\ni AS (INSERT INTO " + t.sql + " AS t (" + t.list(s.columns, "") + ") SELECT " + strings.Join(new, ", ") +
+	b.WriteString(",\ni AS (INSERT INTO " + t.sql + " AS t (" + t.list(s.columns, "") + ") SELECT " + strings.Join(values, ", ") +
 		" FROM x WHERE x.new RETURNING " + returning + ")")
 	deleted, hits := "0", "'{}'::bool[]"
 	if condition != "" {
