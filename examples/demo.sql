@@ -47,6 +47,12 @@ EXPLAIN (COSTS OFF)
 SELECT count(*) FROM lead WHERE status = 'customer' AND upper(surname) = 'MÜLLER';
 SELECT count(*) FROM lead WHERE status = 'customer' AND upper(surname) = 'MÜLLER';
 
+-- What was read is kept: a question about customers alone is answered here, for
+-- a minute or as long as the table's max_age says. The API is not asked.
+EXPLAIN (COSTS OFF)
+SELECT mail FROM lead WHERE status = 'customer' AND score > 90;
+SELECT count(*) FROM lead WHERE status = 'customer' AND score > 90;
+
 -- A local table joins the API's.
 CREATE TABLE orders (
   number integer PRIMARY KEY,
@@ -90,3 +96,9 @@ VALUES ('grace@hallway.example', 'Twin', 'lead');
 DELETE FROM crm.contacts WHERE id = :'grace';
 SELECT count(*) AS left_over FROM crm.contacts WHERE email = 'grace@hallway.example';
 SELECT count(*) AS contacts FROM crm.contacts;
+
+-- A whole copy, refreshed in the background, and what it says of itself.
+SELECT hallway.replicate('crm.companies', '5 min');
+CALL hallway.wait_for_sync('crm.companies');
+SELECT state, rows, error FROM hallway.sync_status;
+EXPLAIN (COSTS OFF) SELECT count(*) FROM crm.companies;
