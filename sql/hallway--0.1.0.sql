@@ -105,6 +105,65 @@ COMMENT ON TABLE hallway.cache_writes IS 'rows that were written lately, so that
 REVOKE ALL ON hallway.cache_tables, hallway.cache_regions, hallway.cache_writes FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON hallway.cache_tables, hallway.cache_regions, hallway.cache_writes TO hallway;
 
+-- ---- journal ---------------------------------------------------------------
+
+-- Every row that is written in an API, from before it is sent. Entries are the
+-- sidecar's to write, on connections of its own: a transaction that rolls back
+-- takes nothing of it along.
+CREATE TABLE hallway.write_log (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  -- The database in which the transaction ran: nothing is done about an entry
+  -- where any of these is another, as in a restored or cloned one.
+  system_identifier bigint NOT NULL,
+  timeline int NOT NULL,
+  database oid NOT NULL,
+  environment text NOT NULL,
+  -- The sidecar that wrote, for as long as it runs.
+  instance text NOT NULL,
+  xid xid8 NOT NULL,
+  subxid xid8 NOT NULL,
+  backend_pid int NOT NULL,
+  role name NOT NULL,
+  application text NOT NULL,
+  relid oid NOT NULL,
+  table_name text NOT NULL,
+  server_oid oid NOT NULL,
+  server name NOT NULL,
+  object text NOT NULL,
+  operation text NOT NULL CHECK (operation IN ('insert', 'update', 'delete', 'upsert')),
+  -- Of its statement, from 1.
+  row_number bigint NOT NULL,
+  -- The row's key, as text; NULL while an INSERT does not have it.
+  key text[],
+  -- Names of the columns given.
+  columns text[] NOT NULL,
+  idempotency_key text NOT NULL,
+  request_id text NOT NULL,
+  on_rollback text NOT NULL CHECK (on_rollback IN ('keep', 'compensate')),
+  state text NOT NULL CHECK (state IN ('queued', 'pending', 'applied', 'refused', 'unknown',
+    'needs_attention', 'orphaned', 'compensating', 'compensated')),
+  -- What the API said of a refusal, or why people are needed; without secrets.
+  sqlstate text,
+  message text,
+  todo text,
+  -- Tuples as between backend and sidecar: the row before and after, and the
+  -- values to be written. Only where undoing or delivering needs them, and never
+  -- with the option journal_values 'false'.
+  before bytea,
+  after bytea,
+  row_values bytea,
+  attempts int NOT NULL DEFAULT 0,
+  next_attempt timestamptz,
+  written_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  -- When nothing more was to be done about it.
+  settled_at timestamptz
+) WITH (fillfactor = 80);
+COMMENT ON TABLE hallway.write_log IS 'each row written in an API: who, when, what became of it';
+CREATE INDEX write_log_open ON hallway.write_log (xid) WHERE settled_at IS NULL;
+REVOKE ALL ON hallway.write_log FROM PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON hallway.write_log TO hallway;
+GRANT SELECT ON hallway.write_log TO pg_monitor;
+
 -- ---- replicas --------------------------------------------------------------
 
 -- Jobs (River's tables), staging tables and the identity of the database whose

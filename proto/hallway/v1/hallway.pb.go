@@ -148,6 +148,8 @@ const (
 	Operation_OPERATION_INSERT      Operation = 1
 	Operation_OPERATION_UPDATE      Operation = 2
 	Operation_OPERATION_DELETE      Operation = 3
+	// Update the row whose match columns are equal, or insert it.
+	Operation_OPERATION_UPSERT Operation = 4
 )
 
 // Enum value maps for Operation.
@@ -157,12 +159,14 @@ var (
 		1: "OPERATION_INSERT",
 		2: "OPERATION_UPDATE",
 		3: "OPERATION_DELETE",
+		4: "OPERATION_UPSERT",
 	}
 	Operation_value = map[string]int32{
 		"OPERATION_UNSPECIFIED": 0,
 		"OPERATION_INSERT":      1,
 		"OPERATION_UPDATE":      2,
 		"OPERATION_DELETE":      3,
+		"OPERATION_UPSERT":      4,
 	}
 )
 
@@ -191,6 +195,57 @@ func (x Operation) Number() protoreflect.EnumNumber {
 // Deprecated: Use Operation.Descriptor instead.
 func (Operation) EnumDescriptor() ([]byte, []int) {
 	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{2}
+}
+
+// OnRollback is what becomes of applied rows whose local (sub)transaction was
+// rolled back.
+type OnRollback int32
+
+const (
+	OnRollback_ON_ROLLBACK_UNSPECIFIED OnRollback = 0
+	OnRollback_ON_ROLLBACK_KEEP        OnRollback = 1
+	OnRollback_ON_ROLLBACK_COMPENSATE  OnRollback = 2
+)
+
+// Enum value maps for OnRollback.
+var (
+	OnRollback_name = map[int32]string{
+		0: "ON_ROLLBACK_UNSPECIFIED",
+		1: "ON_ROLLBACK_KEEP",
+		2: "ON_ROLLBACK_COMPENSATE",
+	}
+	OnRollback_value = map[string]int32{
+		"ON_ROLLBACK_UNSPECIFIED": 0,
+		"ON_ROLLBACK_KEEP":        1,
+		"ON_ROLLBACK_COMPENSATE":  2,
+	}
+)
+
+func (x OnRollback) Enum() *OnRollback {
+	p := new(OnRollback)
+	*p = x
+	return p
+}
+
+func (x OnRollback) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OnRollback) Descriptor() protoreflect.EnumDescriptor {
+	return file_hallway_v1_hallway_proto_enumTypes[3].Descriptor()
+}
+
+func (OnRollback) Type() protoreflect.EnumType {
+	return &file_hallway_v1_hallway_proto_enumTypes[3]
+}
+
+func (x OnRollback) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OnRollback.Descriptor instead.
+func (OnRollback) EnumDescriptor() ([]byte, []int) {
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{3}
 }
 
 type RowOutcome int32
@@ -230,11 +285,11 @@ func (x RowOutcome) String() string {
 }
 
 func (RowOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_hallway_v1_hallway_proto_enumTypes[3].Descriptor()
+	return file_hallway_v1_hallway_proto_enumTypes[4].Descriptor()
 }
 
 func (RowOutcome) Type() protoreflect.EnumType {
-	return &file_hallway_v1_hallway_proto_enumTypes[3]
+	return &file_hallway_v1_hallway_proto_enumTypes[4]
 }
 
 func (x RowOutcome) Number() protoreflect.EnumNumber {
@@ -243,7 +298,7 @@ func (x RowOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RowOutcome.Descriptor instead.
 func (RowOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{3}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{4}
 }
 
 type TransactionEnd int32
@@ -279,11 +334,11 @@ func (x TransactionEnd) String() string {
 }
 
 func (TransactionEnd) Descriptor() protoreflect.EnumDescriptor {
-	return file_hallway_v1_hallway_proto_enumTypes[4].Descriptor()
+	return file_hallway_v1_hallway_proto_enumTypes[5].Descriptor()
 }
 
 func (TransactionEnd) Type() protoreflect.EnumType {
-	return &file_hallway_v1_hallway_proto_enumTypes[4]
+	return &file_hallway_v1_hallway_proto_enumTypes[5]
 }
 
 func (x TransactionEnd) Number() protoreflect.EnumNumber {
@@ -292,7 +347,7 @@ func (x TransactionEnd) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TransactionEnd.Descriptor instead.
 func (TransactionEnd) EnumDescriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{4}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{5}
 }
 
 type MaintainAction int32
@@ -342,11 +397,11 @@ func (x MaintainAction) String() string {
 }
 
 func (MaintainAction) Descriptor() protoreflect.EnumDescriptor {
-	return file_hallway_v1_hallway_proto_enumTypes[5].Descriptor()
+	return file_hallway_v1_hallway_proto_enumTypes[6].Descriptor()
 }
 
 func (MaintainAction) Type() protoreflect.EnumType {
-	return &file_hallway_v1_hallway_proto_enumTypes[5]
+	return &file_hallway_v1_hallway_proto_enumTypes[6]
 }
 
 func (x MaintainAction) Number() protoreflect.EnumNumber {
@@ -355,7 +410,7 @@ func (x MaintainAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MaintainAction.Descriptor instead.
 func (MaintainAction) EnumDescriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{5}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{6}
 }
 
 // ProtocolVersion: equal major versions can talk; minor only adds.
@@ -1062,7 +1117,11 @@ type DescribeResponse struct {
 	// table: it covers all of the definition that decides what a row looks like
 	// and where it comes from (object, options of the table, names, types, options
 	// and order of the columns). Empty: the backend compares columns alone.
-	CacheShape    []byte `protobuf:"bytes,10,opt,name=cache_shape,json=cacheShape,proto3" json:"cache_shape,omitempty"`
+	CacheShape []byte `protobuf:"bytes,10,opt,name=cache_shape,json=cacheShape,proto3" json:"cache_shape,omitempty"`
+	// How many rows one Modify best has; 0 or 1: the API takes them one by one.
+	InsertRows    uint32 `protobuf:"varint,11,opt,name=insert_rows,json=insertRows,proto3" json:"insert_rows,omitempty"`
+	UpdateRows    uint32 `protobuf:"varint,12,opt,name=update_rows,json=updateRows,proto3" json:"update_rows,omitempty"`
+	DeleteRows    uint32 `protobuf:"varint,13,opt,name=delete_rows,json=deleteRows,proto3" json:"delete_rows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1165,6 +1224,27 @@ func (x *DescribeResponse) GetCacheShape() []byte {
 		return x.CacheShape
 	}
 	return nil
+}
+
+func (x *DescribeResponse) GetInsertRows() uint32 {
+	if x != nil {
+		return x.InsertRows
+	}
+	return 0
+}
+
+func (x *DescribeResponse) GetUpdateRows() uint32 {
+	if x != nil {
+		return x.UpdateRows
+	}
+	return 0
+}
+
+func (x *DescribeResponse) GetDeleteRows() uint32 {
+	if x != nil {
+		return x.DeleteRows
+	}
+	return 0
 }
 
 type LookupKey struct {
@@ -2161,7 +2241,21 @@ type ModifyRequest struct {
 	// Unique to this write and kept when the backend sends it again.
 	IdempotencyKey string `protobuf:"bytes,9,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	// Answer with what would be sent in ModifyResponse.requests; send nothing.
-	DryRun        bool `protobuf:"varint,10,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	DryRun bool `protobuf:"varint,10,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Of columns, those by which an UPSERT finds its row. What it finds is updated
+	// in the other columns.
+	MatchColumns []uint32   `protobuf:"varint,11,rep,packed,name=match_columns,json=matchColumns,proto3" json:"match_columns,omitempty"`
+	OnRollback   OnRollback `protobuf:"varint,12,opt,name=on_rollback,json=onRollback,proto3,enum=hallway.v1.OnRollback" json:"on_rollback,omitempty"`
+	// Store the rows and answer; the API is called when the transaction has
+	// committed. Only with the journal on and nothing to return.
+	AfterCommit bool `protobuf:"varint,13,opt,name=after_commit,json=afterCommit,proto3" json:"after_commit,omitempty"`
+	// Do not journal: an option of the table or server says so.
+	Unjournaled bool `protobuf:"varint,14,opt,name=unjournaled,proto3" json:"unjournaled,omitempty"`
+	// Rows of the statement before the first of these: for errors.
+	RowsBefore uint64 `protobuf:"varint,15,opt,name=rows_before,json=rowsBefore,proto3" json:"rows_before,omitempty"`
+	// UPDATE and UPSERT: leave rows alone that have the values already. The API is
+	// read to see it.
+	SkipUnchanged bool `protobuf:"varint,16,opt,name=skip_unchanged,json=skipUnchanged,proto3" json:"skip_unchanged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2266,11 +2360,60 @@ func (x *ModifyRequest) GetDryRun() bool {
 	return false
 }
 
+func (x *ModifyRequest) GetMatchColumns() []uint32 {
+	if x != nil {
+		return x.MatchColumns
+	}
+	return nil
+}
+
+func (x *ModifyRequest) GetOnRollback() OnRollback {
+	if x != nil {
+		return x.OnRollback
+	}
+	return OnRollback_ON_ROLLBACK_UNSPECIFIED
+}
+
+func (x *ModifyRequest) GetAfterCommit() bool {
+	if x != nil {
+		return x.AfterCommit
+	}
+	return false
+}
+
+func (x *ModifyRequest) GetUnjournaled() bool {
+	if x != nil {
+		return x.Unjournaled
+	}
+	return false
+}
+
+func (x *ModifyRequest) GetRowsBefore() uint64 {
+	if x != nil {
+		return x.RowsBefore
+	}
+	return 0
+}
+
+func (x *ModifyRequest) GetSkipUnchanged() bool {
+	if x != nil {
+		return x.SkipUnchanged
+	}
+	return false
+}
+
 type RowResult struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Outcome RowOutcome             `protobuf:"varint,1,opt,name=outcome,proto3,enum=hallway.v1.RowOutcome" json:"outcome,omitempty"`
 	// For REFUSED.
-	Error         *Error `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	Error *Error `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	// APPLIED by an UPSERT that inserted the row.
+	Created bool `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
+	// APPLIED without a call, as the API's row was so already.
+	Unchanged bool `protobuf:"varint,4,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	// REFUSED only because another row of the request was: its own values were
+	// not judged, and it was not applied.
+	Bystander     bool `protobuf:"varint,5,opt,name=bystander,proto3" json:"bystander,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2317,6 +2460,27 @@ func (x *RowResult) GetError() *Error {
 		return x.Error
 	}
 	return nil
+}
+
+func (x *RowResult) GetCreated() bool {
+	if x != nil {
+		return x.Created
+	}
+	return false
+}
+
+func (x *RowResult) GetUnchanged() bool {
+	if x != nil {
+		return x.Unchanged
+	}
+	return false
+}
+
+func (x *RowResult) GetBystander() bool {
+	if x != nil {
+		return x.Bystander
+	}
+	return false
 }
 
 type ModifyResponse struct {
@@ -3196,7 +3360,7 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"definition\x18\x02 \x01(\v2\x14.hallway.v1.RelationR\n" +
 	"definition\"F\n" +
 	"\x0fDescribeRequest\x123\n" +
-	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\"\xf7\x02\n" +
+	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\"\xda\x03\n" +
 	"\x10DescribeResponse\x12\x1f\n" +
 	"\vkey_columns\x18\x01 \x03(\rR\n" +
 	"keyColumns\x12\x1e\n" +
@@ -3213,7 +3377,13 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\rcache_account\x18\t \x01(\fR\fcacheAccount\x12\x1f\n" +
 	"\vcache_shape\x18\n" +
 	" \x01(\fR\n" +
-	"cacheShape\"=\n" +
+	"cacheShape\x12\x1f\n" +
+	"\vinsert_rows\x18\v \x01(\rR\n" +
+	"insertRows\x12\x1f\n" +
+	"\vupdate_rows\x18\f \x01(\rR\n" +
+	"updateRows\x12\x1f\n" +
+	"\vdelete_rows\x18\r \x01(\rR\n" +
+	"deleteRows\"=\n" +
 	"\tLookupKey\x12\x18\n" +
 	"\acolumns\x18\x01 \x03(\rR\acolumns\x12\x16\n" +
 	"\x06unique\x18\x02 \x01(\bR\x06unique\"\x86\x02\n" +
@@ -3293,7 +3463,7 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\tapi_bytes\x18\a \x01(\x04R\bapiBytes\"7\n" +
 	"\vTransaction\x12\x10\n" +
 	"\x03xid\x18\x01 \x01(\x04R\x03xid\x12\x16\n" +
-	"\x06subxid\x18\x02 \x01(\x04R\x06subxid\"\xfb\x02\n" +
+	"\x06subxid\x18\x02 \x01(\x04R\x06subxid\"\xe6\x04\n" +
 	"\rModifyRequest\x123\n" +
 	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\x123\n" +
 	"\toperation\x18\x02 \x01(\x0e2\x15.hallway.v1.OperationR\toperation\x12\x1f\n" +
@@ -3306,10 +3476,21 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\vtransaction\x18\b \x01(\v2\x17.hallway.v1.TransactionR\vtransaction\x12'\n" +
 	"\x0fidempotency_key\x18\t \x01(\tR\x0eidempotencyKey\x12\x17\n" +
 	"\adry_run\x18\n" +
-	" \x01(\bR\x06dryRun\"f\n" +
+	" \x01(\bR\x06dryRun\x12#\n" +
+	"\rmatch_columns\x18\v \x03(\rR\fmatchColumns\x127\n" +
+	"\von_rollback\x18\f \x01(\x0e2\x16.hallway.v1.OnRollbackR\n" +
+	"onRollback\x12!\n" +
+	"\fafter_commit\x18\r \x01(\bR\vafterCommit\x12 \n" +
+	"\vunjournaled\x18\x0e \x01(\bR\vunjournaled\x12\x1f\n" +
+	"\vrows_before\x18\x0f \x01(\x04R\n" +
+	"rowsBefore\x12%\n" +
+	"\x0eskip_unchanged\x18\x10 \x01(\bR\rskipUnchanged\"\xbc\x01\n" +
 	"\tRowResult\x120\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x16.hallway.v1.RowOutcomeR\aoutcome\x12'\n" +
-	"\x05error\x18\x02 \x01(\v2\x11.hallway.v1.ErrorR\x05error\"\xb4\x01\n" +
+	"\x05error\x18\x02 \x01(\v2\x11.hallway.v1.ErrorR\x05error\x12\x18\n" +
+	"\acreated\x18\x03 \x01(\bR\acreated\x12\x1c\n" +
+	"\tunchanged\x18\x04 \x01(\bR\tunchanged\x12\x1c\n" +
+	"\tbystander\x18\x05 \x01(\bR\tbystander\"\xb4\x01\n" +
 	"\x0eModifyResponse\x12/\n" +
 	"\aresults\x18\x01 \x03(\v2\x15.hallway.v1.RowResultR\aresults\x12\x16\n" +
 	"\x06tuples\x18\x02 \x01(\fR\x06tuples\x12\x1a\n" +
@@ -3370,12 +3551,18 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rVERDICT_EXACT\x10\x01\x12\x14\n" +
 	"\x10VERDICT_SUPERSET\x10\x02\x12\x11\n" +
-	"\rVERDICT_LOCAL\x10\x03*h\n" +
+	"\rVERDICT_LOCAL\x10\x03*~\n" +
 	"\tOperation\x12\x19\n" +
 	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10OPERATION_INSERT\x10\x01\x12\x14\n" +
 	"\x10OPERATION_UPDATE\x10\x02\x12\x14\n" +
-	"\x10OPERATION_DELETE\x10\x03*v\n" +
+	"\x10OPERATION_DELETE\x10\x03\x12\x14\n" +
+	"\x10OPERATION_UPSERT\x10\x04*[\n" +
+	"\n" +
+	"OnRollback\x12\x1b\n" +
+	"\x17ON_ROLLBACK_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10ON_ROLLBACK_KEEP\x10\x01\x12\x1a\n" +
+	"\x16ON_ROLLBACK_COMPENSATE\x10\x02*v\n" +
 	"\n" +
 	"RowOutcome\x12\x1b\n" +
 	"\x17ROW_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -3417,129 +3604,131 @@ func file_hallway_v1_hallway_proto_rawDescGZIP() []byte {
 	return file_hallway_v1_hallway_proto_rawDescData
 }
 
-var file_hallway_v1_hallway_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_hallway_v1_hallway_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
 var file_hallway_v1_hallway_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_hallway_v1_hallway_proto_goTypes = []any{
 	(CacheMode)(0),                 // 0: hallway.v1.CacheMode
 	(Verdict)(0),                   // 1: hallway.v1.Verdict
 	(Operation)(0),                 // 2: hallway.v1.Operation
-	(RowOutcome)(0),                // 3: hallway.v1.RowOutcome
-	(TransactionEnd)(0),            // 4: hallway.v1.TransactionEnd
-	(MaintainAction)(0),            // 5: hallway.v1.MaintainAction
-	(*ProtocolVersion)(nil),        // 6: hallway.v1.ProtocolVersion
-	(*HandshakeRequest)(nil),       // 7: hallway.v1.HandshakeRequest
-	(*HandshakeResponse)(nil),      // 8: hallway.v1.HandshakeResponse
-	(*Option)(nil),                 // 9: hallway.v1.Option
-	(*Relation)(nil),               // 10: hallway.v1.Relation
-	(*CachePolicy)(nil),            // 11: hallway.v1.CachePolicy
-	(*Column)(nil),                 // 12: hallway.v1.Column
-	(*RelationRef)(nil),            // 13: hallway.v1.RelationRef
-	(*DescribeRequest)(nil),        // 14: hallway.v1.DescribeRequest
-	(*DescribeResponse)(nil),       // 15: hallway.v1.DescribeResponse
-	(*LookupKey)(nil),              // 16: hallway.v1.LookupKey
-	(*PlanRequest)(nil),            // 17: hallway.v1.PlanRequest
-	(*ConjunctVerdict)(nil),        // 18: hallway.v1.ConjunctVerdict
-	(*PlanResponse)(nil),           // 19: hallway.v1.PlanResponse
-	(*ScanRequest)(nil),            // 20: hallway.v1.ScanRequest
-	(*CacheFill)(nil),              // 21: hallway.v1.CacheFill
-	(*ScanResponse)(nil),           // 22: hallway.v1.ScanResponse
-	(*ScanHeader)(nil),             // 23: hallway.v1.ScanHeader
-	(*RowBatch)(nil),               // 24: hallway.v1.RowBatch
-	(*ScanFooter)(nil),             // 25: hallway.v1.ScanFooter
-	(*ScanStats)(nil),              // 26: hallway.v1.ScanStats
-	(*Transaction)(nil),            // 27: hallway.v1.Transaction
-	(*ModifyRequest)(nil),          // 28: hallway.v1.ModifyRequest
-	(*RowResult)(nil),              // 29: hallway.v1.RowResult
-	(*ModifyResponse)(nil),         // 30: hallway.v1.ModifyResponse
-	(*EndTransactionRequest)(nil),  // 31: hallway.v1.EndTransactionRequest
-	(*EndTransactionResponse)(nil), // 32: hallway.v1.EndTransactionResponse
-	(*SettleRequest)(nil),          // 33: hallway.v1.SettleRequest
-	(*SettleResponse)(nil),         // 34: hallway.v1.SettleResponse
-	(*TouchRequest)(nil),           // 35: hallway.v1.TouchRequest
-	(*RegionUse)(nil),              // 36: hallway.v1.RegionUse
-	(*TouchResponse)(nil),          // 37: hallway.v1.TouchResponse
-	(*MaintainRequest)(nil),        // 38: hallway.v1.MaintainRequest
-	(*MaintainResponse)(nil),       // 39: hallway.v1.MaintainResponse
-	(*ImportSchemaRequest)(nil),    // 40: hallway.v1.ImportSchemaRequest
-	(*ImportSchemaResponse)(nil),   // 41: hallway.v1.ImportSchemaResponse
-	(*ImportedTable)(nil),          // 42: hallway.v1.ImportedTable
-	(*ImportedColumn)(nil),         // 43: hallway.v1.ImportedColumn
-	(*Type)(nil),                   // 44: hallway.v1.Type
-	(*Expr)(nil),                   // 45: hallway.v1.Expr
-	(*Ordering)(nil),               // 46: hallway.v1.Ordering
-	(*Value)(nil),                  // 47: hallway.v1.Value
-	(*Error)(nil),                  // 48: hallway.v1.Error
+	(OnRollback)(0),                // 3: hallway.v1.OnRollback
+	(RowOutcome)(0),                // 4: hallway.v1.RowOutcome
+	(TransactionEnd)(0),            // 5: hallway.v1.TransactionEnd
+	(MaintainAction)(0),            // 6: hallway.v1.MaintainAction
+	(*ProtocolVersion)(nil),        // 7: hallway.v1.ProtocolVersion
+	(*HandshakeRequest)(nil),       // 8: hallway.v1.HandshakeRequest
+	(*HandshakeResponse)(nil),      // 9: hallway.v1.HandshakeResponse
+	(*Option)(nil),                 // 10: hallway.v1.Option
+	(*Relation)(nil),               // 11: hallway.v1.Relation
+	(*CachePolicy)(nil),            // 12: hallway.v1.CachePolicy
+	(*Column)(nil),                 // 13: hallway.v1.Column
+	(*RelationRef)(nil),            // 14: hallway.v1.RelationRef
+	(*DescribeRequest)(nil),        // 15: hallway.v1.DescribeRequest
+	(*DescribeResponse)(nil),       // 16: hallway.v1.DescribeResponse
+	(*LookupKey)(nil),              // 17: hallway.v1.LookupKey
+	(*PlanRequest)(nil),            // 18: hallway.v1.PlanRequest
+	(*ConjunctVerdict)(nil),        // 19: hallway.v1.ConjunctVerdict
+	(*PlanResponse)(nil),           // 20: hallway.v1.PlanResponse
+	(*ScanRequest)(nil),            // 21: hallway.v1.ScanRequest
+	(*CacheFill)(nil),              // 22: hallway.v1.CacheFill
+	(*ScanResponse)(nil),           // 23: hallway.v1.ScanResponse
+	(*ScanHeader)(nil),             // 24: hallway.v1.ScanHeader
+	(*RowBatch)(nil),               // 25: hallway.v1.RowBatch
+	(*ScanFooter)(nil),             // 26: hallway.v1.ScanFooter
+	(*ScanStats)(nil),              // 27: hallway.v1.ScanStats
+	(*Transaction)(nil),            // 28: hallway.v1.Transaction
+	(*ModifyRequest)(nil),          // 29: hallway.v1.ModifyRequest
+	(*RowResult)(nil),              // 30: hallway.v1.RowResult
+	(*ModifyResponse)(nil),         // 31: hallway.v1.ModifyResponse
+	(*EndTransactionRequest)(nil),  // 32: hallway.v1.EndTransactionRequest
+	(*EndTransactionResponse)(nil), // 33: hallway.v1.EndTransactionResponse
+	(*SettleRequest)(nil),          // 34: hallway.v1.SettleRequest
+	(*SettleResponse)(nil),         // 35: hallway.v1.SettleResponse
+	(*TouchRequest)(nil),           // 36: hallway.v1.TouchRequest
+	(*RegionUse)(nil),              // 37: hallway.v1.RegionUse
+	(*TouchResponse)(nil),          // 38: hallway.v1.TouchResponse
+	(*MaintainRequest)(nil),        // 39: hallway.v1.MaintainRequest
+	(*MaintainResponse)(nil),       // 40: hallway.v1.MaintainResponse
+	(*ImportSchemaRequest)(nil),    // 41: hallway.v1.ImportSchemaRequest
+	(*ImportSchemaResponse)(nil),   // 42: hallway.v1.ImportSchemaResponse
+	(*ImportedTable)(nil),          // 43: hallway.v1.ImportedTable
+	(*ImportedColumn)(nil),         // 44: hallway.v1.ImportedColumn
+	(*Type)(nil),                   // 45: hallway.v1.Type
+	(*Expr)(nil),                   // 46: hallway.v1.Expr
+	(*Ordering)(nil),               // 47: hallway.v1.Ordering
+	(*Value)(nil),                  // 48: hallway.v1.Value
+	(*Error)(nil),                  // 49: hallway.v1.Error
 }
 var file_hallway_v1_hallway_proto_depIdxs = []int32{
-	6,  // 0: hallway.v1.HandshakeRequest.protocol:type_name -> hallway.v1.ProtocolVersion
-	6,  // 1: hallway.v1.HandshakeResponse.protocol:type_name -> hallway.v1.ProtocolVersion
-	9,  // 2: hallway.v1.Relation.server_options:type_name -> hallway.v1.Option
-	9,  // 3: hallway.v1.Relation.user_options:type_name -> hallway.v1.Option
-	9,  // 4: hallway.v1.Relation.table_options:type_name -> hallway.v1.Option
-	12, // 5: hallway.v1.Relation.columns:type_name -> hallway.v1.Column
-	11, // 6: hallway.v1.Relation.cache:type_name -> hallway.v1.CachePolicy
+	7,  // 0: hallway.v1.HandshakeRequest.protocol:type_name -> hallway.v1.ProtocolVersion
+	7,  // 1: hallway.v1.HandshakeResponse.protocol:type_name -> hallway.v1.ProtocolVersion
+	10, // 2: hallway.v1.Relation.server_options:type_name -> hallway.v1.Option
+	10, // 3: hallway.v1.Relation.user_options:type_name -> hallway.v1.Option
+	10, // 4: hallway.v1.Relation.table_options:type_name -> hallway.v1.Option
+	13, // 5: hallway.v1.Relation.columns:type_name -> hallway.v1.Column
+	12, // 6: hallway.v1.Relation.cache:type_name -> hallway.v1.CachePolicy
 	0,  // 7: hallway.v1.CachePolicy.mode:type_name -> hallway.v1.CacheMode
-	44, // 8: hallway.v1.Column.type:type_name -> hallway.v1.Type
-	9,  // 9: hallway.v1.Column.options:type_name -> hallway.v1.Option
-	10, // 10: hallway.v1.RelationRef.definition:type_name -> hallway.v1.Relation
-	13, // 11: hallway.v1.DescribeRequest.relation:type_name -> hallway.v1.RelationRef
-	16, // 12: hallway.v1.DescribeResponse.lookup_keys:type_name -> hallway.v1.LookupKey
-	13, // 13: hallway.v1.PlanRequest.relation:type_name -> hallway.v1.RelationRef
-	45, // 14: hallway.v1.PlanRequest.conjuncts:type_name -> hallway.v1.Expr
-	46, // 15: hallway.v1.PlanRequest.orderings:type_name -> hallway.v1.Ordering
+	45, // 8: hallway.v1.Column.type:type_name -> hallway.v1.Type
+	10, // 9: hallway.v1.Column.options:type_name -> hallway.v1.Option
+	11, // 10: hallway.v1.RelationRef.definition:type_name -> hallway.v1.Relation
+	14, // 11: hallway.v1.DescribeRequest.relation:type_name -> hallway.v1.RelationRef
+	17, // 12: hallway.v1.DescribeResponse.lookup_keys:type_name -> hallway.v1.LookupKey
+	14, // 13: hallway.v1.PlanRequest.relation:type_name -> hallway.v1.RelationRef
+	46, // 14: hallway.v1.PlanRequest.conjuncts:type_name -> hallway.v1.Expr
+	47, // 15: hallway.v1.PlanRequest.orderings:type_name -> hallway.v1.Ordering
 	1,  // 16: hallway.v1.ConjunctVerdict.verdict:type_name -> hallway.v1.Verdict
-	18, // 17: hallway.v1.PlanResponse.verdicts:type_name -> hallway.v1.ConjunctVerdict
-	13, // 18: hallway.v1.ScanRequest.relation:type_name -> hallway.v1.RelationRef
-	47, // 19: hallway.v1.ScanRequest.parameters:type_name -> hallway.v1.Value
-	21, // 20: hallway.v1.ScanRequest.fill:type_name -> hallway.v1.CacheFill
-	23, // 21: hallway.v1.ScanResponse.header:type_name -> hallway.v1.ScanHeader
-	24, // 22: hallway.v1.ScanResponse.batch:type_name -> hallway.v1.RowBatch
-	25, // 23: hallway.v1.ScanResponse.footer:type_name -> hallway.v1.ScanFooter
-	26, // 24: hallway.v1.ScanResponse.progress:type_name -> hallway.v1.ScanStats
-	26, // 25: hallway.v1.ScanFooter.stats:type_name -> hallway.v1.ScanStats
-	13, // 26: hallway.v1.ModifyRequest.relation:type_name -> hallway.v1.RelationRef
+	19, // 17: hallway.v1.PlanResponse.verdicts:type_name -> hallway.v1.ConjunctVerdict
+	14, // 18: hallway.v1.ScanRequest.relation:type_name -> hallway.v1.RelationRef
+	48, // 19: hallway.v1.ScanRequest.parameters:type_name -> hallway.v1.Value
+	22, // 20: hallway.v1.ScanRequest.fill:type_name -> hallway.v1.CacheFill
+	24, // 21: hallway.v1.ScanResponse.header:type_name -> hallway.v1.ScanHeader
+	25, // 22: hallway.v1.ScanResponse.batch:type_name -> hallway.v1.RowBatch
+	26, // 23: hallway.v1.ScanResponse.footer:type_name -> hallway.v1.ScanFooter
+	27, // 24: hallway.v1.ScanResponse.progress:type_name -> hallway.v1.ScanStats
+	27, // 25: hallway.v1.ScanFooter.stats:type_name -> hallway.v1.ScanStats
+	14, // 26: hallway.v1.ModifyRequest.relation:type_name -> hallway.v1.RelationRef
 	2,  // 27: hallway.v1.ModifyRequest.operation:type_name -> hallway.v1.Operation
-	27, // 28: hallway.v1.ModifyRequest.transaction:type_name -> hallway.v1.Transaction
-	3,  // 29: hallway.v1.RowResult.outcome:type_name -> hallway.v1.RowOutcome
-	48, // 30: hallway.v1.RowResult.error:type_name -> hallway.v1.Error
-	29, // 31: hallway.v1.ModifyResponse.results:type_name -> hallway.v1.RowResult
-	27, // 32: hallway.v1.EndTransactionRequest.transaction:type_name -> hallway.v1.Transaction
-	4,  // 33: hallway.v1.EndTransactionRequest.end:type_name -> hallway.v1.TransactionEnd
-	13, // 34: hallway.v1.SettleRequest.relation:type_name -> hallway.v1.RelationRef
-	36, // 35: hallway.v1.TouchRequest.uses:type_name -> hallway.v1.RegionUse
-	13, // 36: hallway.v1.MaintainRequest.relation:type_name -> hallway.v1.RelationRef
-	5,  // 37: hallway.v1.MaintainRequest.action:type_name -> hallway.v1.MaintainAction
-	13, // 38: hallway.v1.ImportSchemaRequest.relation:type_name -> hallway.v1.RelationRef
-	9,  // 39: hallway.v1.ImportSchemaRequest.options:type_name -> hallway.v1.Option
-	42, // 40: hallway.v1.ImportSchemaResponse.tables:type_name -> hallway.v1.ImportedTable
-	43, // 41: hallway.v1.ImportedTable.columns:type_name -> hallway.v1.ImportedColumn
-	9,  // 42: hallway.v1.ImportedTable.options:type_name -> hallway.v1.Option
-	9,  // 43: hallway.v1.ImportedColumn.options:type_name -> hallway.v1.Option
-	7,  // 44: hallway.v1.Bridge.Handshake:input_type -> hallway.v1.HandshakeRequest
-	14, // 45: hallway.v1.Bridge.Describe:input_type -> hallway.v1.DescribeRequest
-	17, // 46: hallway.v1.Bridge.Plan:input_type -> hallway.v1.PlanRequest
-	20, // 47: hallway.v1.Bridge.Scan:input_type -> hallway.v1.ScanRequest
-	28, // 48: hallway.v1.Bridge.Modify:input_type -> hallway.v1.ModifyRequest
-	31, // 49: hallway.v1.Bridge.EndTransaction:input_type -> hallway.v1.EndTransactionRequest
-	40, // 50: hallway.v1.Bridge.ImportSchema:input_type -> hallway.v1.ImportSchemaRequest
-	33, // 51: hallway.v1.Bridge.Settle:input_type -> hallway.v1.SettleRequest
-	35, // 52: hallway.v1.Bridge.Touch:input_type -> hallway.v1.TouchRequest
-	38, // 53: hallway.v1.Bridge.Maintain:input_type -> hallway.v1.MaintainRequest
-	8,  // 54: hallway.v1.Bridge.Handshake:output_type -> hallway.v1.HandshakeResponse
-	15, // 55: hallway.v1.Bridge.Describe:output_type -> hallway.v1.DescribeResponse
-	19, // 56: hallway.v1.Bridge.Plan:output_type -> hallway.v1.PlanResponse
-	22, // 57: hallway.v1.Bridge.Scan:output_type -> hallway.v1.ScanResponse
-	30, // 58: hallway.v1.Bridge.Modify:output_type -> hallway.v1.ModifyResponse
-	32, // 59: hallway.v1.Bridge.EndTransaction:output_type -> hallway.v1.EndTransactionResponse
-	41, // 60: hallway.v1.Bridge.ImportSchema:output_type -> hallway.v1.ImportSchemaResponse
-	34, // 61: hallway.v1.Bridge.Settle:output_type -> hallway.v1.SettleResponse
-	37, // 62: hallway.v1.Bridge.Touch:output_type -> hallway.v1.TouchResponse
-	39, // 63: hallway.v1.Bridge.Maintain:output_type -> hallway.v1.MaintainResponse
-	54, // [54:64] is the sub-list for method output_type
-	44, // [44:54] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	28, // 28: hallway.v1.ModifyRequest.transaction:type_name -> hallway.v1.Transaction
+	3,  // 29: hallway.v1.ModifyRequest.on_rollback:type_name -> hallway.v1.OnRollback
+	4,  // 30: hallway.v1.RowResult.outcome:type_name -> hallway.v1.RowOutcome
+	49, // 31: hallway.v1.RowResult.error:type_name -> hallway.v1.Error
+	30, // 32: hallway.v1.ModifyResponse.results:type_name -> hallway.v1.RowResult
+	28, // 33: hallway.v1.EndTransactionRequest.transaction:type_name -> hallway.v1.Transaction
+	5,  // 34: hallway.v1.EndTransactionRequest.end:type_name -> hallway.v1.TransactionEnd
+	14, // 35: hallway.v1.SettleRequest.relation:type_name -> hallway.v1.RelationRef
+	37, // 36: hallway.v1.TouchRequest.uses:type_name -> hallway.v1.RegionUse
+	14, // 37: hallway.v1.MaintainRequest.relation:type_name -> hallway.v1.RelationRef
+	6,  // 38: hallway.v1.MaintainRequest.action:type_name -> hallway.v1.MaintainAction
+	14, // 39: hallway.v1.ImportSchemaRequest.relation:type_name -> hallway.v1.RelationRef
+	10, // 40: hallway.v1.ImportSchemaRequest.options:type_name -> hallway.v1.Option
+	43, // 41: hallway.v1.ImportSchemaResponse.tables:type_name -> hallway.v1.ImportedTable
+	44, // 42: hallway.v1.ImportedTable.columns:type_name -> hallway.v1.ImportedColumn
+	10, // 43: hallway.v1.ImportedTable.options:type_name -> hallway.v1.Option
+	10, // 44: hallway.v1.ImportedColumn.options:type_name -> hallway.v1.Option
+	8,  // 45: hallway.v1.Bridge.Handshake:input_type -> hallway.v1.HandshakeRequest
+	15, // 46: hallway.v1.Bridge.Describe:input_type -> hallway.v1.DescribeRequest
+	18, // 47: hallway.v1.Bridge.Plan:input_type -> hallway.v1.PlanRequest
+	21, // 48: hallway.v1.Bridge.Scan:input_type -> hallway.v1.ScanRequest
+	29, // 49: hallway.v1.Bridge.Modify:input_type -> hallway.v1.ModifyRequest
+	32, // 50: hallway.v1.Bridge.EndTransaction:input_type -> hallway.v1.EndTransactionRequest
+	41, // 51: hallway.v1.Bridge.ImportSchema:input_type -> hallway.v1.ImportSchemaRequest
+	34, // 52: hallway.v1.Bridge.Settle:input_type -> hallway.v1.SettleRequest
+	36, // 53: hallway.v1.Bridge.Touch:input_type -> hallway.v1.TouchRequest
+	39, // 54: hallway.v1.Bridge.Maintain:input_type -> hallway.v1.MaintainRequest
+	9,  // 55: hallway.v1.Bridge.Handshake:output_type -> hallway.v1.HandshakeResponse
+	16, // 56: hallway.v1.Bridge.Describe:output_type -> hallway.v1.DescribeResponse
+	20, // 57: hallway.v1.Bridge.Plan:output_type -> hallway.v1.PlanResponse
+	23, // 58: hallway.v1.Bridge.Scan:output_type -> hallway.v1.ScanResponse
+	31, // 59: hallway.v1.Bridge.Modify:output_type -> hallway.v1.ModifyResponse
+	33, // 60: hallway.v1.Bridge.EndTransaction:output_type -> hallway.v1.EndTransactionResponse
+	42, // 61: hallway.v1.Bridge.ImportSchema:output_type -> hallway.v1.ImportSchemaResponse
+	35, // 62: hallway.v1.Bridge.Settle:output_type -> hallway.v1.SettleResponse
+	38, // 63: hallway.v1.Bridge.Touch:output_type -> hallway.v1.TouchResponse
+	40, // 64: hallway.v1.Bridge.Maintain:output_type -> hallway.v1.MaintainResponse
+	55, // [55:65] is the sub-list for method output_type
+	45, // [45:55] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_hallway_v1_hallway_proto_init() }
@@ -3560,7 +3749,7 @@ func file_hallway_v1_hallway_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hallway_v1_hallway_proto_rawDesc), len(file_hallway_v1_hallway_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      7,
 			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,

@@ -2475,7 +2475,7 @@ const ProtobufCMessageDescriptor hallway__v1__describe_request__descriptor =
   (ProtobufCMessageInit) hallway__v1__describe_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_descriptors[10] =
+static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_descriptors[13] =
 {
   {
     "key_columns",
@@ -2597,11 +2597,49 @@ static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "insert_rows",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__DescribeResponse, insert_rows),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "update_rows",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__DescribeResponse, update_rows),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "delete_rows",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__DescribeResponse, delete_rows),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__describe_response__field_indices_by_name[] = {
   8,   /* field[8] = cache_account */
   9,   /* field[9] = cache_shape */
   3,   /* field[3] = deletable */
+  12,   /* field[12] = delete_rows */
+  10,   /* field[10] = insert_rows */
   1,   /* field[1] = insertable */
   0,   /* field[0] = key_columns */
   6,   /* field[6] = lookup_keys */
@@ -2609,11 +2647,12 @@ static const unsigned hallway__v1__describe_response__field_indices_by_name[] = 
   4,   /* field[4] = read_only_reason */
   7,   /* field[7] = rows */
   2,   /* field[2] = updatable */
+  11,   /* field[11] = update_rows */
 };
 static const ProtobufCIntRange hallway__v1__describe_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor hallway__v1__describe_response__descriptor =
 {
@@ -2623,7 +2662,7 @@ const ProtobufCMessageDescriptor hallway__v1__describe_response__descriptor =
   "Hallway__V1__DescribeResponse",
   "hallway.v1",
   sizeof(Hallway__V1__DescribeResponse),
-  10,
+  13,
   hallway__v1__describe_response__field_descriptors,
   hallway__v1__describe_response__field_indices_by_name,
   1,  hallway__v1__describe_response__number_ranges,
@@ -3645,7 +3684,7 @@ const ProtobufCMessageDescriptor hallway__v1__transaction__descriptor =
   (ProtobufCMessageInit) hallway__v1__transaction__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__modify_request__field_descriptors[10] =
+static const ProtobufCFieldDescriptor hallway__v1__modify_request__field_descriptors[16] =
 {
   {
     "relation",
@@ -3767,23 +3806,101 @@ static const ProtobufCFieldDescriptor hallway__v1__modify_request__field_descrip
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "match_columns",
+    11,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Hallway__V1__ModifyRequest, n_match_columns),
+    offsetof(Hallway__V1__ModifyRequest, match_columns),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "on_rollback",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__ModifyRequest, on_rollback),
+    &hallway__v1__on_rollback__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "after_commit",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__ModifyRequest, after_commit),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "unjournaled",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__ModifyRequest, unjournaled),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rows_before",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__ModifyRequest, rows_before),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "skip_unchanged",
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__ModifyRequest, skip_unchanged),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__modify_request__field_indices_by_name[] = {
+  12,   /* field[12] = after_commit */
   3,   /* field[3] = columns */
   9,   /* field[9] = dry_run */
   8,   /* field[8] = idempotency_key */
   2,   /* field[2] = key_columns */
+  10,   /* field[10] = match_columns */
+  11,   /* field[11] = on_rollback */
   1,   /* field[1] = operation */
   0,   /* field[0] = relation */
   4,   /* field[4] = returning */
   6,   /* field[6] = rows */
+  14,   /* field[14] = rows_before */
+  15,   /* field[15] = skip_unchanged */
   7,   /* field[7] = transaction */
   5,   /* field[5] = tuples */
+  13,   /* field[13] = unjournaled */
 };
 static const ProtobufCIntRange hallway__v1__modify_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 16 }
 };
 const ProtobufCMessageDescriptor hallway__v1__modify_request__descriptor =
 {
@@ -3793,14 +3910,14 @@ const ProtobufCMessageDescriptor hallway__v1__modify_request__descriptor =
   "Hallway__V1__ModifyRequest",
   "hallway.v1",
   sizeof(Hallway__V1__ModifyRequest),
-  10,
+  16,
   hallway__v1__modify_request__field_descriptors,
   hallway__v1__modify_request__field_indices_by_name,
   1,  hallway__v1__modify_request__number_ranges,
   (ProtobufCMessageInit) hallway__v1__modify_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__row_result__field_descriptors[2] =
+static const ProtobufCFieldDescriptor hallway__v1__row_result__field_descriptors[5] =
 {
   {
     "outcome",
@@ -3826,15 +3943,54 @@ static const ProtobufCFieldDescriptor hallway__v1__row_result__field_descriptors
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "created",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__RowResult, created),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "unchanged",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__RowResult, unchanged),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "bystander",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__RowResult, bystander),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__row_result__field_indices_by_name[] = {
+  4,   /* field[4] = bystander */
+  2,   /* field[2] = created */
   1,   /* field[1] = error */
   0,   /* field[0] = outcome */
+  3,   /* field[3] = unchanged */
 };
 static const ProtobufCIntRange hallway__v1__row_result__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 2 }
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor hallway__v1__row_result__descriptor =
 {
@@ -3844,7 +4000,7 @@ const ProtobufCMessageDescriptor hallway__v1__row_result__descriptor =
   "Hallway__V1__RowResult",
   "hallway.v1",
   sizeof(Hallway__V1__RowResult),
-  2,
+  5,
   hallway__v1__row_result__field_descriptors,
   hallway__v1__row_result__field_indices_by_name,
   1,  hallway__v1__row_result__number_ranges,
@@ -4719,22 +4875,24 @@ const ProtobufCEnumDescriptor hallway__v1__verdict__descriptor =
   hallway__v1__verdict__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue hallway__v1__operation__enum_values_by_number[4] =
+static const ProtobufCEnumValue hallway__v1__operation__enum_values_by_number[5] =
 {
   { "OPERATION_UNSPECIFIED", "HALLWAY__V1__OPERATION__OPERATION_UNSPECIFIED", 0 },
   { "OPERATION_INSERT", "HALLWAY__V1__OPERATION__OPERATION_INSERT", 1 },
   { "OPERATION_UPDATE", "HALLWAY__V1__OPERATION__OPERATION_UPDATE", 2 },
   { "OPERATION_DELETE", "HALLWAY__V1__OPERATION__OPERATION_DELETE", 3 },
+  { "OPERATION_UPSERT", "HALLWAY__V1__OPERATION__OPERATION_UPSERT", 4 },
 };
 static const ProtobufCIntRange hallway__v1__operation__value_ranges[] = {
-{0, 0},{0, 4}
+{0, 0},{0, 5}
 };
-static const ProtobufCEnumValueIndex hallway__v1__operation__enum_values_by_name[4] =
+static const ProtobufCEnumValueIndex hallway__v1__operation__enum_values_by_name[5] =
 {
   { "OPERATION_DELETE", 3 },
   { "OPERATION_INSERT", 1 },
   { "OPERATION_UNSPECIFIED", 0 },
   { "OPERATION_UPDATE", 2 },
+  { "OPERATION_UPSERT", 4 },
 };
 const ProtobufCEnumDescriptor hallway__v1__operation__descriptor =
 {
@@ -4743,12 +4901,42 @@ const ProtobufCEnumDescriptor hallway__v1__operation__descriptor =
   "Operation",
   "Hallway__V1__Operation",
   "hallway.v1",
-  4,
+  5,
   hallway__v1__operation__enum_values_by_number,
-  4,
+  5,
   hallway__v1__operation__enum_values_by_name,
   1,
   hallway__v1__operation__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue hallway__v1__on_rollback__enum_values_by_number[3] =
+{
+  { "ON_ROLLBACK_UNSPECIFIED", "HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_UNSPECIFIED", 0 },
+  { "ON_ROLLBACK_KEEP", "HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_KEEP", 1 },
+  { "ON_ROLLBACK_COMPENSATE", "HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_COMPENSATE", 2 },
+};
+static const ProtobufCIntRange hallway__v1__on_rollback__value_ranges[] = {
+{0, 0},{0, 3}
+};
+static const ProtobufCEnumValueIndex hallway__v1__on_rollback__enum_values_by_name[3] =
+{
+  { "ON_ROLLBACK_COMPENSATE", 2 },
+  { "ON_ROLLBACK_KEEP", 1 },
+  { "ON_ROLLBACK_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor hallway__v1__on_rollback__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "hallway.v1.OnRollback",
+  "OnRollback",
+  "Hallway__V1__OnRollback",
+  "hallway.v1",
+  3,
+  hallway__v1__on_rollback__enum_values_by_number,
+  3,
+  hallway__v1__on_rollback__enum_values_by_name,
+  1,
+  hallway__v1__on_rollback__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue hallway__v1__row_outcome__enum_values_by_number[4] =

@@ -86,9 +86,23 @@ typedef enum _Hallway__V1__Operation {
   HALLWAY__V1__OPERATION__OPERATION_UNSPECIFIED = 0,
   HALLWAY__V1__OPERATION__OPERATION_INSERT = 1,
   HALLWAY__V1__OPERATION__OPERATION_UPDATE = 2,
-  HALLWAY__V1__OPERATION__OPERATION_DELETE = 3
+  HALLWAY__V1__OPERATION__OPERATION_DELETE = 3,
+  /*
+   * Update the row whose match columns are equal, or insert it.
+   */
+  HALLWAY__V1__OPERATION__OPERATION_UPSERT = 4
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__OPERATION)
 } Hallway__V1__Operation;
+/*
+ * OnRollback is what becomes of applied rows whose local (sub)transaction was
+ * rolled back.
+ */
+typedef enum _Hallway__V1__OnRollback {
+  HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_UNSPECIFIED = 0,
+  HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_KEEP = 1,
+  HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_COMPENSATE = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__ON_ROLLBACK)
+} Hallway__V1__OnRollback;
 typedef enum _Hallway__V1__RowOutcome {
   HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_UNSPECIFIED = 0,
   HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_APPLIED = 1,
@@ -368,10 +382,16 @@ struct  Hallway__V1__DescribeResponse
    * and order of the columns). Empty: the backend compares columns alone.
    */
   ProtobufCBinaryData cache_shape;
+  /*
+   * How many rows one Modify best has; 0 or 1: the API takes them one by one.
+   */
+  uint32_t insert_rows;
+  uint32_t update_rows;
+  uint32_t delete_rows;
 };
 #define HALLWAY__V1__DESCRIBE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__describe_response__descriptor) \
-    , 0,NULL, 0, 0, 0, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, {0,NULL}, {0,NULL} }
+    , 0,NULL, 0, 0, 0, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, {0,NULL}, {0,NULL}, 0, 0, 0 }
 
 
 struct  Hallway__V1__LookupKey
@@ -727,10 +747,35 @@ struct  Hallway__V1__ModifyRequest
    * Answer with what would be sent in ModifyResponse.requests; send nothing.
    */
   protobuf_c_boolean dry_run;
+  /*
+   * Of columns, those by which an UPSERT finds its row. What it finds is updated
+   * in the other columns.
+   */
+  size_t n_match_columns;
+  uint32_t *match_columns;
+  Hallway__V1__OnRollback on_rollback;
+  /*
+   * Store the rows and answer; the API is called when the transaction has
+   * committed. Only with the journal on and nothing to return.
+   */
+  protobuf_c_boolean after_commit;
+  /*
+   * Do not journal: an option of the table or server says so.
+   */
+  protobuf_c_boolean unjournaled;
+  /*
+   * Rows of the statement before the first of these: for errors.
+   */
+  uint64_t rows_before;
+  /*
+   * UPDATE and UPSERT: leave rows alone that have the values already. The API is
+   * read to see it.
+   */
+  protobuf_c_boolean skip_unchanged;
 };
 #define HALLWAY__V1__MODIFY_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__modify_request__descriptor) \
-    , NULL, HALLWAY__V1__OPERATION__OPERATION_UNSPECIFIED, 0,NULL, 0,NULL, 0,NULL, {0,NULL}, 0, NULL, (char *)protobuf_c_empty_string, 0 }
+    , NULL, HALLWAY__V1__OPERATION__OPERATION_UNSPECIFIED, 0,NULL, 0,NULL, 0,NULL, {0,NULL}, 0, NULL, (char *)protobuf_c_empty_string, 0, 0,NULL, HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_UNSPECIFIED, 0, 0, 0, 0 }
 
 
 struct  Hallway__V1__RowResult
@@ -741,10 +786,23 @@ struct  Hallway__V1__RowResult
    * For REFUSED.
    */
   Hallway__V1__Error *error;
+  /*
+   * APPLIED by an UPSERT that inserted the row.
+   */
+  protobuf_c_boolean created;
+  /*
+   * APPLIED without a call, as the API's row was so already.
+   */
+  protobuf_c_boolean unchanged;
+  /*
+   * REFUSED only because another row of the request was: its own values were
+   * not judged, and it was not applied.
+   */
+  protobuf_c_boolean bystander;
 };
 #define HALLWAY__V1__ROW_RESULT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__row_result__descriptor) \
-    , HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_UNSPECIFIED, NULL }
+    , HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_UNSPECIFIED, NULL, 0, 0, 0 }
 
 
 struct  Hallway__V1__ModifyResponse
@@ -1920,6 +1978,7 @@ void hallway__v1__bridge__maintain(ProtobufCService *service,
 extern const ProtobufCEnumDescriptor    hallway__v1__cache_mode__descriptor;
 extern const ProtobufCEnumDescriptor    hallway__v1__verdict__descriptor;
 extern const ProtobufCEnumDescriptor    hallway__v1__operation__descriptor;
+extern const ProtobufCEnumDescriptor    hallway__v1__on_rollback__descriptor;
 extern const ProtobufCEnumDescriptor    hallway__v1__row_outcome__descriptor;
 extern const ProtobufCEnumDescriptor    hallway__v1__transaction_end__descriptor;
 extern const ProtobufCEnumDescriptor    hallway__v1__maintain_action__descriptor;
