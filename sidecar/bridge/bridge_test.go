@@ -71,7 +71,8 @@ func TestHandle_TooManyAreForgottenNotKept(t *testing.T) {
 
 func TestDescribe_TellsWhatTheConnectorSays(t *testing.T) {
 	f := &fake{desc: connectors.Description{Key: []int{0}, Insertable: true, Updatable: true, ReadOnlyReason: "no delete",
-		ReadOnlyColumns: []int{0}, Lookups: []connectors.Lookup{{Columns: []int{0}, Unique: true}}, Rows: math.Inf(1)}}
+		ReadOnlyColumns: []int{0}, Lookups: []connectors.Lookup{{Columns: []int{0}, Unique: true}}, Rows: math.Inf(1),
+		BatchRows: connectors.BatchRows{Insert: 30, Update: -1, Delete: maxBatchRows + 1}}}
 	c := start(t, f).client()
 	d, err := c.Describe(t.Context(), &hallwayv1.DescribeRequest{Relation: things(1)})
 	require.NoError(t, err)
@@ -80,6 +81,8 @@ func TestDescribe_TellsWhatTheConnectorSays(t *testing.T) {
 	assert.Equal(t, "no delete", d.GetReadOnlyReason())
 	assert.True(t, d.GetLookupKeys()[0].GetUnique())
 	assert.Zero(t, d.GetRows(), "an infinite estimate is none")
+	assert.Equal(t, []uint32{30, 0, maxBatchRows, upsertRows},
+		[]uint32{d.GetInsertRows(), d.GetUpdateRows(), d.GetDeleteRows(), d.GetUpsertRows()})
 
 	f.desc.Key = []int{7}
 	_, err = c.Describe(t.Context(), &hallwayv1.DescribeRequest{Relation: things(1)})

@@ -22,6 +22,10 @@ func (s *Server) Describe(ctx context.Context, req *hallwayv1.DescribeRequest) (
 	resp := &hallwayv1.DescribeResponse{
 		Insertable: d.Insertable, Updatable: d.Updatable, Deletable: d.Deletable,
 		ReadOnlyReason: d.ReadOnlyReason, Rows: finite(d.Rows),
+		InsertRows: batchRows(d.BatchRows.Insert), UpdateRows: batchRows(d.BatchRows.Update),
+		DeleteRows: batchRows(d.BatchRows.Delete),
+		// Also where rows are written one by one they are looked for together.
+		UpsertRows: batchRows(max(d.BatchRows.Insert, d.BatchRows.Update, upsertRows)),
 	}
 	if _, ok := b.table.(connectors.Modifier); !ok && (d.Insertable || d.Updatable || d.Deletable) {
 		resp.Insertable, resp.Updatable, resp.Deletable = false, false, false
@@ -44,6 +48,14 @@ func (s *Server) Describe(ctx context.Context, req *hallwayv1.DescribeRequest) (
 		resp.CacheAccount, resp.CacheShape = c.def.Account, cache.Shape(c.def)
 	}
 	return resp, nil
+}
+
+// upsertRows is how many rows an upsert looks for at once at least.
+const upsertRows = 100
+
+// batchRows bounds what a connector says.
+func batchRows(n int) uint32 {
+	return uint32(min(max(n, 0), maxBatchRows))
 }
 
 // wireColumns checks positions that came from a connector.

@@ -1122,6 +1122,7 @@ type DescribeResponse struct {
 	InsertRows    uint32 `protobuf:"varint,11,opt,name=insert_rows,json=insertRows,proto3" json:"insert_rows,omitempty"`
 	UpdateRows    uint32 `protobuf:"varint,12,opt,name=update_rows,json=updateRows,proto3" json:"update_rows,omitempty"`
 	DeleteRows    uint32 `protobuf:"varint,13,opt,name=delete_rows,json=deleteRows,proto3" json:"delete_rows,omitempty"`
+	UpsertRows    uint32 `protobuf:"varint,14,opt,name=upsert_rows,json=upsertRows,proto3" json:"upsert_rows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1243,6 +1244,13 @@ func (x *DescribeResponse) GetUpdateRows() uint32 {
 func (x *DescribeResponse) GetDeleteRows() uint32 {
 	if x != nil {
 		return x.DeleteRows
+	}
+	return 0
+}
+
+func (x *DescribeResponse) GetUpsertRows() uint32 {
+	if x != nil {
+		return x.UpsertRows
 	}
 	return 0
 }
@@ -2256,6 +2264,11 @@ type ModifyRequest struct {
 	// UPDATE and UPSERT: leave rows alone that have the values already. The API is
 	// read to see it.
 	SkipUnchanged bool `protobuf:"varint,16,opt,name=skip_unchanged,json=skipUnchanged,proto3" json:"skip_unchanged,omitempty"`
+	// Journal no values of rows: an option of the table or server says so.
+	ValuesUnjournaled bool `protobuf:"varint,17,opt,name=values_unjournaled,json=valuesUnjournaled,proto3" json:"values_unjournaled,omitempty"`
+	// Number of each row in the statement, from 1, where they do not follow one
+	// another; empty: they do, from rows_before + 1.
+	RowNumbers    []uint64 `protobuf:"varint,18,rep,packed,name=row_numbers,json=rowNumbers,proto3" json:"row_numbers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2402,6 +2415,20 @@ func (x *ModifyRequest) GetSkipUnchanged() bool {
 	return false
 }
 
+func (x *ModifyRequest) GetValuesUnjournaled() bool {
+	if x != nil {
+		return x.ValuesUnjournaled
+	}
+	return false
+}
+
+func (x *ModifyRequest) GetRowNumbers() []uint64 {
+	if x != nil {
+		return x.RowNumbers
+	}
+	return nil
+}
+
 type RowResult struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Outcome RowOutcome             `protobuf:"varint,1,opt,name=outcome,proto3,enum=hallway.v1.RowOutcome" json:"outcome,omitempty"`
@@ -2492,7 +2519,9 @@ type ModifyResponse struct {
 	Requests []string `protobuf:"bytes,3,rep,name=requests,proto3" json:"requests,omitempty"`
 	Warnings []string `protobuf:"bytes,4,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// For Settle; 0: nothing of this table is cached.
-	WriteNumber   uint64 `protobuf:"varint,5,opt,name=write_number,json=writeNumber,proto3" json:"write_number,omitempty"`
+	WriteNumber uint64 `protobuf:"varint,5,opt,name=write_number,json=writeNumber,proto3" json:"write_number,omitempty"`
+	// Calls of the API that it took, reads included.
+	Calls         uint64 `protobuf:"varint,6,opt,name=calls,proto3" json:"calls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2558,6 +2587,13 @@ func (x *ModifyResponse) GetWarnings() []string {
 func (x *ModifyResponse) GetWriteNumber() uint64 {
 	if x != nil {
 		return x.WriteNumber
+	}
+	return 0
+}
+
+func (x *ModifyResponse) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
 	}
 	return 0
 }
@@ -3360,7 +3396,7 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"definition\x18\x02 \x01(\v2\x14.hallway.v1.RelationR\n" +
 	"definition\"F\n" +
 	"\x0fDescribeRequest\x123\n" +
-	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\"\xda\x03\n" +
+	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\"\xfb\x03\n" +
 	"\x10DescribeResponse\x12\x1f\n" +
 	"\vkey_columns\x18\x01 \x03(\rR\n" +
 	"keyColumns\x12\x1e\n" +
@@ -3383,7 +3419,9 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\vupdate_rows\x18\f \x01(\rR\n" +
 	"updateRows\x12\x1f\n" +
 	"\vdelete_rows\x18\r \x01(\rR\n" +
-	"deleteRows\"=\n" +
+	"deleteRows\x12\x1f\n" +
+	"\vupsert_rows\x18\x0e \x01(\rR\n" +
+	"upsertRows\"=\n" +
 	"\tLookupKey\x12\x18\n" +
 	"\acolumns\x18\x01 \x03(\rR\acolumns\x12\x16\n" +
 	"\x06unique\x18\x02 \x01(\bR\x06unique\"\x86\x02\n" +
@@ -3463,7 +3501,7 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\tapi_bytes\x18\a \x01(\x04R\bapiBytes\"7\n" +
 	"\vTransaction\x12\x10\n" +
 	"\x03xid\x18\x01 \x01(\x04R\x03xid\x12\x16\n" +
-	"\x06subxid\x18\x02 \x01(\x04R\x06subxid\"\xe6\x04\n" +
+	"\x06subxid\x18\x02 \x01(\x04R\x06subxid\"\xb6\x05\n" +
 	"\rModifyRequest\x123\n" +
 	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\x123\n" +
 	"\toperation\x18\x02 \x01(\x0e2\x15.hallway.v1.OperationR\toperation\x12\x1f\n" +
@@ -3484,19 +3522,23 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\vunjournaled\x18\x0e \x01(\bR\vunjournaled\x12\x1f\n" +
 	"\vrows_before\x18\x0f \x01(\x04R\n" +
 	"rowsBefore\x12%\n" +
-	"\x0eskip_unchanged\x18\x10 \x01(\bR\rskipUnchanged\"\xbc\x01\n" +
+	"\x0eskip_unchanged\x18\x10 \x01(\bR\rskipUnchanged\x12-\n" +
+	"\x12values_unjournaled\x18\x11 \x01(\bR\x11valuesUnjournaled\x12\x1f\n" +
+	"\vrow_numbers\x18\x12 \x03(\x04R\n" +
+	"rowNumbers\"\xbc\x01\n" +
 	"\tRowResult\x120\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x16.hallway.v1.RowOutcomeR\aoutcome\x12'\n" +
 	"\x05error\x18\x02 \x01(\v2\x11.hallway.v1.ErrorR\x05error\x12\x18\n" +
 	"\acreated\x18\x03 \x01(\bR\acreated\x12\x1c\n" +
 	"\tunchanged\x18\x04 \x01(\bR\tunchanged\x12\x1c\n" +
-	"\tbystander\x18\x05 \x01(\bR\tbystander\"\xb4\x01\n" +
+	"\tbystander\x18\x05 \x01(\bR\tbystander\"\xca\x01\n" +
 	"\x0eModifyResponse\x12/\n" +
 	"\aresults\x18\x01 \x03(\v2\x15.hallway.v1.RowResultR\aresults\x12\x16\n" +
 	"\x06tuples\x18\x02 \x01(\fR\x06tuples\x12\x1a\n" +
 	"\brequests\x18\x03 \x03(\tR\brequests\x12\x1a\n" +
 	"\bwarnings\x18\x04 \x03(\tR\bwarnings\x12!\n" +
-	"\fwrite_number\x18\x05 \x01(\x04R\vwriteNumber\"\x80\x01\n" +
+	"\fwrite_number\x18\x05 \x01(\x04R\vwriteNumber\x12\x14\n" +
+	"\x05calls\x18\x06 \x01(\x04R\x05calls\"\x80\x01\n" +
 	"\x15EndTransactionRequest\x129\n" +
 	"\vtransaction\x18\x01 \x01(\v2\x17.hallway.v1.TransactionR\vtransaction\x12,\n" +
 	"\x03end\x18\x02 \x01(\x0e2\x1a.hallway.v1.TransactionEndR\x03end\"\x18\n" +

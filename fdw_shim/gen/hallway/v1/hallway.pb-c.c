@@ -2475,7 +2475,7 @@ const ProtobufCMessageDescriptor hallway__v1__describe_request__descriptor =
   (ProtobufCMessageInit) hallway__v1__describe_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_descriptors[13] =
+static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_descriptors[14] =
 {
   {
     "key_columns",
@@ -2633,6 +2633,18 @@ static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "upsert_rows",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__DescribeResponse, upsert_rows),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__describe_response__field_indices_by_name[] = {
   8,   /* field[8] = cache_account */
@@ -2648,11 +2660,12 @@ static const unsigned hallway__v1__describe_response__field_indices_by_name[] = 
   7,   /* field[7] = rows */
   2,   /* field[2] = updatable */
   11,   /* field[11] = update_rows */
+  13,   /* field[13] = upsert_rows */
 };
 static const ProtobufCIntRange hallway__v1__describe_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 13 }
+  { 0, 14 }
 };
 const ProtobufCMessageDescriptor hallway__v1__describe_response__descriptor =
 {
@@ -2662,7 +2675,7 @@ const ProtobufCMessageDescriptor hallway__v1__describe_response__descriptor =
   "Hallway__V1__DescribeResponse",
   "hallway.v1",
   sizeof(Hallway__V1__DescribeResponse),
-  13,
+  14,
   hallway__v1__describe_response__field_descriptors,
   hallway__v1__describe_response__field_indices_by_name,
   1,  hallway__v1__describe_response__number_ranges,
@@ -3684,7 +3697,7 @@ const ProtobufCMessageDescriptor hallway__v1__transaction__descriptor =
   (ProtobufCMessageInit) hallway__v1__transaction__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__modify_request__field_descriptors[16] =
+static const ProtobufCFieldDescriptor hallway__v1__modify_request__field_descriptors[18] =
 {
   {
     "relation",
@@ -3878,6 +3891,30 @@ static const ProtobufCFieldDescriptor hallway__v1__modify_request__field_descrip
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "values_unjournaled",
+    17,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__ModifyRequest, values_unjournaled),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "row_numbers",
+    18,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Hallway__V1__ModifyRequest, n_row_numbers),
+    offsetof(Hallway__V1__ModifyRequest, row_numbers),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__modify_request__field_indices_by_name[] = {
   12,   /* field[12] = after_commit */
@@ -3890,17 +3927,19 @@ static const unsigned hallway__v1__modify_request__field_indices_by_name[] = {
   1,   /* field[1] = operation */
   0,   /* field[0] = relation */
   4,   /* field[4] = returning */
+  17,   /* field[17] = row_numbers */
   6,   /* field[6] = rows */
   14,   /* field[14] = rows_before */
   15,   /* field[15] = skip_unchanged */
   7,   /* field[7] = transaction */
   5,   /* field[5] = tuples */
   13,   /* field[13] = unjournaled */
+  16,   /* field[16] = values_unjournaled */
 };
 static const ProtobufCIntRange hallway__v1__modify_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 16 }
+  { 0, 18 }
 };
 const ProtobufCMessageDescriptor hallway__v1__modify_request__descriptor =
 {
@@ -3910,7 +3949,7 @@ const ProtobufCMessageDescriptor hallway__v1__modify_request__descriptor =
   "Hallway__V1__ModifyRequest",
   "hallway.v1",
   sizeof(Hallway__V1__ModifyRequest),
-  16,
+  18,
   hallway__v1__modify_request__field_descriptors,
   hallway__v1__modify_request__field_indices_by_name,
   1,  hallway__v1__modify_request__number_ranges,
@@ -4007,7 +4046,7 @@ const ProtobufCMessageDescriptor hallway__v1__row_result__descriptor =
   (ProtobufCMessageInit) hallway__v1__row_result__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__modify_response__field_descriptors[5] =
+static const ProtobufCFieldDescriptor hallway__v1__modify_response__field_descriptors[6] =
 {
   {
     "results",
@@ -4069,8 +4108,21 @@ static const ProtobufCFieldDescriptor hallway__v1__modify_response__field_descri
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "calls",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__ModifyResponse, calls),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__modify_response__field_indices_by_name[] = {
+  5,   /* field[5] = calls */
   2,   /* field[2] = requests */
   0,   /* field[0] = results */
   1,   /* field[1] = tuples */
@@ -4080,7 +4132,7 @@ static const unsigned hallway__v1__modify_response__field_indices_by_name[] = {
 static const ProtobufCIntRange hallway__v1__modify_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor hallway__v1__modify_response__descriptor =
 {
@@ -4090,7 +4142,7 @@ const ProtobufCMessageDescriptor hallway__v1__modify_response__descriptor =
   "Hallway__V1__ModifyResponse",
   "hallway.v1",
   sizeof(Hallway__V1__ModifyResponse),
-  5,
+  6,
   hallway__v1__modify_response__field_descriptors,
   hallway__v1__modify_response__field_indices_by_name,
   1,  hallway__v1__modify_response__number_ranges,

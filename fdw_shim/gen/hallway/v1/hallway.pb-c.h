@@ -388,10 +388,11 @@ struct  Hallway__V1__DescribeResponse
   uint32_t insert_rows;
   uint32_t update_rows;
   uint32_t delete_rows;
+  uint32_t upsert_rows;
 };
 #define HALLWAY__V1__DESCRIBE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__describe_response__descriptor) \
-    , 0,NULL, 0, 0, 0, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, {0,NULL}, {0,NULL}, 0, 0, 0 }
+    , 0,NULL, 0, 0, 0, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, {0,NULL}, {0,NULL}, 0, 0, 0, 0 }
 
 
 struct  Hallway__V1__LookupKey
@@ -772,10 +773,20 @@ struct  Hallway__V1__ModifyRequest
    * read to see it.
    */
   protobuf_c_boolean skip_unchanged;
+  /*
+   * Journal no values of rows: an option of the table or server says so.
+   */
+  protobuf_c_boolean values_unjournaled;
+  /*
+   * Number of each row in the statement, from 1, where they do not follow one
+   * another; empty: they do, from rows_before + 1.
+   */
+  size_t n_row_numbers;
+  uint64_t *row_numbers;
 };
 #define HALLWAY__V1__MODIFY_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__modify_request__descriptor) \
-    , NULL, HALLWAY__V1__OPERATION__OPERATION_UNSPECIFIED, 0,NULL, 0,NULL, 0,NULL, {0,NULL}, 0, NULL, (char *)protobuf_c_empty_string, 0, 0,NULL, HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_UNSPECIFIED, 0, 0, 0, 0 }
+    , NULL, HALLWAY__V1__OPERATION__OPERATION_UNSPECIFIED, 0,NULL, 0,NULL, 0,NULL, {0,NULL}, 0, NULL, (char *)protobuf_c_empty_string, 0, 0,NULL, HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_UNSPECIFIED, 0, 0, 0, 0, 0, 0,NULL }
 
 
 struct  Hallway__V1__RowResult
@@ -825,10 +836,14 @@ struct  Hallway__V1__ModifyResponse
    * For Settle; 0: nothing of this table is cached.
    */
   uint64_t write_number;
+  /*
+   * Calls of the API that it took, reads included.
+   */
+  uint64_t calls;
 };
 #define HALLWAY__V1__MODIFY_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__modify_response__descriptor) \
-    , 0,NULL, {0,NULL}, 0,NULL, 0,NULL, 0 }
+    , 0,NULL, {0,NULL}, 0,NULL, 0,NULL, 0, 0 }
 
 
 struct  Hallway__V1__EndTransactionRequest
