@@ -122,6 +122,11 @@ type Description struct {
 	Rows float64
 	// BatchRows is how many rows one Modify best has.
 	BatchRows BatchRows
+	// Idempotent: a write that is sent again with its IdempotencyKey, the same
+	// rows in the same batch, is answered with the first answer and not done a
+	// second time; also when the first has failed, or is not over yet (then an
+	// error of class Locked, or the wait for it).
+	Idempotent bool
 }
 
 // DefaultListLag is for APIs of which nothing is known: search indexes are
@@ -130,9 +135,9 @@ const DefaultListLag = 10 * time.Second
 
 // BatchRows is, by operation, how many rows the API writes at once: a Modify
 // with fewer costs more calls a row, one with more none fewer. 0 or 1: each row
-// is a call of its own.
+// is a call of its own. Upsert counts only for an Upserter.
 type BatchRows struct {
-	Insert, Update, Delete int
+	Insert, Update, Delete, Upsert int
 }
 
 // Lookup is a set of columns for which an equality on all costs the API one

@@ -1,6 +1,8 @@
 package connectors
 
 import (
+	"fmt"
+
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	"github.com/hallwaydb/hallway/sidecar/rows"
 )
@@ -13,7 +15,34 @@ const (
 	Insert Operation = iota + 1
 	Update
 	Delete
+	// Upsert updates the row of which MatchColumns are equal, or inserts it. Only
+	// an Upserter is asked for it.
+	Upsert
 )
+
+// String is the operation in SQL: INSERT, ...
+func (o Operation) String() string {
+	switch o {
+	case Insert:
+		return "INSERT"
+	case Update:
+		return "UPDATE"
+	case Delete:
+		return "DELETE"
+	case Upsert:
+		return "UPSERT"
+	}
+	return fmt.Sprintf("Operation(%d)", uint8(o))
+}
+
+// Upserter is a Modifier whose API can upsert. Where a table is none, a row is
+// looked for and then updated or inserted.
+type Upserter interface {
+	Modifier
+	// Upserts reports whether Modify takes Upsert with these MatchColumns, in any
+	// order. It calls no API.
+	Upserts(match []int) bool
+}
 
 // Batch is the rows of one Modify call.
 type Batch struct {
@@ -21,16 +50,19 @@ type Batch struct {
 	// Columns are the positions of the values given, in each row's order;
 	// KeyColumns those of the keys (Update, Delete).
 	KeyColumns, Columns []int
-	Rows                []Row
+	// MatchColumns (Upsert), of Columns, are those by which a row is found; no
+	// two rows of the batch are equal in them, and none has a NULL there.
+	MatchColumns []int
+	Rows         []Row
 	// ReturningColumns to put in Returning, for each applied row one tuple in
 	// the order of the rows.
 	ReturningColumns []int
 	Returning        *rows.Builder
-	// Record, if not nil, takes RecordColumns of those rows of an Insert or Update
-	// whose answer had every field of them, for the cache. Recorded[i], which the
-	// connector sets, says that row i's is there; they are in the order of the
-	// rows. No call is made for it, and what cannot be read is left out without
-	// an error: the write has gone well.
+	// Record, if not nil, takes RecordColumns of those rows of an Insert, Update or
+	// Upsert whose answer had every field of them, for the cache. Recorded[i],
+	// which the connector sets, says that row i's is there; they are in the order
+	// of the rows. No call is made for it, and what cannot be read is left out
+	// without an error: the write has gone well.
 	RecordColumns []int
 	Record        *rows.Builder
 	Recorded      []bool
@@ -67,4 +99,9 @@ type Result struct {
 	// or not applied by a request that the API does as a whole. The error that
 	// explains the batch is that of a row without it.
 	Bystander bool
+	// Created: Applied by an Upsert that inserted the row.
+	Created bool
+	// Unchanged: Applied without a write, as the API's row was so already. An
+	// Upserter may say it of what its API says it of.
+	Unchanged bool
 }

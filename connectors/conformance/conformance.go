@@ -66,6 +66,9 @@ type Writes struct {
 	Update func(n int) Row
 	// Delete says that rows can be deleted.
 	Delete bool
+	// Match are the columns by which rows are upserted, each with a value in every
+	// row of Insert; for an Upserter. Empty: its tests are left out.
+	Match []string
 	// MissingKey identifies no row, in the order of Description.Key.
 	MissingKey []pushdown.Value
 	// Refused are changes of Insert(n) that the API does not accept.
@@ -113,6 +116,8 @@ func Run(t *testing.T, s Subject) {
 		{"Modify_RefusesARowAmongOthers", testRefusedAmongOthers},
 		{"Modify_RowThatIsNotThere", testNotFound},
 		{"Modify_DryRunCallsNothing", testDryRun},
+		{"Modify_Upserts", testUpsert},
+		{"Modify_AnswersARepeatedKeyAsBefore", testIdempotent},
 		{"Modify_ReadOnlySaysWhy", testReadOnly},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -103,10 +103,14 @@ func contact(n int) conformance.Row {
 }
 
 func TestConformance_Store(t *testing.T) {
-	for _, mode := range []string{"exact", "superset", "none"} {
+	for _, mode := range []string{"exact", "superset", "none", "able"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			s := subject(storeSpec(map[string]string{"store": "crm", "page_rows": "20", "pushdown": mode}))
+			options := map[string]string{"store": "crm", "page_rows": "20", "pushdown": mode}
+			if mode == "able" {
+				options["pushdown"], options["upsert"], options["idempotent"], options["batch_rows"] = "exact", "true", "true", "2"
+			}
+			s := subject(storeSpec(options))
 			s.Writes = &conformance.Writes{
 				Insert: func(n int) conformance.Row { return contact(n) },
 				Update: func(n int) conformance.Row {
@@ -123,6 +127,9 @@ func TestConformance_Store(t *testing.T) {
 					{Name: "not positive", Change: conformance.Row{"amount": text("0.00")}, Class: connectors.CheckViolation, Column: "amount"},
 					{Name: "computed", Change: conformance.Row{"number": {V: int64(1)}}, Class: connectors.NotSupported, Column: "number"},
 				},
+			}
+			if mode == "able" {
+				s.Writes.Match = []string{"mail"}
 			}
 			fill(t, s, 100)
 			conformance.Run(t, s)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +17,7 @@ import (
 // epoch2000 is 2000-01-01 in microseconds since 1970-01-01.
 const epoch2000 = 946684800_000000
 
-// Modify writes the rows one by one; a refused one does not stop the others.
+// Modify writes the rows, so many a call; a refused one does not stop the others.
 func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 	if t.storeTable == nil {
 		return &connectors.Error{Class: connectors.NotSupported, API: apiName,
@@ -24,7 +25,7 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 			Detail:  "Its rows are generated.",
 			Hint:    "A table with the option store keeps what is inserted."}
 	}
-	if batch.Op != connectors.Insert && len(t.key) == 0 {
+	if (batch.Op == connectors.Update || batch.Op == connectors.Delete) && len(t.key) == 0 {
 		return &connectors.Error{Class: connectors.NotSupported, API: apiName,
 			Message: fmt.Sprintf("rows of store %q cannot be addressed", t.store.name),
 			Hint:    "Set the option key 'true' on the column that identifies a row."}
@@ -32,6 +33,20 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	batch.Results = make([]connectors.Result, len(batch.Rows))
+	batch.Recorded = make([]bool, len(batch.Rows))
+	for first := 0; first < len(batch.Rows); {
+		end := int(min(int64(first)+t.batchRows, int64(len(batch.Rows))))
+		if err := t.call(ctx, batch, first, end); err != nil {
+			return err
+		}
+		first = end
+	}
+	return nil
+}
+
+// call is one request: the rows from first up to end.
+func (t *table) call(ctx context.Context, batch *connectors.Batch, first, end int) error {
 	batch.Stats.Calls.Add(1)
 	if err := sleep(ctx, t.latency); err != nil {
 		return err
@@ -40,24 +55,88 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 		return &connectors.Error{Class: t.writeError, API: apiName, Message: "the write failed",
 			Detail: "The option write_error says so."}
 	}
-	t.store.mu.Lock()
-	defer t.store.mu.Unlock()
-	if err := t.addIndexes(); err != nil {
+	if err := t.hang(ctx, hangBefore); err != nil {
 		return err
 	}
-	batch.Results = make([]connectors.Result, len(batch.Rows))
-	batch.Recorded = make([]bool, len(batch.Rows))
-	for i := range batch.Rows {
-		rec, res := t.modifyRow(batch, &batch.Rows[i])
-		batch.Results[i] = res
+	a, err := t.answer(batch, first, end)
+	if err != nil {
+		return err
+	}
+	if err := t.hang(ctx, hangApplied); err != nil {
+		return err
+	}
+	if t.writesFail {
+		return &connectors.Error{Class: connectors.UnknownOutcome, API: apiName, Message: "no answer came to the write",
+			Detail: "The option write_error says so."}
+	}
+	return t.give(batch, first, a)
+}
+
+// hang waits for the caller to give up, if writes hang at this point.
+func (t *table) hang(ctx context.Context, at hangPoint) error {
+	s := t.store
+	s.mu.Lock()
+	if s.hung != t.hangWrite {
+		s.hung, s.hangs = t.hangWrite, 0
+	}
+	hangs := t.hangWrite == at && !(t.hangOnce && s.hangs > 0)
+	if hangs {
+		s.hangs++
+	}
+	s.mu.Unlock()
+	if !hangs {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// answer does what a request asks for; or, if the store is idempotent and has
+// had it before, only says what it said then.
+func (t *table) answer(batch *connectors.Batch, first, end int) (*answer, error) {
+	s := t.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := t.addIndexes(); err != nil {
+		return nil, err
+	}
+	key, text := "", ""
+	if t.idempotent && batch.IdempotencyKey != "" {
+		key = batch.IdempotencyKey + "-" + strconv.Itoa(first)
+		if n := end - first; n > 1 {
+			key += "-" + strconv.Itoa(n)
+		}
+		text = t.requestText(batch, first, end)
+		if before := s.answers[key]; before != nil && before.request != text {
+			return nil, &connectors.Error{Class: connectors.Conflict, API: apiName,
+				Message: "the idempotency key was used for another request"}
+		} else if before != nil {
+			return before, nil
+		}
+	}
+	a := &answer{request: text, records: make([]*record, end-first), results: make([]connectors.Result, end-first)}
+	for i := first; i < end; i++ {
+		a.records[i-first], a.results[i-first] = t.modifyRow(batch, &batch.Rows[i])
+	}
+	if key != "" {
+		s.remember(key, a)
+	}
+	return a, nil
+}
+
+// give hands an answer to the batch.
+func (t *table) give(batch *connectors.Batch, first int, a *answer) error {
+	for i, res := range a.results {
+		batch.Results[first+i] = res
 		if res.Outcome != connectors.Applied {
 			continue
 		}
+		rec := a.records[i]
 		if batch.Record != nil && batch.Op != connectors.Delete {
 			for _, c := range batch.RecordColumns {
 				batch.Record.Value(t.valueOf(rec, c))
 			}
-			batch.Recorded[i] = batch.Record.EndRow() == nil
+			batch.Recorded[first+i] = batch.Record.EndRow() == nil
 		}
 		if len(batch.ReturningColumns) == 0 {
 			continue
@@ -69,9 +148,30 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 			return t.rowError(err, batch.ReturningColumns)
 		}
 	}
-	if t.writesFail {
-		return &connectors.Error{Class: connectors.UnknownOutcome, API: apiName, Message: "no answer came to the write",
-			Detail: "The option write_error says so."}
+	return nil
+}
+
+// Upserts says whether the store upserts by these columns.
+func (t *table) Upserts(match []int) bool {
+	if t.storeTable == nil || !t.upsert {
+		return false
+	}
+	return t.matchIndex(match) != nil
+}
+
+// matchIndex is the key or the unique column that these columns are, as fields;
+// nil: they are neither, or the store sets one of them itself.
+func (t *table) matchIndex(match []int) []int {
+	for _, c := range match {
+		if t.rules[c].computed != "" {
+			return nil
+		}
+	}
+	if len(match) == len(t.key) && !slices.ContainsFunc(t.key, func(c int) bool { return !slices.Contains(match, c) }) {
+		return t.fieldsOf(t.key)
+	}
+	if len(match) == 1 && t.rules[match[0]].unique {
+		return t.fieldsOf(match)
 	}
 	return nil
 }
@@ -85,7 +185,14 @@ func refused(err *connectors.Error) (*record, connectors.Result) {
 func (t *table) modifyRow(batch *connectors.Batch, row *connectors.Row) (*record, connectors.Result) {
 	s := t.store
 	var old *record
-	if batch.Op != connectors.Insert {
+	switch batch.Op {
+	case connectors.Insert:
+	case connectors.Upsert:
+		var err *connectors.Error
+		if old, err = t.matching(batch, row); err != nil {
+			return refused(err)
+		}
+	default:
 		fields := t.fieldsOf(batch.KeyColumns)
 		ix := s.indexes[indexName(fields)]
 		if ix == nil {
@@ -149,7 +256,26 @@ func (t *table) modifyRow(batch *connectors.Batch, row *connectors.Row) (*record
 	} else {
 		s.insert(rec)
 	}
-	return rec, connectors.Result{Outcome: connectors.Applied}
+	return rec, connectors.Result{Outcome: connectors.Applied, Created: batch.Op == connectors.Upsert && old == nil}
+}
+
+// matching finds the record that an upsert changes; nil: there is none.
+func (t *table) matching(batch *connectors.Batch, row *connectors.Row) (*record, *connectors.Error) {
+	fields := t.matchIndex(batch.MatchColumns)
+	if !t.upsert || fields == nil {
+		return nil, &connectors.Error{Class: connectors.NotSupported, API: apiName,
+			Message: fmt.Sprintf("store %q does not upsert by %s", t.store.name, t.store.fieldNames(t.fieldsOf(batch.MatchColumns)))}
+	}
+	// The values in the index's order.
+	parts := make([]pushdown.Value, len(fields))
+	for i, f := range fields {
+		parts[i] = row.Values[slices.IndexFunc(batch.Columns, func(c int) bool { return t.fields[c] == f })]
+	}
+	k, ok := t.store.keyString(parts, fields)
+	if !ok {
+		return nil, nil
+	}
+	return t.store.indexes[indexName(fields)].byKey[k], nil
 }
 
 // fillIn gives a new record its computed values and defaults.
@@ -253,10 +379,23 @@ func (s *store) leave(rec *record) {
 
 // Requests says in words what Modify would do.
 func (t *table) Requests(batch *connectors.Batch) ([]string, error) {
-	verb := map[connectors.Operation]string{connectors.Insert: "POST", connectors.Update: "PATCH", connectors.Delete: "DELETE"}[batch.Op]
 	list := make([]string, 0, len(batch.Rows))
-	for _, row := range batch.Rows {
-		b := []byte(verb + " " + t.object())
+	for i := range batch.Rows {
+		list = append(list, t.requestText(batch, i, i+1))
+	}
+	return list, nil
+}
+
+// requestText is a request in words: "PATCH contacts/7 name=x".
+func (t *table) requestText(batch *connectors.Batch, first, end int) string {
+	verb := map[connectors.Operation]string{connectors.Insert: "POST", connectors.Update: "PATCH",
+		connectors.Delete: "DELETE", connectors.Upsert: "PUT"}[batch.Op]
+	var b []byte
+	for n, row := range batch.Rows[first:end] {
+		if n > 0 {
+			b = append(b, '\n')
+		}
+		b = append(append(append(b, verb...), ' '), t.object()...)
 		for i, c := range batch.KeyColumns {
 			b = append(append(b, '/'), pushdown.AppendText(nil, row.Key[i], t.types[c])...)
 		}
@@ -269,7 +408,6 @@ func (t *table) Requests(batch *connectors.Batch) ([]string, error) {
 			}
 			b = append(b, pushdown.AppendText(nil, row.Values[i], t.types[c])...)
 		}
-		list = append(list, string(b))
 	}
-	return list, nil
+	return string(b)
 }

@@ -35,6 +35,35 @@ type store struct {
 	keep   time.Duration
 	// indexes of key and unique columns, by the fields' positions.
 	indexes map[string]*index
+	// answers to writes by idempotency key, and the keys, oldest first.
+	answers map[string]*answer
+	keys    []string
+	// hung is where writes were last told to hang, hangs how many did.
+	hung  hangPoint
+	hangs int
+}
+
+// answer to a request that wrote: for each row the record as it was then.
+type answer struct {
+	request string
+	records []*record
+	results []connectors.Result
+}
+
+// maxAnswers bounds what a store remembers of writes.
+const maxAnswers = 1 << 16
+
+// remember keeps an answer, for as long as there is room.
+func (s *store) remember(key string, a *answer) {
+	if s.answers == nil {
+		s.answers = make(map[string]*answer)
+	}
+	if len(s.keys) == maxAnswers {
+		delete(s.answers, s.keys[0])
+		s.keys = s.keys[1:]
+	}
+	s.keys = append(s.keys, key)
+	s.answers[key] = a
 }
 
 // field of a store; its type is that of the first table that named it.

@@ -85,10 +85,23 @@ type settings struct {
 	writeError               connectors.Class // if writesFail
 	writesFail               bool
 	ignoreFilters            bool
+	batchRows                int64 // of one call that writes
+	upsert, idempotent       bool
+	hangWrite                hangPoint
+	hangOnce                 bool
 	pushdown                 mode
 	nulls                    float64
 	values                   string
 }
+
+// hangPoint is where a write gets no answer.
+type hangPoint uint8
+
+const (
+	hangNever hangPoint = iota
+	hangBefore
+	hangApplied
+)
 
 // mode is what is claimed of pushed filters.
 type mode uint8
@@ -125,7 +138,7 @@ func knobs() []knob {
 		{"page_rows", "1000", "Rows of one page.", func(s *settings, v string) error {
 			return setInt(&s.pageRows, v, 1, 1<<40)
 		}},
-		{"latency", "0", "Time that each page and each write takes, as '5ms'.", func(s *settings, v string) error {
+		{"latency", "0", "Time that each page and each call that writes takes, as '5ms'.", func(s *settings, v string) error {
 			return setDuration(&s.latency, v)
 		}},
 		{"lag", "0", "How long scans, those by key too, do not show what was written to a store, as '2s'.", func(s *settings, v string) error {
@@ -152,6 +165,35 @@ func knobs() []knob {
 			}
 			s.writeError, s.writesFail = class, ok
 			return nil
+		}},
+		{"hang_at", "none", "When a write of a store hangs until its caller gives up: none; before (nothing is written); applied (it is, and the answer never comes).", func(s *settings, v string) error {
+			switch v {
+			case "none":
+				s.hangWrite = hangNever
+			case "before":
+				s.hangWrite = hangBefore
+			case "applied":
+				s.hangWrite = hangApplied
+			default:
+				return fmt.Errorf("it must be none, before or applied")
+			}
+			return nil
+		}},
+		{"hang_times", "always", "How often that happens: once (to the store, until hang_at is another), or always.", func(s *settings, v string) error {
+			if v != "once" && v != "always" {
+				return fmt.Errorf("it must be once or always")
+			}
+			s.hangOnce = v == "once"
+			return nil
+		}},
+		{"batch_rows", "1", "Rows that a store writes by one call.", func(s *settings, v string) error {
+			return setInt(&s.batchRows, v, 1, 100_000)
+		}},
+		{"upsert", "false", "Whether a store can upsert, by its key or a unique column.", func(s *settings, v string) error {
+			return setBool(&s.upsert, v)
+		}},
+		{"idempotent", "false", "Whether a store answers a write that is sent again under its idempotency key as it did first, and does it once.", func(s *settings, v string) error {
+			return setBool(&s.idempotent, v)
 		}},
 		{"hang_at_page", "0", "Number of the page, from 1, that never comes; 0: none.", func(s *settings, v string) error {
 			return setInt(&s.hangAt, v, 0, 1<<40)

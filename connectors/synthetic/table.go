@@ -112,7 +112,10 @@ func (t *table) Describe() connectors.Description {
 		d.ReadOnlyReason = fmt.Sprintf("object %q is generated", t.object())
 		return d
 	}
-	d.Insertable = true
+	d.Insertable, d.Idempotent = true, t.idempotent
+	if n := int(t.batchRows); n > 1 {
+		d.BatchRows = connectors.BatchRows{Insert: n, Update: n, Delete: n, Upsert: n}
+	}
 	d.Updatable, d.Deletable = len(t.key) > 0, len(t.key) > 0
 	if len(t.key) == 0 {
 		d.ReadOnlyReason = `no column has the option key, so no row of it can be addressed`
