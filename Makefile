@@ -78,8 +78,8 @@ lint: bootstrap-test ## Style and likely mistakes, in Go, C and shell
 verify: bootstrap-test ## Generated files, go.mod and formatting are as they should be
 	scripts/verify
 
-.PHONY: test test-unit test-regress test-e2e test-fuzz test-faults test-valgrind test-pg
-test: bootstrap-test ## All tests: unit, regress, end to end, fuzzing, faults
+.PHONY: test test-unit test-regress test-e2e test-clients test-fuzz test-faults test-valgrind test-pg
+test: bootstrap-test ## All tests: unit, regress, end to end, clients, fuzzing, faults
 	scripts/test all
 
 test-unit: bootstrap-test ## Go packages, and the CRM's own tests
@@ -90,6 +90,9 @@ test-regress: bootstrap-test ## pg_regress in a private cluster
 
 test-e2e: bootstrap-test ## A real PostgreSQL, sidecar and API
 	scripts/test e2e
+
+test-clients: bootstrap-test ## Drivers and ORMs (Go, node, psql) over foreign tables
+	scripts/test clients
 
 test-fuzz: bootstrap-test ## Queries compared with a local copy (FUZZ_QUERIES, FUZZ_SEED), and row batches under ASan
 	scripts/test fuzz

@@ -1,0 +1,174 @@
+// Package clients runs drivers and ORMs as people install them over foreign
+// tables of a real PocketBase: node-postgres, Knex, Drizzle, Sequelize and
+// Prisma, pgx by itself and under database/sql, psql.
+//
+// All do the same (node/scenario.js says what) and report what they got; one
+// judge (report_test.go) compares that with what PocketBase holds, which it asks
+// itself. What a client cannot do over foreign tables is in docs/clients.md.
+package clients
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/tests/harness"
+)
+
+var env *harness.Env
+
+func TestMain(m *testing.M) {
+	harness.Main(m, harness.Settings{}, func(e *harness.Env) { env = e })
+}
+
+// world is a database with the CRM in it, for one client.
+type world struct {
+	pb *harness.PocketBase
+	db *harness.Database
+	// domain of the mail addresses that the client writes.
+	domain string
+	slow   *slowAPI
+	admin  *harness.Conn
+}
+
+// slowAPI passes requests on to PocketBase, but for lists: those it keeps until
+// who asked goes away.
+type slowAPI struct {
+	*httptest.Server
+	asked, held atomic.Int32
+}
+
+func newSlowAPI(t *testing.T, pb *harness.PocketBase) *slowAPI {
+	t.Helper()
+	target, err := url.Parse(pb.URL)
+	require.NoError(t, err)
+	s := &slowAPI{}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			proxy.ServeHTTP(w, r)
+			return
+		}
+		s.asked.Add(1)
+		s.held.Add(1)
+		defer s.held.Add(-1)
+		select {
+		case <-r.Context().Done():
+		case <-time.After(time.Minute):
+			w.WriteHeader(http.StatusGatewayTimeout)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// TestClients has one PocketBase for all of its clients, and for each a database
+// of its own.
+func TestClients(t *testing.T) {
+	pb, err := env.StartPocketBase(200)
+	require.NoError(t, err)
+	admin := env.Database(t).Connect(t)
+	// What an application would be: neither superuser nor owner of the tables.
+	admin.Exec("CREATE ROLE app LOGIN")
+	for _, client := range []struct {
+		name   string
+		run    func(*testing.T, *world) report
+		traits traits
+		// tables are changed first as docs/clients.md says for this client.
+		tables string
+	}{
+		{name: "pgx", run: runPgx, traits: traits{class: "*pgconn.PgError", copies: true}},
+		{name: "database-sql", run: runSQL, traits: traits{class: "*pgconn.PgError", cancelled: "context.DeadlineExceeded"}},
+		{name: "psql", run: runPsql, traits: traits{class: "ERROR", copies: true}},
+		{name: "pg", run: node("pg.js"), traits: traits{class: "DatabaseError", copies: true}},
+		{name: "drizzle", run: node("drizzle.js"), traits: traits{class: "DrizzleQueryError"}, tables: `
+			ALTER FOREIGN TABLE crm.contacts ALTER first_name SET DEFAULT '', ALTER notes SET DEFAULT '',
+				ALTER score SET DEFAULT 0, ALTER balance SET DEFAULT 0, ALTER subscribed SET DEFAULT false`},
+		{name: "sequelize", run: node("sequelize.js"), traits: traits{class: "SequelizeDatabaseError", classes: map[string]string{
+			"unique": "SequelizeUniqueConstraintError", "foreignKey": "SequelizeForeignKeyConstraintError"}}},
+		{name: "knex", run: node("knex.js"), traits: traits{class: "DatabaseError", cancelled: "KnexTimeoutError"}},
+	} {
+		t.Run(client.name, func(t *testing.T) {
+			w := newWorld(t, pb, client.name)
+			if client.tables != "" {
+				w.admin.Exec("%s", client.tables)
+			}
+			start := time.Now()
+			r := client.run(t, w)
+			t.Logf("%s, %s", r.Version, time.Since(start).Round(time.Millisecond))
+			w.judge(t, r, client.traits)
+		})
+	}
+}
+
+func newWorld(t *testing.T, pb *harness.PocketBase, name string) *world {
+	t.Helper()
+	w := &world{pb: pb, db: env.Database(t), domain: name + ".example", slow: newSlowAPI(t, pb)}
+	w.admin = w.db.Connect(t)
+	w.admin.Exec(`
+		CREATE SERVER crm FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'pocketbase.yaml', base_url '%s');
+		CREATE SERVER slow FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'pocketbase.yaml', base_url '%s');
+		CREATE USER MAPPING FOR app SERVER crm OPTIONS (user 'writer@hallway.example', password 'writer-password');
+		CREATE USER MAPPING FOR app SERVER slow OPTIONS (user 'writer@hallway.example', password 'writer-password');
+		CREATE USER MAPPING FOR postgres SERVER crm OPTIONS (user 'writer@hallway.example', password 'writer-password');
+		CREATE SCHEMA crm;
+		IMPORT FOREIGN SCHEMA "default" FROM SERVER crm INTO crm;
+		CREATE FOREIGN TABLE crm.slow_contacts (id text, email text, last_name text, status text) SERVER slow OPTIONS (object 'contacts');
+		CREATE TABLE orders (contact text);
+		GRANT USAGE ON SCHEMA crm TO app;
+		GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA crm TO app;
+		GRANT SELECT, INSERT, UPDATE, DELETE ON orders TO app`, pb.URL, w.slow.URL)
+	return w
+}
+
+// url of the database for the application's role, over TCP as most connect.
+func (w *world) url() string {
+	return (&url.URL{Scheme: "postgres", User: url.User("app"), Path: w.db.Name,
+		Host: "127.0.0.1:" + strconv.Itoa(w.db.Cluster.Port), RawQuery: "sslmode=disable"}).String()
+}
+
+// email of a contact of this client.
+func (w *world) email(name string) string { return name + "@" + w.domain }
+
+// record is a contact as PocketBase's API says it, and records all that this
+// client made, by mail address.
+type record map[string]any
+
+func (w *world) records(t *testing.T) []record {
+	t.Helper()
+	var out struct {
+		Items      []record
+		TotalItems int
+	}
+	filter := url.QueryEscape("email ~ '%@" + w.domain + "'")
+	require.NoError(t, w.pb.Call("GET", "/api/collections/contacts/records?perPage=500&sort=email&filter="+filter, nil, &out))
+	require.Len(t, out.Items, out.TotalItems)
+	return out.Items
+}
+
+func find(records []record, email string) record {
+	for _, r := range records {
+		if r["email"] == email {
+			return r
+		}
+	}
+	return nil
+}
+
+// named are the mail addresses that begin with one of the names.
+func named(records []record, name string) (out []string) {
+	for _, r := range records {
+		if e, _ := r["email"].(string); strings.HasPrefix(e, name) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
