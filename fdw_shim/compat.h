@@ -129,6 +129,17 @@ hallway_log_message(const char *prefix)
 #endif
 }
 
+/* ExecutorRun() as its hook sees it, and how the next one is called. */
+#if PG_VERSION_NUM >= 180000
+#define HALLWAY_EXECUTOR_RUN_PARAMS \
+	QueryDesc *queryDesc, ScanDirection direction, uint64 count
+#define HALLWAY_EXECUTOR_RUN_ARGS queryDesc, direction, count
+#else
+#define HALLWAY_EXECUTOR_RUN_PARAMS \
+	QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
+#define HALLWAY_EXECUTOR_RUN_ARGS queryDesc, direction, count, execute_once
+#endif
+
 /* pg_foreign_server_aclcheck() of 15. */
 static inline AclResult
 hallway_server_aclcheck(Oid serverid, Oid userid, AclMode mode)

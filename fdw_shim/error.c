@@ -79,7 +79,7 @@ error_code(const char *sqlstate)
 	return MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
 }
 
-/* Detail, row and request id: what leads to the line in the sidecar's log. */
+/* Detail and request id: what leads to the line in the sidecar's log. */
 static char *
 error_detail(const Hallway__V1__Error *error)
 {
@@ -91,8 +91,6 @@ error_detail(const Hallway__V1__Error *error)
 	appendStringInfoString(&buf, detail);
 	if (buf.len > 0 && strchr(".!?", buf.data[buf.len - 1]) == NULL)
 		appendStringInfoChar(&buf, '.');
-	if (error->row > 0)
-		appendStringInfo(&buf, "%sRow %u of the statement's batch.", buf.len ? " " : "", error->row);
 	if (request[0])
 		appendStringInfo(&buf, "%sRequest id: %s.", buf.len ? " " : "", request);
 	return buf.data;

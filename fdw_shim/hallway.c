@@ -31,10 +31,29 @@ int			hallway_max_wait;
 bool		hallway_allow_inline_secrets;
 double		hallway_max_age;
 int			hallway_read_from;
+int			hallway_on_rollback;
+int			hallway_write_at;
+bool		hallway_dry_run;
+int			hallway_max_queued;
 
 static const struct config_enum_entry read_from_options[] = {
 	{"auto", READ_FROM_AUTO, false},
 	{"cache", READ_FROM_CACHE, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry on_rollback_options[] = {
+	{"auto", ON_ROLLBACK_AUTO, false},
+	{"keep", ON_ROLLBACK_KEEP, false},
+	{"compensate", ON_ROLLBACK_COMPENSATE, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry write_at_options[] = {
+	{"auto", WRITE_AT_AUTO, false},
+	{"statement", WRITE_AT_STATEMENT, false},
+	{"commit", WRITE_AT_COMMIT, false},
+	{"after_commit", WRITE_AT_AFTER_COMMIT, false},
 	{NULL, 0, false}
 };
 
@@ -51,6 +70,7 @@ _PG_init(void)
 	hallway_xact_init();
 	hallway_import_init();
 	hallway_cache_cost_init();
+	hallway_modify_queue_init();
 }
 
 Datum
@@ -76,12 +96,14 @@ hallway_fdw_handler(PG_FUNCTION_ARGS)
 	routine->ForeignAsyncConfigureWait = hallwayForeignAsyncConfigureWait;
 	routine->ForeignAsyncNotify = hallwayForeignAsyncNotify;
 
-	/* Writing: modify.c; COMMIT and ROLLBACK: xact.c */
+	/* Writing: modify.c and its neighbours; COMMIT and ROLLBACK: xact.c */
 	routine->IsForeignRelUpdatable = hallwayIsForeignRelUpdatable;
 	routine->AddForeignUpdateTargets = hallwayAddForeignUpdateTargets;
 	routine->PlanForeignModify = hallwayPlanForeignModify;
 	routine->BeginForeignModify = hallwayBeginForeignModify;
 	routine->ExecForeignInsert = hallwayExecForeignInsert;
+	routine->ExecForeignBatchInsert = hallwayExecForeignBatchInsert;
+	routine->GetForeignModifyBatchSize = hallwayGetForeignModifyBatchSize;
 	routine->ExecForeignUpdate = hallwayExecForeignUpdate;
 	routine->ExecForeignDelete = hallwayExecForeignDelete;
 	routine->EndForeignModify = hallwayEndForeignModify;
@@ -148,6 +170,38 @@ define_settings(void)
 							 READ_FROM_AUTO, read_from_options,
 							 PGC_USERSET, 0,
 							 NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("hallway.on_rollback",
+							 "What a ROLLBACK does about rows that were written in an API already.",
+							 "keep: a WARNING says that they stand there; compensate: they are undone there. auto: what the option on_rollback of each table says.",
+							 &hallway_on_rollback,
+							 ON_ROLLBACK_AUTO, on_rollback_options,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("hallway.write_at",
+							 "When an API is called for a written row.",
+							 "statement: at once; commit: just before the transaction commits; after_commit: when it has, in the background, with retries. auto: what the option write_at of each table says.",
+							 &hallway_write_at,
+							 WRITE_AT_AUTO, write_at_options,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("hallway.dry_run",
+							 "Shows what would be written in an API, and does not write it.",
+							 "Each request is a NOTICE; rows count as written, and RETURNING shows them as they were given.",
+							 &hallway_dry_run,
+							 false,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("hallway.max_queued",
+							"How much may wait for the commit of one transaction where write_at is commit.",
+							NULL,
+							&hallway_max_queued,
+							65536, 64, MAX_KILOBYTES,
+							PGC_USERSET, GUC_UNIT_KB,
+							NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("hallway");
 }

@@ -408,7 +408,7 @@ extern const Hallway__V1__ScanStats *hallway_scan_stats(ForeignScanState *node);
 extern bool hallwayAnalyzeForeignTable(Relation relation, AcquireSampleRowsFunc *func,
 									   BlockNumber *totalpages);
 
-/* ---- modify.c ----------------------------------------------------------- */
+/* ---- modify*.c ---------------------------------------------------------- */
 
 /* What PlanForeignModify says to execution, and to explain.c. */
 typedef struct HallwayModifyPlan
@@ -434,9 +434,16 @@ extern TupleTableSlot *hallwayExecForeignUpdate(EState *estate, ResultRelInfo *r
 												TupleTableSlot *slot, TupleTableSlot *planSlot);
 extern TupleTableSlot *hallwayExecForeignDelete(EState *estate, ResultRelInfo *rinfo,
 												TupleTableSlot *slot, TupleTableSlot *planSlot);
+extern TupleTableSlot **hallwayExecForeignBatchInsert(EState *estate, ResultRelInfo *rinfo,
+													  TupleTableSlot **slots,
+													  TupleTableSlot **planSlots,
+													  int *numSlots);
+extern int	hallwayGetForeignModifyBatchSize(ResultRelInfo *rinfo);
 extern void hallwayEndForeignModify(EState *estate, ResultRelInfo *rinfo);
 extern void hallwayBeginForeignInsert(ModifyTableState *mtstate, ResultRelInfo *rinfo);
 extern void hallwayEndForeignInsert(EState *estate, ResultRelInfo *rinfo);
+/* Puts its hook into ExecutorRun. */
+extern void hallway_modify_queue_init(void);
 
 /* ---- cache_cost.c: the planner's hook --------------------------------------- */
 
@@ -449,14 +456,29 @@ extern void hallway_note_write(HallwayRelation *relation, uint64 number);
 
 /* ---- xact.c ------------------------------------------------------------- */
 
-/* Before an API write: assigns xids, makes COMMIT durable, remembers the channel. */
-extern void hallway_xact_begin_write(HallwayChannel *channel, Relation rel,
-									 Hallway__V1__Transaction *out);
+/* Rows of one table, by what was done to them. */
+typedef struct HallwayRowCounts
+{
+	uint64		inserted;
+	uint64		updated;
+	uint64		deleted;
+} HallwayRowCounts;
+
 /*
- * After it: rows of rel that now are otherwise in the API than before. Not
- * called when nobody knows whether the API has done it (08007, or cancelled).
+ * Before an API write: assigns xids, makes COMMIT durable, remembers the channel.
+ * rows is how many may be in the API from now on; 0 if the sidecar only keeps them
+ * until the transaction commits. compensate: a rollback has them undone.
  */
-extern void hallway_xact_end_write(Relation rel, CmdType operation, uint64 rows);
+extern void hallway_xact_begin_write(HallwayChannel *channel, Relation rel, uint64 rows,
+									 bool compensate, Hallway__V1__Transaction *out);
+/*
+ * After it: what of those rows now is otherwise in the API than before. Not called
+ * when nobody knows what the API has done (08007, or cancelled).
+ */
+extern void hallway_xact_end_write(Relation rel, uint64 rows, bool compensate,
+								   const HallwayRowCounts *counts);
+/* Whether this transaction has, or may have, changed anything in an API. */
+extern bool hallway_xact_wrote(void);
 /* True once for each relation and transaction: for notices. */
 extern bool hallway_xact_first(Oid relid);
 extern void hallway_xact_init(void);
@@ -486,6 +508,10 @@ extern const char *hallway_table_option(ForeignTable *table, ForeignServer *serv
 #define HALLWAY_MAX_DURATION (3650.0 * 24 * 60 * 60 * 1000)
 /* Milliseconds of "90s", "5 min"; -1: not a time, and *hint (or NULL) says more. */
 extern double hallway_duration(const char *value, const char **hint);
+/* Most rows of one Modify; the sidecar takes no more. */
+#define HALLWAY_MAX_BATCH 100000
+/* The column that delete_sets names, and the text of its value; NULL: malformed. */
+extern const char *hallway_delete_sets(const char *value, const char **text);
 /* True for options of that catalog which the sidecar is not told. */
 extern bool hallway_option_is_ours(const char *name, Oid catalog);
 /* Why an address will not do (a sentence), or NULL. */
@@ -506,5 +532,27 @@ typedef enum HallwayReadFrom
 } HallwayReadFrom;
 
 extern int	hallway_read_from;	/* a HallwayReadFrom */
+
+/* What a ROLLBACK does about rows that were written already. */
+typedef enum HallwayOnRollback
+{
+	ON_ROLLBACK_AUTO,			/* the setting alone: what the options say */
+	ON_ROLLBACK_KEEP,
+	ON_ROLLBACK_COMPENSATE
+} HallwayOnRollback;
+
+/* When the API is called. */
+typedef enum HallwayWriteAt
+{
+	WRITE_AT_AUTO,				/* the setting alone: what the options say */
+	WRITE_AT_STATEMENT,
+	WRITE_AT_COMMIT,
+	WRITE_AT_AFTER_COMMIT
+} HallwayWriteAt;
+
+extern int	hallway_on_rollback;	/* a HallwayOnRollback */
+extern int	hallway_write_at;	/* a HallwayWriteAt */
+extern bool hallway_dry_run;	/* requests are shown, and not sent */
+extern int	hallway_max_queued;	/* kB that wait for a commit */
 
 #endif							/* HALLWAY_H */

@@ -127,7 +127,8 @@ updatable_operations(Relation rel)
 		result |= 1 << CMD_INSERT;
 	if (description->updatable && description->n_key_columns > 0)
 		result |= 1 << CMD_UPDATE;
-	if (description->deletable && description->n_key_columns > 0)
+	if ((hallway_deletes_by_update(rel) ? description->updatable : description->deletable) &&
+		description->n_key_columns > 0)
 		result |= 1 << CMD_DELETE;
 	return result;
 }
@@ -403,7 +404,8 @@ check_operation(const HallwayRelation *relation, Relation rel, CmdType operation
 			what = "updates";
 			break;
 		default:
-			allowed = description->deletable;
+			allowed = hallway_deletes_by_update(rel) ? description->updatable :
+				description->deletable;
 			what = "deletes";
 			break;
 	}

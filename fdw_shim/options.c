@@ -54,6 +54,11 @@ static const char *check_cache(const char *value);
 static const char *check_duration(const char *value);
 static const char *check_cache_scope(const char *value);
 static const char *check_update_reads(const char *value);
+static const char *check_on_rollback(const char *value);
+static const char *check_write_at(const char *value);
+static const char *check_batch_size(const char *value);
+static const char *check_upsert_key(const char *value);
+static const char *check_delete_sets(const char *value);
 static const char *check_not_empty(const char *value);
 
 /*
@@ -77,6 +82,11 @@ static const HallwayOption hallway_options[] = {
 	{"sync_overlap", ForeignServerRelationId, true, check_duration},
 	{"webhook_secret", ForeignServerRelationId, true, check_not_empty},
 	{"update_reads", ForeignServerRelationId, true, check_update_reads},
+	{"on_rollback", ForeignServerRelationId, true, check_on_rollback},
+	{"write_at", ForeignServerRelationId, true, check_write_at},
+	{"journal", ForeignServerRelationId, true, check_boolean},
+	{"journal_values", ForeignServerRelationId, true, check_boolean},
+	{"batch_size", ForeignServerRelationId, true, check_batch_size},
 
 	{"secret", UserMappingRelationId, false, check_not_empty},
 
@@ -93,6 +103,13 @@ static const HallwayOption hallway_options[] = {
 	{"sync_overlap", ForeignTableRelationId, true, check_duration},
 	{"webhook_secret", ForeignTableRelationId, true, check_not_empty},
 	{"update_reads", ForeignTableRelationId, true, check_update_reads},
+	{"on_rollback", ForeignTableRelationId, true, check_on_rollback},
+	{"write_at", ForeignTableRelationId, true, check_write_at},
+	{"journal", ForeignTableRelationId, true, check_boolean},
+	{"journal_values", ForeignTableRelationId, true, check_boolean},
+	{"batch_size", ForeignTableRelationId, true, check_batch_size},
+	{"upsert_key", ForeignTableRelationId, true, check_upsert_key},
+	{"delete_sets", ForeignTableRelationId, true, check_delete_sets},
 	{"estimated_rows", ForeignTableRelationId, true, check_row_count},
 
 	{"field", AttributeRelationId, false, check_not_empty},
@@ -208,6 +225,30 @@ hallway_duration(const char *value, const char **hint)
 	if (!parse_real(value, &result, GUC_UNIT_MS, hint) || !(result >= 0))
 		return -1;
 	return result <= HALLWAY_MAX_DURATION ? result : -1;
+}
+
+/*
+ * The column that a value of the option delete_sets names, and at *text what
+ * stands behind the sign of equality; NULL if it is not of that form.
+ */
+const char *
+hallway_delete_sets(const char *value, const char **text)
+{
+	bool		quoted = false;
+	const char *sign;
+	List	   *names;
+
+	for (sign = value; *sign != '\0' && (quoted || *sign != '='); sign++)
+	{
+		if (*sign == '"')
+			quoted = !quoted;
+	}
+	if (*sign != '=' ||
+		!SplitIdentifierString(pnstrdup(value, sign - value), ',', &names) ||
+		list_length(names) != 1)
+		return NULL;
+	*text = sign + 1;
+	return linitial(names);
 }
 
 /* True for options that mean nothing to a sidecar and are not sent. */
@@ -416,6 +457,54 @@ check_cache_scope(const char *value)
 	if (strcmp(value, "server") == 0 || strcmp(value, "credential") == 0)
 		return NULL;
 	return "It takes \"credential\" (each user mapping sees its own rows) or \"server\" (all see the same).";
+}
+
+static const char *
+check_on_rollback(const char *value)
+{
+	if (strcmp(value, "keep") == 0 || strcmp(value, "compensate") == 0)
+		return NULL;
+	return "It takes \"keep\" (what was written stays in the API) or \"compensate\" (it is undone there).";
+}
+
+static const char *
+check_write_at(const char *value)
+{
+	if (strcmp(value, "statement") == 0 || strcmp(value, "commit") == 0 ||
+		strcmp(value, "after_commit") == 0)
+		return NULL;
+	return "It takes \"statement\" (the API is called at once), \"commit\" (just before the transaction commits) or \"after_commit\" (when it has).";
+}
+
+static const char *
+check_batch_size(const char *value)
+{
+	int			rows;
+
+	if (!parse_int(value, &rows, 0, NULL) || rows < 1 || rows > HALLWAY_MAX_BATCH)
+		return psprintf("It takes a number of rows from 1 to %d.", HALLWAY_MAX_BATCH);
+	return NULL;
+}
+
+/* Whether the table has such columns is known when it is written to. */
+static const char *
+check_upsert_key(const char *value)
+{
+	List	   *names;
+
+	if (!SplitIdentifierString(pstrdup(value), ',', &names) || names == NIL)
+		return "It takes names of columns, separated by commas, as in \"email\" or \"account, email\".";
+	return NULL;
+}
+
+static const char *
+check_delete_sets(const char *value)
+{
+	const char *text;
+
+	if (hallway_delete_sets(value, &text) == NULL)
+		return "It takes a column and a value, as in \"archived=true\".";
+	return NULL;
 }
 
 static const char *

@@ -19,14 +19,14 @@
 
 #include "compat.h"
 #include "hallway.h"
+#include "modify.h"
 
 /* Writes to one table within one (sub)transaction. */
 typedef struct TableWrites
 {
 	char		name[NAMEDATALEN];
-	uint64		inserted;
-	uint64		updated;
-	uint64		deleted;
+	bool		compensate;		/* a rollback has the sidecar undo them */
+	HallwayRowCounts rows;
 	uint64		unknown;
 } TableWrites;
 
@@ -55,10 +55,11 @@ static void on_xact_event(XactEvent event, void *arg);
 static void on_subxact_event(SubXactEvent event, SubTransactionId mySubid,
 							 SubTransactionId parentSubid, void *arg);
 static WriteLevel *current_level(void);
-static TableWrites *table_writes(WriteLevel *level, const char *name);
+static TableWrites *table_writes(WriteLevel *level, const char *name, bool compensate);
 static void merge_level(WriteLevel *from, WriteLevel *into);
 static void send_end(WriteLevel *level, Hallway__V1__TransactionEnd end, bool whole);
-static void warn_writes_stand(WriteLevel *level, bool savepoint);
+static void warn_after_rollback(WriteLevel *level, bool savepoint);
+static void warn_of_writes(WriteLevel *level, bool savepoint, bool compensate);
 static void forget_transaction(void);
 
 
@@ -70,7 +71,8 @@ hallway_xact_init(void)
 }
 
 void
-hallway_xact_begin_write(HallwayChannel *channel, Relation rel, Hallway__V1__Transaction *out)
+hallway_xact_begin_write(HallwayChannel *channel, Relation rel, uint64 rows,
+						 bool compensate, Hallway__V1__Transaction *out)
 {
 	WriteLevel *level;
 	MemoryContext oldcontext;
@@ -97,30 +99,41 @@ hallway_xact_begin_write(HallwayChannel *channel, Relation rel, Hallway__V1__Tra
 	MemoryContextSwitchTo(oldcontext);
 
 	/* Until the answer says otherwise, as after a cancel it never does. */
-	table_writes(level, RelationGetRelationName(rel))->unknown++;
+	table_writes(level, RelationGetRelationName(rel), compensate)->unknown += rows;
 
 	out->xid = top_xid;
 	out->subxid = U64FromFullTransactionId(subxid);
 }
 
 void
-hallway_xact_end_write(Relation rel, CmdType operation, uint64 rows)
+hallway_xact_end_write(Relation rel, uint64 rows, bool compensate,
+					   const HallwayRowCounts *counts)
 {
-	TableWrites *writes = table_writes(current_level(), RelationGetRelationName(rel));
+	TableWrites *writes = table_writes(current_level(), RelationGetRelationName(rel), compensate);
 
-	writes->unknown--;
-	switch (operation)
+	writes->unknown -= rows;
+	writes->rows.inserted += counts->inserted;
+	writes->rows.updated += counts->updated;
+	writes->rows.deleted += counts->deleted;
+}
+
+bool
+hallway_xact_wrote(void)
+{
+	for (WriteLevel *level = innermost; level != NULL; level = level->outer)
 	{
-		case CMD_INSERT:
-			writes->inserted += rows;
-			break;
-		case CMD_UPDATE:
-			writes->updated += rows;
-			break;
-		default:
-			writes->deleted += rows;
-			break;
+		ListCell   *lc;
+
+		foreach(lc, level->tables)
+		{
+			const TableWrites *writes = lfirst(lc);
+
+			if (writes->rows.inserted + writes->rows.updated + writes->rows.deleted +
+				writes->unknown > 0)
+				return true;
+		}
 	}
+	return false;
 }
 
 bool
@@ -137,7 +150,7 @@ hallway_xact_first(Oid relid)
 }
 
 /*
- * Nothing here may fail: an ERROR while committing is a PANIC of the whole
+ * But for what comes before the commit, nothing here may fail: an ERROR while committing is a PANIC of the whole
  * cluster. So messages are sent without waiting, and the sidecar finds out by
  * the xid when one did not arrive.
  */
@@ -146,12 +159,19 @@ on_xact_event(XactEvent event, void *arg)
 {
 	switch (event)
 	{
+		case XACT_EVENT_PRE_COMMIT:
+			/* An error here is one of the transaction's still. */
+			hallway_commit_flush();
+			break;
+
 		case XACT_EVENT_PRE_PREPARE:
-			if (innermost != NULL)
+			if (innermost != NULL || hallway_commit_pending())
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						 errmsg("cannot PREPARE a transaction that has written through Hallway"),
-						 errdetail("What was written stands in the API already, and cannot wait for COMMIT PREPARED."),
+						 innermost != NULL ?
+						 errdetail("What was written stands in the API already, and cannot wait for COMMIT PREPARED.") :
+						 errdetail("What is to be written when it commits cannot wait for COMMIT PREPARED."),
 						 errhint("End the transaction with COMMIT or ROLLBACK.")));
 			break;
 
@@ -173,7 +193,7 @@ on_xact_event(XactEvent event, void *arg)
 			}
 			send_end(innermost, HALLWAY__V1__TRANSACTION_END__TRANSACTION_END_ABORT, true);
 			if (innermost != NULL)
-				warn_writes_stand(innermost, false);
+				warn_after_rollback(innermost, false);
 			forget_transaction();
 			break;
 
@@ -192,6 +212,11 @@ on_subxact_event(SubXactEvent event, SubTransactionId mySubid,
 {
 	WriteLevel *level = innermost;
 
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		hallway_commit_release_sub(mySubid, parentSubid);
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+		hallway_commit_abort_sub(mySubid);
+
 	if (level == NULL || level->subid != mySubid)
 		return;
 
@@ -209,7 +234,7 @@ on_subxact_event(SubXactEvent event, SubTransactionId mySubid,
 	{
 		innermost = level->outer;
 		send_end(level, HALLWAY__V1__TRANSACTION_END__TRANSACTION_END_ABORT, false);
-		warn_writes_stand(level, true);
+		warn_after_rollback(level, true);
 		if (innermost == NULL)
 		{
 			/* The transaction itself has written nothing that is not told. */
@@ -236,7 +261,7 @@ current_level(void)
 }
 
 static TableWrites *
-table_writes(WriteLevel *level, const char *name)
+table_writes(WriteLevel *level, const char *name, bool compensate)
 {
 	ListCell   *lc;
 	TableWrites *writes;
@@ -245,13 +270,14 @@ table_writes(WriteLevel *level, const char *name)
 	foreach(lc, level->tables)
 	{
 		writes = lfirst(lc);
-		if (strcmp(writes->name, name) == 0)
+		if (strcmp(writes->name, name) == 0 && writes->compensate == compensate)
 			return writes;
 	}
 
 	oldcontext = MemoryContextSwitchTo(TopTransactionContext);
 	writes = palloc0(sizeof(TableWrites));
 	strlcpy(writes->name, name, NAMEDATALEN);
+	writes->compensate = compensate;
 	level->tables = lappend(level->tables, writes);
 	MemoryContextSwitchTo(oldcontext);
 	return writes;
@@ -267,11 +293,11 @@ merge_level(WriteLevel *from, WriteLevel *into)
 	foreach(lc, from->tables)
 	{
 		TableWrites *writes = lfirst(lc);
-		TableWrites *sum = table_writes(into, writes->name);
+		TableWrites *sum = table_writes(into, writes->name, writes->compensate);
 
-		sum->inserted += writes->inserted;
-		sum->updated += writes->updated;
-		sum->deleted += writes->deleted;
+		sum->rows.inserted += writes->rows.inserted;
+		sum->rows.updated += writes->rows.updated;
+		sum->rows.deleted += writes->rows.deleted;
 		sum->unknown += writes->unknown;
 	}
 
@@ -314,9 +340,16 @@ append_count(StringInfo buf, uint64 count, const char *what)
 	appendStringInfo(buf, " " UINT64_FORMAT " %s", count, what);
 }
 
-/* Says which rows outlive the rollback. */
+/* Says which rows outlive the rollback, and which ones are being undone. */
 static void
-warn_writes_stand(WriteLevel *level, bool savepoint)
+warn_after_rollback(WriteLevel *level, bool savepoint)
+{
+	warn_of_writes(level, savepoint, false);
+	warn_of_writes(level, savepoint, true);
+}
+
+static void
+warn_of_writes(WriteLevel *level, bool savepoint, bool compensate)
 {
 	StringInfoData detail;
 	const char *what = savepoint ? "subtransaction" : "transaction";
@@ -328,30 +361,42 @@ warn_writes_stand(WriteLevel *level, bool savepoint)
 	foreach(lc, level->tables)
 	{
 		TableWrites *writes = lfirst(lc);
+		const HallwayRowCounts *counts = &writes->rows;
+		uint64		sum = counts->inserted + counts->updated + counts->deleted;
 
-		if (writes->inserted + writes->updated + writes->deleted + writes->unknown == 0)
+		if (writes->compensate != compensate || sum + writes->unknown == 0)
 			continue;
-		rows += writes->inserted + writes->updated + writes->deleted;
+		rows += sum;
 		unknown += writes->unknown;
 
 		if (detail.len > 0)
 			appendStringInfoString(&detail, "; ");
 		appendStringInfo(&detail, "%s:", writes->name);
-		append_count(&detail, writes->inserted, "inserted");
-		append_count(&detail, writes->updated, "updated");
-		append_count(&detail, writes->deleted, "deleted");
+		append_count(&detail, counts->inserted, "inserted");
+		append_count(&detail, counts->updated, "updated");
+		append_count(&detail, counts->deleted, "deleted");
 		append_count(&detail, writes->unknown, "with unknown outcome");
 	}
 
 	if (detail.len > 0)
 		appendStringInfoChar(&detail, '.');
-	if (rows > 0)
+	if (rows + unknown == 0)
+		 /* nothing to say */ ;
+	else if (compensate)
+		ereport(WARNING,
+				(errmsg_plural("%llu row written through Hallway is being undone in the API, as the %s was rolled back",
+							   "%llu rows written through Hallway are being undone in the API, as the %s was rolled back",
+							   (unsigned long) (rows + unknown),
+							   (unsigned long long) (rows + unknown), what),
+				 errdetail_internal("%s", detail.data),
+				 errhint("hallway.write_log says what became of each.")));
+	else if (rows > 0)
 		ereport(WARNING,
 				(errmsg_plural("%llu row written through Hallway stands in the API although the %s was rolled back",
 							   "%llu rows written through Hallway stand in the API although the %s was rolled back",
 							   (unsigned long) rows, (unsigned long long) rows, what),
 				 errdetail_internal("%s", detail.data)));
-	else if (unknown > 0)
+	else
 		ereport(WARNING,
 				(errmsg_plural("%llu row written through Hallway may stand in the API although the %s was rolled back",
 							   "%llu rows written through Hallway may stand in the API although the %s was rolled back",
@@ -364,6 +409,7 @@ static void
 forget_transaction(void)
 {
 	/* The memory goes with TopTransactionContext. */
+	hallway_commit_forget();
 	innermost = NULL;
 	top_xid = 0;
 	told = NIL;

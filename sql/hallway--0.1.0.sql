@@ -146,23 +146,116 @@ CREATE TABLE hallway.write_log (
   sqlstate text,
   message text,
   todo text,
-  -- Tuples as between backend and sidecar: the row before and after, and the
-  -- values to be written. Only where undoing or delivering needs them, and never
-  -- with the option journal_values 'false'.
+  -- To be sent when the transaction has committed.
+  outbox boolean NOT NULL DEFAULT false,
+  -- Values of the row by column, with their types: before and after the write,
+  -- and those to be written. They go when nothing can need them any more: by them
+  -- a write whose answer was lost is found out about, undone or sent. None is
+  -- there with the option journal_values 'false'.
   before bytea,
   after bytea,
   row_values bytea,
   attempts int NOT NULL DEFAULT 0,
   next_attempt timestamptz,
+  -- Since when it is not known what became of it.
+  unknown_at timestamptz,
   written_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   -- When nothing more was to be done about it.
   settled_at timestamptz
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE hallway.write_log IS 'each row written in an API: who, when, what became of it';
 CREATE INDEX write_log_open ON hallway.write_log (xid) WHERE settled_at IS NULL;
+-- Few pages, and nearly free to keep: for what is old, and for what is new.
+CREATE INDEX write_log_time ON hallway.write_log USING brin (written_at) WITH (autosummarize);
+-- What people are to see.
+CREATE INDEX write_log_failures ON hallway.write_log (id)
+  WHERE state IN ('needs_attention', 'orphaned') OR outbox AND state = 'refused';
 REVOKE ALL ON hallway.write_log FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON hallway.write_log TO hallway;
 GRANT SELECT ON hallway.write_log TO pg_monitor;
+
+-- Entries with which something is wrong: to those who have the role that wrote,
+-- and to pg_monitor all. The values of rows are not shown.
+CREATE VIEW hallway.failures WITH (security_barrier) AS
+SELECT w.id, w.written_at, w.role, w.application, w.table_name AS "table", w.server, w.object, w.operation,
+       w.row_number, w.key, w.columns, w.state, w.sqlstate, w.message,
+       CASE w.state
+         WHEN 'needs_attention' THEN w.todo
+         WHEN 'orphaned' THEN coalesce(w.todo, 'The row stands in the API although its transaction was rolled back. Undo it there if it should not.')
+         ELSE coalesce(w.todo, 'SELECT hallway.retry(' || w.id || ') sends it again.')
+       END AS todo,
+       w.attempts, w.request_id, w.idempotency_key, w.xid, w.settled_at,
+       coalesce(pg_catalog.pg_has_role(current_user, r.oid, 'USAGE'),
+                (SELECT u.rolsuper FROM pg_catalog.pg_roles u WHERE u.rolname = current_user)) AS own
+FROM hallway.write_log w
+LEFT JOIN pg_catalog.pg_roles r ON r.rolname = w.role
+WHERE (w.state IN ('needs_attention', 'orphaned') OR w.outbox AND w.state = 'refused')
+  AND (coalesce(pg_catalog.pg_has_role(current_user, r.oid, 'USAGE'), false)
+       OR pg_catalog.pg_has_role(current_user, 'pg_monitor', 'USAGE'));
+COMMENT ON VIEW hallway.failures IS 'writes that stand although their transaction does not, that were refused after their commit, or of which nothing is known: and what to do';
+GRANT SELECT ON hallway.failures TO PUBLIC;
+
+-- To update the state of a failure is to have it tried again: what
+-- hallway.retry() does, with the rights of whoever calls it.
+CREATE FUNCTION hallway.retry_failure()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF NOT OLD.own THEN
+    RAISE EXCEPTION 'entry % of hallway.failures was written by role "%"', OLD.id, OLD.role
+      USING ERRCODE = 'insufficient_privilege', HINT = 'That role, or a superuser, can have it tried again.';
+  END IF;
+  UPDATE hallway.write_log SET
+    state = CASE WHEN outbox AND state = 'refused' THEN 'queued' ELSE 'unknown' END,
+    attempts = 0, next_attempt = clock_timestamp(), unknown_at = clock_timestamp(), settled_at = NULL, sqlstate = NULL, message = NULL, todo = NULL
+  WHERE id = OLD.id AND (state = 'needs_attention' OR outbox AND state = 'refused' AND (row_values IS NOT NULL OR operation = 'delete'));
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'entry % of hallway.failures cannot be tried again: it is %', OLD.id, OLD.state
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = OLD.todo;
+  END IF;
+  PERFORM pg_notify('hallway_journal', '');
+  RETURN NEW;
+END $$;
+REVOKE ALL ON FUNCTION hallway.retry_failure() FROM PUBLIC;
+CREATE TRIGGER retry INSTEAD OF UPDATE ON hallway.failures FOR EACH ROW EXECUTE FUNCTION hallway.retry_failure();
+GRANT UPDATE (state) ON hallway.failures TO PUBLIC;
+
+CREATE FUNCTION hallway.retry(id bigint)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE hallway.failures f SET state = 'queued' WHERE f.id = retry.id;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no entry % in hallway.failures', id USING ERRCODE = 'no_data_found';
+  END IF;
+END $$;
+COMMENT ON FUNCTION hallway.retry(bigint) IS
+  'has an entry of hallway.failures tried again after this transaction has committed: found out about, or sent if it was refused after its commit';
+
+-- The session's own entries of the last day, whatever role it had.
+CREATE FUNCTION hallway.my_writes()
+RETURNS TABLE (id bigint, written_at timestamptz, xid xid8, subxid xid8, "table" text, operation text, row_number bigint, key text[],
+  columns text[], state text, sqlstate text, message text, todo text, request_id text, idempotency_key text, settled_at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+ROWS 100
+AS $$
+  SELECT w.id, w.written_at, w.xid, w.subxid, w.table_name, w.operation, w.row_number, w.key,
+         w.columns, w.state, w.sqlstate, w.message, w.todo, w.request_id, w.idempotency_key, w.settled_at
+  FROM hallway.write_log w
+  WHERE w.backend_pid = pg_backend_pid()
+    AND w.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+    AND w.written_at >= greatest(now() - interval '1 day',
+                                 (SELECT a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) a))
+  ORDER BY w.id
+$$;
+COMMENT ON FUNCTION hallway.my_writes() IS
+  'what became of each row that this session wrote in an API, in the last day';
 
 -- ---- replicas --------------------------------------------------------------
 
@@ -333,6 +426,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION hallway.unreplicate(regclass) IS
   'ends hallway.replicate(): the local copy goes; the caller must own the table';
+
+-- ---- writes: the shim's functions ------------------------------------------
+
+CREATE FUNCTION hallway.was_created()
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'hallway_was_created'
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION hallway.was_created() IS
+  'in RETURNING of an INSERT into a foreign table with upsert_key: true if the row is new, false if one was updated';
 
 -- ---- the cache: the shim's functions ---------------------------------------
 

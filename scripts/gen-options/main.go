@@ -187,7 +187,7 @@ func shimSettings(path string) ([]setting, error) {
 	define := regexp.MustCompile(`(?s)DefineCustom(\w+)Variable\((.*?)\n\n|DefineCustom(\w+)Variable\((.*?)\);`)
 	texts := regexp.MustCompile(`"((?:[^"\\]|\\.)*)"`)
 	number := regexp.MustCompile(`\n\s*(-?\d+|true|false),`)
-	choice := regexp.MustCompile(`\n\s*READ_FROM_(\w+),`)
+	choice := regexp.MustCompile(`\n\s*(?:READ_FROM|ON_ROLLBACK|WRITE_AT)_([A-Z_]+), `)
 	var out []setting
 	for _, m := range define.FindAllSubmatch(text, -1) {
 		body := string(m[2]) + string(m[4])
@@ -210,6 +210,9 @@ func shimSettings(path string) ([]setting, error) {
 		}
 		if strings.Contains(body, "GUC_UNIT_MS") {
 			s.value += " ms"
+		}
+		if strings.Contains(body, "GUC_UNIT_KB") {
+			s.value += " kB"
 		}
 		if strings.Contains(body, "PGC_SUSET") {
 			s.who = "a superuser"

@@ -138,6 +138,51 @@ RESET hallway.max_age;
 SET hallway.read_from = 'disk';
 SHOW hallway.read_from;
 
+-- How a table is written.
+CREATE FOREIGN TABLE odd (id int8 OPTIONS (key 'true'), email text, doubled int8 GENERATED ALWAYS AS (id * 2) STORED)
+  SERVER syn OPTIONS (store 'options_odd');
+\set VERBOSITY default
+ALTER SERVER syn OPTIONS (ADD on_rollback 'undo');
+ALTER FOREIGN TABLE odd OPTIONS (ADD on_rollback 'auto');
+ALTER FOREIGN TABLE odd OPTIONS (ADD write_at 'later');
+ALTER FOREIGN TABLE odd OPTIONS (ADD journal 'perhaps');
+ALTER FOREIGN TABLE odd OPTIONS (ADD journal_values '');
+ALTER FOREIGN TABLE odd OPTIONS (ADD batch_size '0');
+ALTER FOREIGN TABLE odd OPTIONS (ADD batch_size '100001');
+ALTER FOREIGN TABLE odd OPTIONS (ADD batch_size 'many');
+ALTER FOREIGN TABLE odd OPTIONS (ADD upsert_key '');
+ALTER FOREIGN TABLE odd OPTIONS (ADD upsert_key 'email,,id');
+ALTER FOREIGN TABLE odd OPTIONS (ADD delete_sets 'archived');
+ALTER FOREIGN TABLE odd OPTIONS (ADD delete_sets '=true');
+ALTER FOREIGN TABLE odd OPTIONS (ADD delete_sets 'a,b=true');
+-- whether the columns are there is known when it is written to
+ALTER FOREIGN TABLE odd OPTIONS (ADD upsert_key 'mail');
+INSERT INTO odd (email) VALUES ('a');
+ALTER FOREIGN TABLE odd OPTIONS (SET upsert_key 'doubled');
+INSERT INTO odd (email) VALUES ('a');
+ALTER FOREIGN TABLE odd OPTIONS (DROP upsert_key, ADD delete_sets 'archived=true');
+DELETE FROM odd;
+ALTER FOREIGN TABLE odd OPTIONS (SET delete_sets 'id=none');
+DELETE FROM odd;
+-- what a policy needs
+ALTER FOREIGN TABLE odd OPTIONS (DROP delete_sets, ADD write_at 'after_commit', ADD journal 'false');
+INSERT INTO odd (email) VALUES ('a');
+ALTER FOREIGN TABLE odd OPTIONS (SET journal 'true', ADD journal_values 'false');
+INSERT INTO odd (email) VALUES ('a');
+INSERT INTO odd (email) VALUES ('a') RETURNING email;
+SET hallway.write_at = 'statement';
+SET hallway.on_rollback = 'compensate';
+UPDATE odd SET email = 'b';
+ALTER FOREIGN TABLE odd OPTIONS (SET journal 'false');
+INSERT INTO odd (email) VALUES ('a');
+SET hallway.on_rollback = 'undo';
+SET hallway.write_at = 'tomorrow';
+SET hallway.max_queued = '1kB';
+RESET hallway.write_at;
+RESET hallway.on_rollback;
+DROP FOREIGN TABLE odd;
+\set VERBOSITY terse
+
 -- Whose credential fills a replica is said by who may use it.
 CREATE ROLE regress_hallway_syncer;
 CREATE ROLE regress_hallway_lender;
