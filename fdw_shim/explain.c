@@ -18,6 +18,7 @@
 #include "cache.h"
 #include "compat.h"
 #include "hallway.h"
+#include "modify.h"
 
 /* Positions in HallwayScanPlan.explain. */
 enum ScanExplanation
@@ -37,6 +38,7 @@ static void explain_ordering(ForeignScanState *node, const HallwayScanPlan *plan
 							 ExplainState *es);
 static void explain_limit(ForeignScanState *node, const HallwayScanPlan *plan,
 						  List *context, ExplainState *es);
+static void explain_written(const HallwayWriteStats *stats, ExplainState *es);
 static void explain_stats(const Hallway__V1__ScanStats *stats, ExplainState *es);
 static List *deparse_context(ForeignScanState *node, ExplainState *es);
 static bool find_ancestors(Plan *plan, Plan *target, List **ancestors);
@@ -74,20 +76,32 @@ hallwayExplainForeignModify(ModifyTableState *mtstate, ResultRelInfo *rinfo,
 {
 	Relation	rel = rinfo->ri_RelationDesc;
 	HallwayModifyPlan plan;
+	HallwayWritePolicy policy;
+	const char *operation =
+		mtstate->operation == CMD_INSERT ? "INSERT" :
+		mtstate->operation == CMD_UPDATE ? "UPDATE" : "DELETE";
 	List	   *columns;
 	List	   *keys;
 	List	   *returning;
 
 	hallway_modify_plan(fdw_private, &plan);
+	hallway_write_policy(rel, &policy);
 	columns = column_names(rel, plan.columns);
 	keys = column_names(rel, plan.keys);
 	returning = column_names(rel, plan.returning);
+	if (mtstate->operation == CMD_INSERT && policy.upsert_key != NIL)
+	{
+		operation = "UPSERT";
+		keys = column_names(rel, policy.upsert_key);
+	}
+	else if (mtstate->operation == CMD_DELETE && policy.delete_column != 0)
+	{
+		operation = "UPDATE";
+		columns = column_names(rel, list_make1_int(policy.delete_column));
+	}
 
 	if (es->format == EXPLAIN_FORMAT_TEXT)
 	{
-		const char *operation =
-			mtstate->operation == CMD_INSERT ? "INSERT" :
-			mtstate->operation == CMD_UPDATE ? "UPDATE" : "DELETE";
 		StringInfoData line;
 
 		initStringInfo(&line);
@@ -98,12 +112,52 @@ hallwayExplainForeignModify(ModifyTableState *mtstate, ResultRelInfo *rinfo,
 			appendStringInfo(&line, " BY %s", join_strings(keys, ", "));
 		if (returning != NIL)
 			appendStringInfo(&line, " RETURNING %s", join_strings(returning, ", "));
+		if (policy.dry_run)
+			appendStringInfoString(&line, ", not sent (dry run)");
+		else if (policy.write_at != WRITE_AT_STATEMENT)
+			appendStringInfoString(&line, policy.write_at == WRITE_AT_COMMIT ?
+								   ", at the commit" : ", after the commit");
 		ExplainPropertyText("Hallway Write", line.data, es);
+	}
+	else
+	{
+		ExplainPropertyText("Written As", operation, es);
+		ExplainPropertyList("Written Columns", columns, es);
+		ExplainPropertyList("Key Columns", keys, es);
+		ExplainPropertyList("Returned Columns", returning, es);
+	}
+	if (es->analyze && rinfo->ri_FdwState != NULL)
+		explain_written(&((HallwayModifyState *) rinfo->ri_FdwState)->stats, es);
+}
+
+/* A request may be many calls of the API, or none. */
+static void
+explain_written(const HallwayWriteStats *stats, ExplainState *es)
+{
+	if (es->format == EXPLAIN_FORMAT_TEXT)
+	{
+		StringInfoData line;
+
+		initStringInfo(&line);
+		appendStringInfo(&line, "requests=" UINT64_FORMAT " rows=" UINT64_FORMAT,
+						 stats->requests, stats->rows);
+		if (stats->calls > 0)
+			appendStringInfo(&line, " calls=" UINT64_FORMAT, stats->calls);
+		if (stats->created > 0)
+			appendStringInfo(&line, " created=" UINT64_FORMAT, stats->created);
+		if (stats->unchanged > 0)
+			appendStringInfo(&line, " unchanged=" UINT64_FORMAT, stats->unchanged);
+		if (stats->queued > 0)
+			appendStringInfo(&line, " queued=" UINT64_FORMAT, stats->queued);
+		ExplainPropertyText("API Writes", line.data, es);
 		return;
 	}
-	ExplainPropertyList("Written Columns", columns, es);
-	ExplainPropertyList("Key Columns", keys, es);
-	ExplainPropertyList("Returned Columns", returning, es);
+	ExplainPropertyUInteger("Write Requests", NULL, stats->requests, es);
+	ExplainPropertyUInteger("Write Calls", NULL, stats->calls, es);
+	ExplainPropertyUInteger("Rows Sent", NULL, stats->rows, es);
+	ExplainPropertyUInteger("Rows Created", NULL, stats->created, es);
+	ExplainPropertyUInteger("Rows Unchanged", NULL, stats->unchanged, es);
+	ExplainPropertyUInteger("Rows Queued", NULL, stats->queued, es);
 }
 
 /* The state of EXPLAIN is that of the outer plan, and so again afterwards. */

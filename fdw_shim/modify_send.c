@@ -55,6 +55,7 @@ static void keep_bystanders(Sending *sending, const Hallway__V1__ModifyResponse 
 static const uint8 *tuple_end(const uint8 *tuple, const uint8 *end);
 pg_noreturn static void throw_for_row(Sending *sending, uint32 row,
 									  const Hallway__V1__Error *error, bool retry_helps);
+static void add_sentence(StringInfo buf, const char *sentence);
 static char *quote_value(Sending *sending, uint32 row, const char *column);
 pg_noreturn static void throw_not_understood(Relation rel, const char *why);
 static bool outcome_unknown(const Hallway__V1__Error *error);
@@ -365,6 +366,7 @@ throw_for_row(Sending *sending, uint32 row, const Hallway__V1__Error *error, boo
 	const HallwayWrite *write = sending->write;
 	Hallway__V1__Error out = *error;
 	StringInfoData detail;
+	const char *where = "The row";
 	char	   *value;
 
 	out.row = 0;
@@ -377,29 +379,47 @@ throw_for_row(Sending *sending, uint32 row, const Hallway__V1__Error *error, boo
 		row = sending->at[row];
 
 	initStringInfo(&detail);
-	appendStringInfoString(&detail, error->detail);
-	if (detail.len > 0 && strchr(".!?", detail.data[detail.len - 1]) == NULL)
-		appendStringInfoChar(&detail, '.');
 	value = quote_value(sending, row, error->column_name);
-	if (detail.len > 0 && (write->several || value != NULL))
-		appendStringInfoChar(&detail, ' ');
+
+	/* In PostgreSQL's words, for the sake of clients that take them apart. */
+	if (value != NULL && strcmp(error->sqlstate, "23505") == 0)
+	{
+		add_sentence(&detail, psprintf("Key %s already exists.", value));
+		value = NULL;
+	}
+	else if (value != NULL && strcmp(error->sqlstate, "23503") == 0)
+	{
+		add_sentence(&detail, psprintf("Key %s is not present in the API.", value));
+		value = NULL;
+	}
+	add_sentence(&detail, error->detail);
 	if (write->several && write->target.part)
-		appendStringInfo(&detail, "Row " UINT64_FORMAT " of those for foreign table \"%s\"",
+		where = psprintf("Row " UINT64_FORMAT " of those for foreign table \"%s\"",
 						 write->numbers[row],
 						 hallway_to_utf8(RelationGetRelationName(sending->rel)));
 	else if (write->several)
-		appendStringInfo(&detail, "Row " UINT64_FORMAT " of the statement", write->numbers[row]);
-	else if (value != NULL)
-		appendStringInfoString(&detail, "The row");
+		where = psprintf("Row " UINT64_FORMAT " of the statement", write->numbers[row]);
 	if (value != NULL)
-		appendStringInfo(&detail, " has %s", value);
-	if (write->several || value != NULL)
-		appendStringInfoChar(&detail, '.');
+		add_sentence(&detail, psprintf("%s has %s.", where, value));
+	else if (write->several)
+		add_sentence(&detail, psprintf("%s.", where));
 	out.detail = detail.data;
 
 	if (sending->hook != NULL)
 		sending->hook(sending->arg, row);
 	hallway_throw(&out, sending->rel);
+}
+
+static void
+add_sentence(StringInfo buf, const char *sentence)
+{
+	if (sentence[0] == '\0')
+		return;
+	if (buf->len > 0)
+		appendStringInfoChar(buf, ' ');
+	appendStringInfoString(buf, sentence);
+	if (strchr(".!?", buf->data[buf->len - 1]) == NULL)
+		appendStringInfoChar(buf, '.');
 }
 
 /*

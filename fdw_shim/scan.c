@@ -432,6 +432,7 @@ static TupleTableSlot *
 next_stored_row(ForeignScanState *node)
 {
 	HallwayScanState *state = node->fdw_state;
+	MemoryContext oldcontext;
 
 	if (!state->read_whole)
 	{
@@ -439,8 +440,7 @@ next_stored_row(ForeignScanState *node)
 
 		if (state->store == NULL)
 		{
-			MemoryContext oldcontext = MemoryContextSwitchTo(state->query_context);
-
+			oldcontext = MemoryContextSwitchTo(state->query_context);
 			state->store = tuplestore_begin_heap(false, false, work_mem);
 			tuplestore_set_eflags(state->store, EXEC_FLAG_REWIND);
 			MemoryContextSwitchTo(oldcontext);
@@ -454,7 +454,11 @@ next_stored_row(ForeignScanState *node)
 			return slot;
 		state->read_whole = true;
 	}
+
+	/* Of what is on disk it makes a copy, which is freed when the slot is cleared. */
+	oldcontext = MemoryContextSwitchTo(state->query_context);
 	(void) tuplestore_gettupleslot(state->store, true, false, state->stored);
+	MemoryContextSwitchTo(oldcontext);
 	return state->stored;
 }
 
