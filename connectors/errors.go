@@ -66,6 +66,8 @@ const (
 	DeadlineExceeded
 	// InvalidOptionValue: an option has a value that it cannot have. HV024.
 	InvalidOptionValue
+	// Ambiguous: more than one row where one is meant. 21000.
+	Ambiguous
 )
 
 // Error is a failure that a person at psql can act on. All of its text is free

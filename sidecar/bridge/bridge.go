@@ -72,6 +72,7 @@ type Server struct {
 	overlay   *overlay.Log
 	queue     *writeQueue
 	keeping   keepStats
+	recent    recentWrites
 	calls     atomic.Uint64 // for request ids
 	conns     atomic.Uint64
 	stats     serverStats

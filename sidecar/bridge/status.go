@@ -59,6 +59,7 @@ var classes = map[connectors.Class]struct {
 	connectors.Unavailable:         {"08006", codes.Unavailable, slog.LevelWarn},
 	connectors.UnknownOutcome:      {"08007", codes.Unknown, slog.LevelError},
 	connectors.Protocol:            {"HV000", codes.DataLoss, slog.LevelWarn},
+	connectors.Ambiguous:           {"21000", codes.FailedPrecondition, slog.LevelInfo},
 	connectors.DeadlineExceeded:    {stateCanceled, codes.DeadlineExceeded, slog.LevelInfo},
 }
 

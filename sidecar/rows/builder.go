@@ -188,6 +188,16 @@ func (b *Builder) Discard() {
 	b.start()
 }
 
+// Tuple gives a whole row that was encoded before, for the same columns, in place
+// of values and EndRow. Values given since the last EndRow are forgotten.
+func (b *Builder) Tuple(tuple []byte) error {
+	b.Discard()
+	b.pos = b.row
+	copy(b.room(len(tuple)), tuple)
+	b.col = len(b.cols) - 1
+	return b.EndRow()
+}
+
 // Flush hands all whole rows to the Sink, which is not called if there are
 // none. Values of a row not yet ended are kept.
 func (b *Builder) Flush() error {
