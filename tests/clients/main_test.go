@@ -8,6 +8,9 @@
 package clients
 
 import (
+	"bytes"
+	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -23,15 +26,24 @@ import (
 	"github.com/hallwaydb/hallway/tests/harness"
 )
 
-var env *harness.Env
+var (
+	env *harness.Env
+	// pb is one PocketBase for all clients, who keep apart by mail addresses.
+	pb *harness.PocketBase
+)
 
 func TestMain(m *testing.M) {
-	harness.Main(m, harness.Settings{}, func(e *harness.Env) { env = e })
+	harness.Main(m, harness.Settings{}, func(e *harness.Env) {
+		env = e
+		var err error
+		if pb, err = e.StartPocketBase(200); err != nil {
+			panic(err)
+		}
+	})
 }
 
 // world is a database with the CRM in it, for one client.
 type world struct {
-	pb *harness.PocketBase
 	db *harness.Database
 	// domain of the mail addresses that the client writes.
 	domain string
@@ -39,45 +51,70 @@ type world struct {
 	admin  *harness.Conn
 }
 
-// slowAPI passes requests on to PocketBase, but for lists: those it keeps until
-// who asked goes away.
+// slowAPI stands before PocketBase. Logins it passes on; a list it keeps until who
+// asked goes away; a write until release is closed, and then it is done though
+// nobody is told.
 type slowAPI struct {
 	*httptest.Server
 	asked, held atomic.Int32
+	open        atomic.Bool // everything is passed on
+	release     chan struct{}
 }
 
-func newSlowAPI(t *testing.T, pb *harness.PocketBase) *slowAPI {
+// askedPath answers when a request has come that is kept.
+const askedPath = "/asked"
+
+func newSlowAPI(t *testing.T) *slowAPI {
 	t.Helper()
 	target, err := url.Parse(pb.URL)
 	require.NoError(t, err)
-	s := &slowAPI{}
+	s := &slowAPI{release: make(chan struct{})}
 	proxy := httputil.NewSingleHostReverseProxy(target)
+	ended := make(chan struct{})
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet {
+		switch {
+		case r.URL.Path == askedPath:
+			s.whenAsked(r.Context())
+			return
+		case s.open.Load() || strings.Contains(r.URL.Path, "/auth-"):
 			proxy.ServeHTTP(w, r)
 			return
 		}
 		s.asked.Add(1)
 		s.held.Add(1)
 		defer s.held.Add(-1)
+		if r.Method == http.MethodGet {
+			select {
+			case <-r.Context().Done():
+			case <-ended:
+			}
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
 		select {
-		case <-r.Context().Done():
-		case <-time.After(time.Minute):
-			w.WriteHeader(http.StatusGatewayTimeout)
+		case <-ended:
+		case <-s.release:
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			// A recorder, as the proxy gives up when its caller is gone.
+			proxy.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithoutCancel(r.Context())))
 		}
 	}))
-	t.Cleanup(s.Close)
+	t.Cleanup(func() {
+		close(ended)
+		s.Close()
+	})
 	return s
 }
 
-// TestClients has one PocketBase for all of its clients, and for each a database
-// of its own.
+// whenAsked returns when a request is kept, or after 20 seconds.
+func (s *slowAPI) whenAsked(ctx context.Context) {
+	harness.Eventually(ctx, 20*time.Second, func() bool { return s.asked.Load() > 0 })
+}
+
 func TestClients(t *testing.T) {
-	pb, err := env.StartPocketBase(200)
-	require.NoError(t, err)
-	admin := env.Database(t).Connect(t)
-	// What an application would be: neither superuser nor owner of the tables.
-	admin.Exec("CREATE ROLE app LOGIN")
 	for _, client := range []struct {
 		name   string
 		run    func(*testing.T, *world) report
@@ -85,19 +122,25 @@ func TestClients(t *testing.T) {
 		// tables are changed first as docs/clients.md says for this client.
 		tables string
 	}{
-		{name: "pgx", run: runPgx, traits: traits{class: "*pgconn.PgError", copies: true}},
+		{name: "pgx", run: runPgx, traits: traits{class: "*pgconn.PgError", copies: true, nests: true}},
 		{name: "database-sql", run: runSQL, traits: traits{class: "*pgconn.PgError", cancelled: "context.DeadlineExceeded"}},
 		{name: "psql", run: runPsql, traits: traits{class: "ERROR", copies: true}},
 		{name: "pg", run: node("pg.js"), traits: traits{class: "DatabaseError", copies: true}},
-		{name: "drizzle", run: node("drizzle.js"), traits: traits{class: "DrizzleQueryError"}, tables: `
+		{name: "drizzle", run: node("drizzle.js"), traits: traits{class: "DrizzleQueryError", orm: true, nests: true}, tables: `
 			ALTER FOREIGN TABLE crm.contacts ALTER first_name SET DEFAULT '', ALTER notes SET DEFAULT '',
 				ALTER score SET DEFAULT 0, ALTER balance SET DEFAULT 0, ALTER subscribed SET DEFAULT false`},
-		{name: "sequelize", run: node("sequelize.js"), traits: traits{class: "SequelizeDatabaseError", classes: map[string]string{
+		{name: "sequelize", run: node("sequelize.js"), traits: traits{class: "SequelizeDatabaseError", orm: true, finds: true, classes: map[string]string{
 			"unique": "SequelizeUniqueConstraintError", "foreignKey": "SequelizeForeignKeyConstraintError"}}},
-		{name: "knex", run: node("knex.js"), traits: traits{class: "DatabaseError", cancelled: "KnexTimeoutError"}},
+		{name: "prisma", run: node("prisma.js"), traits: traits{class: "PrismaClientKnownRequestError", orm: true, finds: true,
+			classes: map[string]string{"check": "DriverAdapterError", "readOnly": "DriverAdapterError"},
+			unreached: map[string][]string{
+				"check": {"schema", "table"}, "readOnly": {"schema", "table"}, "foreignKey": {"detail", "schema", "table"},
+				"unique": {"detail", "column", "schema", "table"}, "notNull": {"detail", "column", "schema", "table"},
+			}}},
+		{name: "knex", run: node("knex.js"), traits: traits{class: "DatabaseError", cancelled: "KnexTimeoutError", orm: true, nests: true}},
 	} {
 		t.Run(client.name, func(t *testing.T) {
-			w := newWorld(t, pb, client.name)
+			w := newWorld(t, client.name)
 			if client.tables != "" {
 				w.admin.Exec("%s", client.tables)
 			}
@@ -109,11 +152,14 @@ func TestClients(t *testing.T) {
 	}
 }
 
-func newWorld(t *testing.T, pb *harness.PocketBase, name string) *world {
+// newWorld makes the tables for a client, and where it is missing the role of an
+// application: neither superuser nor owner of the tables.
+func newWorld(t *testing.T, name string) *world {
 	t.Helper()
-	w := &world{pb: pb, db: env.Database(t), domain: name + ".example", slow: newSlowAPI(t, pb)}
+	w := &world{db: env.Database(t), domain: name + ".example", slow: newSlowAPI(t)}
 	w.admin = w.db.Connect(t)
 	w.admin.Exec(`
+		DO $$ BEGIN IF to_regrole('app') IS NULL THEN CREATE ROLE app LOGIN; END IF; END $$;
 		CREATE SERVER crm FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'pocketbase.yaml', base_url '%s');
 		CREATE SERVER slow FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'pocketbase.yaml', base_url '%s');
 		CREATE USER MAPPING FOR app SERVER crm OPTIONS (user 'writer@hallway.example', password 'writer-password');
@@ -126,6 +172,10 @@ func newWorld(t *testing.T, pb *harness.PocketBase, name string) *world {
 		GRANT USAGE ON SCHEMA crm TO app;
 		GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA crm TO app;
 		GRANT SELECT, INSERT, UPDATE, DELETE ON orders TO app`, pb.URL, w.slow.URL)
+	// The login is done before anybody measures time.
+	w.slow.open.Store(true)
+	require.Equal(t, "0", w.db.ConnectAs(t, "app").Value("SELECT count(*) FROM crm.slow_contacts WHERE email = 'nobody'"))
+	w.slow.open.Store(false)
 	return w
 }
 
@@ -149,7 +199,7 @@ func (w *world) records(t *testing.T) []record {
 		TotalItems int
 	}
 	filter := url.QueryEscape("email ~ '%@" + w.domain + "'")
-	require.NoError(t, w.pb.Call("GET", "/api/collections/contacts/records?perPage=500&sort=email&filter="+filter, nil, &out))
+	require.NoError(t, pb.Call("GET", "/api/collections/contacts/records?perPage=500&sort=email&filter="+filter, nil, &out))
 	require.Len(t, out.Items, out.TotalItems)
 	return out.Items
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +25,7 @@ func node(script string) func(*testing.T, *world) report {
 		cmd.Stdout, cmd.Stderr = &out, &errs
 		// Nothing of PG* or of the language of messages comes along.
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TZ=America/New_York",
-			"NODE_PATH=" + modules, "CLIENT_URL=" + w.url(), "CLIENT_DOMAIN=" + w.domain}
+			"NODE_PATH=" + modules, "CLIENT_URL=" + w.url(), "CLIENT_DOMAIN=" + w.domain, "CLIENT_ASKED=" + w.slow.URL + askedPath}
 		err := cmd.Run()
 		require.NoError(t, err, "%s: %s", script, errs.String())
 		require.Empty(t, errs.String(), "%s complains", script)
@@ -38,7 +37,8 @@ func node(script string) func(*testing.T, *world) report {
 	}
 }
 
-// nodeModules is where scripts/bootstrap installed what package-lock.json names.
+// nodeModules is where scripts/bootstrap installed what package-lock.json names;
+// beside it is what it generated from schema.prisma.
 // Without it the test fails: it is no test if it does not run.
 func nodeModules(t *testing.T) string {
 	t.Helper()
@@ -47,11 +47,15 @@ func nodeModules(t *testing.T) string {
 		t.Fatalf("node is not in PATH: %s", remedy)
 	}
 	dir := filepath.Join(env.Root, ".dev", "clients")
-	want, err := os.ReadFile(filepath.Join(env.Root, "tests", "clients", "node", "package-lock.json"))
-	require.NoError(t, err)
-	have, err := os.ReadFile(filepath.Join(dir, "installed.json"))
+	var want []byte
+	for _, name := range []string{"package-lock.json", "schema.prisma"} {
+		b, err := os.ReadFile(filepath.Join(env.Root, "tests", "clients", "node", name))
+		require.NoError(t, err)
+		want = append(want, b...)
+	}
+	have, err := os.ReadFile(filepath.Join(dir, "installed"))
 	if err != nil || !bytes.Equal(want, have) {
-		t.Fatalf("the libraries of tests/clients/node/package-lock.json are not in %s: %s", strings.TrimPrefix(dir, env.Root+"/"), remedy)
+		t.Fatalf("what tests/clients/node names is not installed in .dev/clients: %s", remedy)
 	}
 	return filepath.Join(dir, "node_modules")
 }

@@ -103,6 +103,17 @@ func runPgx(t *testing.T, w *world) report {
 	require.NoError(t, tx.Rollback(ctx))
 	r.Warnings["rollback"] = e.take()
 
+	// A transaction within is a savepoint.
+	tx, err = conn.Begin(ctx)
+	require.NoError(t, err)
+	inner, err := tx.Begin(ctx)
+	require.NoError(t, err)
+	add(w.row("savepoint"))
+	require.NoError(t, inner.Rollback(ctx))
+	r.Warnings["savepoint"] = e.take()
+	require.NoError(t, tx.Commit(ctx))
+	require.Empty(t, e.take())
+
 	for i := range 8 {
 		row := w.row(fmt.Sprintf("repeat%02d", i)).with("score", i)
 		add(row)
@@ -138,7 +149,7 @@ func runPgx(t *testing.T, w *world) report {
 	// By default a context that ends closes the connection; this is how pgx asks
 	// the server to cancel instead, in a connection of its own.
 	start := time.Now()
-	time.AfterFunc(500*time.Millisecond, func() { _ = conn.PgConn().CancelRequest(ctx) })
+	go w.cancelWhenAsked(ctx, conn)
 	_, err = conn.Exec(ctx, "SELECT id FROM crm.slow_contacts")
 	r.Errors["cancelled"] = failed(err)
 	r.CancelledMS = int(time.Since(start).Milliseconds())
@@ -149,4 +160,10 @@ func runPgx(t *testing.T, w *world) report {
 	r.Orders, err = pgx.CollectRows(q, pgx.RowTo[string])
 	require.NoError(t, err)
 	return r
+}
+
+// cancelWhenAsked cancels what the connection does once the slow API has it.
+func (w *world) cancelWhenAsked(ctx context.Context, conn *pgx.Conn) {
+	w.slow.whenAsked(ctx)
+	_ = conn.PgConn().CancelRequest(ctx)
 }

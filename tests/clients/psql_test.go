@@ -100,7 +100,7 @@ func runPsql(t *testing.T, w *world) report {
 	r.Warnings["partial"] = notices(said[1:])
 
 	start := time.Now()
-	said = p.interrupted("SELECT id FROM crm.slow_contacts", 500*time.Millisecond)
+	said = p.interrupted("SELECT id FROM crm.slow_contacts", w.slow.whenAsked)
 	r.Errors["cancelled"] = only(t, said)
 	r.CancelledMS = int(time.Since(start).Milliseconds())
 
@@ -149,8 +149,8 @@ func (p psql) run(statements ...string) (string, []message) {
 	return out.String(), messages(p.t, errs.String())
 }
 
-// interrupted sends psql the signal of Ctrl-C during a statement.
-func (p psql) interrupted(statement string, after time.Duration) []message {
+// interrupted sends psql the signal of Ctrl-C when the statement has come so far.
+func (p psql) interrupted(statement string, when func(context.Context)) []message {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -158,7 +158,8 @@ func (p psql) interrupted(statement string, after time.Duration) []message {
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	require.NoError(p.t, cmd.Start())
-	time.AfterFunc(after, func() { _ = cmd.Process.Signal(syscall.SIGINT) })
+	when(ctx)
+	require.NoError(p.t, cmd.Process.Signal(syscall.SIGINT))
 	var exit *exec.ExitError
 	require.ErrorAs(p.t, cmd.Wait(), &exit, errs.String())
 	return messages(p.t, strings.ReplaceAll(errs.String(), "Cancel request sent\n", ""))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,6 +35,10 @@ type report struct {
 	// Repeated are rows that one prepared SELECT found, each after one prepared
 	// INSERT and one prepared UPDATE.
 	Repeated []contact `json:"repeated"`
+	// Skipped is how many of two rows ON CONFLICT DO NOTHING inserted.
+	Skipped *int `json:"skipped"`
+	// Found is the key of a row that was looked for before it was made again.
+	Found string `json:"found"`
 
 	Warnings    map[string][]notice `json:"warnings"`
 	Errors      map[string]failure  `json:"errors"`
@@ -89,13 +94,15 @@ type traits struct {
 	// class of errors; classes has those that differ, by the report's name.
 	class   string
 	classes map[string]string
-	// copies says that it can COPY FROM STDIN.
-	copies bool
+	// copies says that it can COPY FROM STDIN, nests that its transactions have
+	// savepoints, orm that it writes SQL by itself, finds that it can find or create.
+	copies, nests, orm, finds bool
 	// cancelled is empty if a cancelled query ends with the server's 57014,
 	// else how it ends.
 	cancelled string
-	// unreached are fields of errors that the client does not hand on.
-	unreached []string
+	// unreached are fields of errors that the client does not hand on, by the
+	// report's name.
+	unreached map[string][]string
 }
 
 func (tr traits) classOf(kind string) string {
@@ -170,6 +177,11 @@ func (w *world) judge(t *testing.T, r report, tr traits) {
 		require.NotNil(t, rec)
 		require.Equal(t, rec["id"], r.RolledBack)
 		require.Equal(t, 1, standing(t, r.Warnings["rollback"]))
+		rec = find(api, w.email("savepoint"))
+		require.Equal(t, tr.nests, rec != nil)
+		if tr.nests {
+			require.Equal(t, 1, standing(t, r.Warnings["savepoint"]))
+		}
 		// The local rows went with their transactions.
 		require.Equal(t, []string{w.email("commit")}, r.Orders)
 		require.Equal(t, []harness.Row{{w.email("commit")}}, w.admin.On(t).Query("SELECT contact FROM orders"))
@@ -202,7 +214,7 @@ func (w *world) judge(t *testing.T, r report, tr traits) {
 				{"table", "contacts", have.Table}, {"schema", "crm", have.Schema},
 			} {
 				switch {
-				case contains(tr.unreached, f.name):
+				case slices.Contains(tr.unreached[kind], f.name):
 					assert.Empty(t, f.have, "%s can be reached after all: %s", f.name, text)
 				default:
 					assert.Contains(t, f.have, f.want, text)
@@ -223,6 +235,19 @@ func (w *world) judge(t *testing.T, r report, tr traits) {
 			stands = standing(t, r.Warnings["partial"])
 		}
 		require.Len(t, named(api, "partial"), stands)
+	})
+	t.Run("on conflict", func(t *testing.T) {
+		if !tr.orm {
+			return
+		}
+		require.Equal(t, 1, value(t, r.Skipped))
+		require.NotNil(t, find(api, w.email("fresh")))
+		if tr.finds {
+			require.Equal(t, find(api, w.email("types"))["id"], r.Found)
+		}
+		// What an ORM calls an upsert names the unique columns: docs/clients.md.
+		have := r.Errors["upsert"]
+		require.Contains(t, have.Message, "there is no unique or exclusion constraint matching the ON CONFLICT specification", "%+v", have)
 	})
 	t.Run("cancel", func(t *testing.T) {
 		have := r.Errors["cancelled"]
@@ -245,7 +270,8 @@ func (w *world) judge(t *testing.T, r report, tr traits) {
 			want = append(want, fmt.Sprintf("%v %v %v %v %v", c["id"], c["email"], c["last_name"], c["status"], c["score"]))
 		}
 		require.Equal(t, want, have)
-		require.Len(t, api, 25+r.Copied+8+len(named(api, "partial"))+len([]string{"types", "ada", "commit", "rollback"}))
+		require.Len(t, api, 25+r.Copied+8+len(named(api, "partial"))+len(named(api, "savepoint"))+len(named(api, "fresh"))+
+			len([]string{"types", "ada", "commit", "rollback"}))
 	})
 }
 
@@ -278,15 +304,6 @@ func value(t *testing.T, n *int) int {
 	t.Helper()
 	require.NotNil(t, n, "the report does not say it")
 	return *n
-}
-
-func contains(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
-	}
-	return false
 }
 
 // asJSON is a value as it looks after a trip through JSON, for reports made in Go.

@@ -123,7 +123,7 @@ func runSQL(t *testing.T, w *world) report {
 	r.Errors["partial"] = try(db, w.partial()...)
 	r.Warnings["partial"] = e.take()
 
-	short, done := context.WithTimeout(ctx, 500*time.Millisecond)
+	short, done := context.WithTimeout(ctx, time.Second)
 	defer done()
 	start := time.Now()
 	_, err = db.ExecContext(short, "SELECT id FROM crm.slow_contacts")

@@ -70,7 +70,7 @@ run(`drizzle-orm ${require('drizzle-orm/version').npmVersion}`, async (s, report
       await tx.insert(orders).values({ contact: s.email('rollback') })
       report.rolled_back = (await tx.insert(contacts).values(s.contact('rollback')).returning({ id: contacts.id }))[0].id
       tx.rollback()
-    }).catch((e) => { if (e.name !== 'TransactionRollbackError' && e.constructor.name !== 'TransactionRollbackError') throw e })
+    }).catch((e) => { if (e.constructor.name !== 'TransactionRollbackError') throw e })
     report.warnings.rollback = notices()
 
     // Named prepared statements with placeholders.
@@ -110,11 +110,24 @@ run(`drizzle-orm ${require('drizzle-orm/version').npmVersion}`, async (s, report
     await db.execute(sql`SELECT 1`)
     report.warnings.partial = notices()
 
+    // A transaction within is a savepoint.
+    await db.transaction(async (outer) => {
+      await outer.transaction(async (inner) => {
+        await inner.insert(contacts).values(s.contact('savepoint'))
+        inner.rollback()
+      }).catch((e) => { if (e.constructor.name !== 'TransactionRollbackError') throw e })
+      report.warnings.savepoint = notices()
+    })
+
+    report.skipped = (await db.insert(contacts).values([s.contact('types'), s.contact('fresh')]).onConflictDoNothing()).rowCount
+    report.errors.upsert = await failing(db.insert(contacts).values(s.contact('types'))
+      .onConflictDoUpdate({ target: contacts.email, set: { score: 1 } }))
+
     const other = drizzle(s.url)
     const started = Date.now()
     const hanging = failing(db.select({ id: slow.id }).from(slow))
-    // A query of Drizzle's begins when it is waited for.
-    setTimeout(() => other.execute(sql`SELECT pg_cancel_backend(${client.processID})`).then(() => {}), 500)
+    await s.asked()
+    await other.execute(sql`SELECT pg_cancel_backend(${client.processID})`)
     report.errors.cancelled = await hanging
     report.cancelled_ms = Date.now() - started
     await other.$client.end()

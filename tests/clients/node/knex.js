@@ -84,9 +84,21 @@ run(`knex ${require('knex/package.json').version}`, async (s, report) => {
     await db.raw('SELECT 1')
     report.warnings.partial = notices()
 
+    // A transaction within is a savepoint.
+    await db.transaction(async (outer) => {
+      await outer.transaction(async (inner) => {
+        await contacts(inner).insert(s.contact('savepoint'))
+        throw undone
+      }).catch((e) => { if (e !== undone) throw e })
+      report.warnings.savepoint = notices()
+    })
+
+    report.skipped = (await contacts().insert([s.contact('types'), s.contact('fresh')]).onConflict().ignore()).rowCount
+    report.errors.upsert = await s.failing(contacts().insert(s.contact('types')).onConflict('email').merge())
+
     // Knex cancels by pg_cancel_backend from a second connection.
     const started = Date.now()
-    report.errors.cancelled = await s.failing(db.withSchema('crm').from('slow_contacts').select('id').timeout(500, { cancel: true }))
+    report.errors.cancelled = await s.failing(db.withSchema('crm').from('slow_contacts').select('id').timeout(1000, { cancel: true }))
     report.cancelled_ms = Date.now() - started
 
     report.records = (await contacts().select('id', 'email', 'last_name', 'status', 'score').whereLike('email', s.like).orderBy('email')).map((x) => s.row(x))

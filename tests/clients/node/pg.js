@@ -96,8 +96,11 @@ run(`pg ${require('pg/package.json').version}`, async (s, report) => {
     const hanging = client.query('SELECT id FROM crm.slow_contacts')
     const other = new Client({ connectionString: s.url })
     await other.connect()
-    setTimeout(() => other.query('SELECT pg_cancel_backend($1)', [client.processID]).finally(() => other.end()), 500)
-    report.errors.cancelled = await s.failing(hanging)
+    const cancelled = s.failing(hanging)
+    await s.asked()
+    await other.query('SELECT pg_cancel_backend($1)', [client.processID])
+    report.errors.cancelled = await cancelled
+    await other.end()
     report.cancelled_ms = Date.now() - started
 
     report.records = (await rows('SELECT id, email, last_name, status, score FROM crm.contacts WHERE email LIKE $1 ORDER BY email', [s.like])).map((x) => s.row(x))

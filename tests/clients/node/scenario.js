@@ -9,7 +9,6 @@ class Scenario {
   constructor() {
     this.url = process.env.CLIENT_URL
     this.domain = process.env.CLIENT_DOMAIN
-    this.companies = process.env.CLIENT_COMPANIES
     if (!this.url || !this.domain) throw new Error('CLIENT_URL and CLIENT_DOMAIN are not set: run by go test')
     this.like = `%@${this.domain}`
     this.report = { errors: {}, warnings: {} }
@@ -80,6 +79,9 @@ class Scenario {
     }
     return { class: '', code: '', message: 'did not fail' }
   }
+
+  // asked waits until the slow API has been asked for something.
+  async asked() { await fetch(process.env.CLIENT_ASKED) }
 
   // collector of the server's notices of one driver connection (pg.Client).
   listen(client) {

@@ -107,11 +107,20 @@ run(`sequelize ${require('sequelize/package.json').version}`, async (s, report) 
     await db.query('SELECT 1')
     report.warnings.partial = notices()
 
+    const skipped = await Contact.bulkCreate([s.contact('types'), s.contact('fresh')], { ignoreDuplicates: true })
+    report.skipped = skipped.filter((x) => x.id !== null).length
+    report.errors.upsert = await failing(Contact.upsert(s.contact('types'), { conflictFields: ['email'] }))
+
+    report.found = (await Contact.findOrCreate({ where: { email: s.email('types') }, defaults: s.contact('types') }))[0].id
+
     const other = new Sequelize(s.url, { logging: false })
     await other.authenticate()
     const started = Date.now()
-    setTimeout(() => other.query('SELECT pg_cancel_backend($1)', { bind: [backend] }).finally(() => other.close()), 500)
-    report.errors.cancelled = await failing(Slow.findAll())
+    const cancelled = failing(Slow.findAll())
+    await s.asked()
+    await other.query('SELECT pg_cancel_backend($1)', { bind: [backend] })
+    report.errors.cancelled = await cancelled
+    await other.close()
     report.cancelled_ms = Date.now() - started
 
     report.records = (await Contact.findAll({ attributes: ['id', 'email', 'last_name', 'status', 'score'], where: { email: { [Op.like]: s.like } }, order: ['email'] })).map(plain)

@@ -1,0 +1,115 @@
+package clients
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/tests/harness"
+)
+
+// What clients say that a foreign table cannot do. docs/clients.md tells its
+// readers, error texts and all; this keeps it true.
+func TestLimits(t *testing.T) {
+	w := newWorld(t, "limits")
+	c := w.db.ConnectAs(t, "postgres")
+	const row = "INSERT INTO crm.contacts (email, last_name, status) VALUES ('a@limits.example', 'A', 'lead')"
+	c.Exec(row)
+	doc, err := os.ReadFile(filepath.Join(env.Root, "docs", "clients.md"))
+	require.NoError(t, err)
+	documented := func(t *testing.T, text string) {
+		t.Helper()
+		require.Contains(t, strings.Join(strings.Fields(string(doc)), " "), text, "docs/clients.md does not say it")
+	}
+
+	for _, limit := range []struct{ name, sql, state, message string }{
+		{"upsert", row + " ON CONFLICT (email) DO UPDATE SET last_name = 'B'", "42P10", "there is no unique or exclusion constraint matching the ON CONFLICT specification"},
+		{"skip by column", row + " ON CONFLICT (email) DO NOTHING", "42P10", "there is no unique or exclusion constraint matching the ON CONFLICT specification"},
+		{"DEFAULT in many rows", "INSERT INTO crm.contacts (email, last_name, status, score) VALUES ('b@limits.example', 'B', 'lead', DEFAULT), ('c@limits.example', 'C', 'lead', 3)", "23502", `[CRM]: null value in column "score": the API has no NULL there`},
+		{"own key", "INSERT INTO crm.contacts (id, email, last_name, status) VALUES ('abcdefghijklmno', 'b@limits.example', 'B', 'lead')", "428C9", `column "id" of foreign table "contacts" cannot be written`},
+		{"change of key", "UPDATE crm.contacts SET id = 'abcdefghijklmno' WHERE email = 'a@limits.example'", "428C9", `column "id" of foreign table "contacts" cannot be written`},
+		{"truncate", "TRUNCATE crm.contacts", "0A000", `cannot truncate foreign table "contacts"`},
+		{"merge", "MERGE INTO crm.contacts c USING (VALUES ('a@limits.example')) v(email) ON c.email = v.email WHEN MATCHED THEN DELETE", "0A000", `cannot execute MERGE on relation "contacts"`},
+		{"index", "CREATE INDEX ON crm.contacts (email)", "42809", `cannot create index on relation "contacts"`},
+		{"unique", "ALTER TABLE crm.contacts ADD UNIQUE (email)", "0A000", "unique constraints are not supported on foreign tables"},
+		{"primary key", "ALTER TABLE crm.contacts ADD PRIMARY KEY (id)", "0A000", "primary key constraints are not supported on foreign tables"},
+		{"foreign key", "CREATE TABLE notes (contact text REFERENCES crm.contacts (id))", "42809", `referenced relation "contacts" is not a table`},
+		{"copy out", "COPY crm.contacts TO STDOUT", "42809", `cannot copy from foreign table "contacts"`},
+		{"row version", "SELECT xmin FROM crm.contacts LIMIT 1", "0A000", "cannot retrieve a system column in this context"},
+		{"positioned", "BEGIN; DECLARE k CURSOR FOR SELECT id FROM crm.contacts; FETCH k; DELETE FROM crm.contacts WHERE CURRENT OF k", "0A000", "WHERE CURRENT OF is not supported for this table type"},
+		{"two phases", "BEGIN; " + strings.ReplaceAll(row, "'a@", "'phases@") + "; PREPARE TRANSACTION 'p'", "0A000", "cannot PREPARE a transaction that has written through Hallway"},
+	} {
+		t.Run(limit.name, func(t *testing.T) {
+			c := c.On(t)
+			e := c.Fails(limit.state, "%s", limit.sql)
+			c.Exec("ROLLBACK")
+			require.Contains(t, e.Message, limit.message)
+			documented(t, limit.message)
+			documented(t, limit.state)
+		})
+	}
+	t.Run("locks", func(t *testing.T) {
+		config, err := pgx.ParseConfig(w.url())
+		require.NoError(t, err)
+		var e ear
+		config.OnNotice = e.hear
+		conn, err := pgx.ConnectConfig(context.Background(), config)
+		require.NoError(t, err)
+		defer func() { _ = conn.Close(context.Background()) }()
+		_, err = conn.Exec(context.Background(), "SELECT id FROM crm.contacts WHERE email = 'a@limits.example' FOR UPDATE")
+		require.NoError(t, err)
+		heard := e.take()
+		require.Len(t, heard, 1)
+		require.Equal(t, `rows of foreign table "contacts" are not locked in the API`, heard[0].Message)
+		documented(t, heard[0].Message)
+	})
+	t.Run("the catalog", func(t *testing.T) {
+		c := c.On(t)
+		require.Equal(t, []harness.Row{{"FOREIGN", "YES"}}, c.Query("SELECT table_type, is_insertable_into FROM information_schema.tables WHERE table_name = 'contacts'"))
+		require.Equal(t, "0", c.Value("SELECT count(*) FROM pg_constraint WHERE conrelid = 'crm.contacts'::regclass"))
+		require.Equal(t, "0", c.Value("SELECT count(*) FROM pg_tables WHERE tablename = 'contacts'"))
+	})
+	t.Run("ways out", func(t *testing.T) {
+		c := c.On(t)
+		// A default of the foreign table's own is what DEFAULT means then.
+		c.Exec("ALTER FOREIGN TABLE crm.contacts ALTER score SET DEFAULT 0")
+		require.Equal(t, "INSERT 0 2", c.Exec("INSERT INTO crm.contacts (email, last_name, status, score) VALUES ('b@limits.example', 'B', 'lead', DEFAULT), ('c@limits.example', 'C', 'lead', 3)"))
+		require.Equal(t, "INSERT 0 0", c.Exec(row+" ON CONFLICT DO NOTHING"))
+		require.Equal(t, []harness.Row{{"A"}, {"B"}, {"C"}}, c.Query("SELECT last_name FROM crm.contacts WHERE email IN ('a@limits.example', 'b@limits.example', 'c@limits.example') ORDER BY last_name"))
+		require.Equal(t, "COPY 3", c.Exec("COPY (SELECT id FROM crm.contacts LIMIT 3) TO STDOUT"))
+	})
+}
+
+// A write that is cancelled while the API has it ends at once, with the word that
+// it may have been done; and this one is.
+func TestCancelledWrite(t *testing.T) {
+	w := newWorld(t, "cancelled")
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	config, err := pgx.ParseConfig(w.url())
+	require.NoError(t, err)
+	var e ear
+	config.OnNotice = e.hear
+	conn, err := pgx.ConnectConfig(ctx, config)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	go w.cancelWhenAsked(ctx, conn)
+	start := time.Now()
+	_, err = conn.Exec(ctx, "INSERT INTO crm.slow_contacts (email, last_name, status) VALUES ($1, 'A', 'lead')", w.email("a"))
+	require.Equal(t, "57014", failed(err).Code, "%v", err)
+	require.Less(t, time.Since(start), 10*time.Second)
+	heard := e.take()
+	require.Len(t, heard, 1)
+	require.Equal(t, "WARNING", heard[0].Severity)
+	require.Equal(t, "1 row written through Hallway may stand in the API although the transaction was rolled back", heard[0].Message)
+	require.Equal(t, "slow_contacts: 1 with unknown outcome.", heard[0].Detail)
+	require.Empty(t, w.records(t))
+	close(w.slow.release)
+	require.Eventually(t, func() bool { return len(w.records(t)) == 1 }, 10*time.Second, 20*time.Millisecond)
+}
