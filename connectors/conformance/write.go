@@ -4,12 +4,11 @@ package conformance
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"reflect"
 	"slices"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -49,12 +48,9 @@ func (h *harness) valuesOf(r Row, columns []int) []pushdown.Value {
 	return list
 }
 
-// batches numbers those that were made, so that each has a key of its own.
-var batches atomic.Int64
-
 // batch makes a Batch of rows that name the same columns.
 func (h *harness) batch(op connectors.Operation, keys [][]pushdown.Value, given []Row) *connectors.Batch {
-	b := &connectors.Batch{Op: op, IdempotencyKey: fmt.Sprintf("conformance-%d", batches.Add(1)), Stats: &connectors.Stats{}, ReturningColumns: h.allColumns()}
+	b := &connectors.Batch{Op: op, IdempotencyKey: rand.Text(), Stats: &connectors.Stats{}, ReturningColumns: h.allColumns()}
 	keyed := op == connectors.Update || op == connectors.Delete
 	if keyed {
 		b.KeyColumns = h.table.Describe().Key

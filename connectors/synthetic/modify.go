@@ -79,7 +79,7 @@ func (t *table) hang(ctx context.Context, at hangPoint) error {
 	if s.hung != t.hangWrite {
 		s.hung, s.hangs = t.hangWrite, 0
 	}
-	hangs := t.hangWrite == at && !(t.hangOnce && s.hangs > 0)
+	hangs := t.hangWrite == at && (!t.hangOnce || s.hangs == 0)
 	if hangs {
 		s.hangs++
 	}

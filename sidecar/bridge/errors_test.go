@@ -44,20 +44,20 @@ func TestPanic_IsThatOneCallsError(t *testing.T) {
 }
 
 func TestErrors_EachClassHasItsSQLSTATE(t *testing.T) {
-	for class := connectors.Internal; class <= connectors.InvalidOptionValue; class++ {
+	for class := connectors.Internal; class <= connectors.Ambiguous; class++ {
 		c, ok := classes[class]
 		require.True(t, ok, "class %d", class)
 		assert.Len(t, c.sqlstate, 5)
 		assert.NotEqual(t, codes.OK, c.code)
 	}
-	assert.Len(t, classes, int(connectors.InvalidOptionValue)+1, "a class was added without a test")
+	assert.Len(t, classes, int(connectors.Ambiguous)+1, "a class was added without a test")
 	want := map[connectors.Class]string{
 		connectors.CheckViolation: "23514", connectors.NotNullViolation: "23502", connectors.UniqueViolation: "23505",
 		connectors.ForeignKeyViolation: "23503", connectors.TooLong: "22001", connectors.Unauthenticated: "28000",
 		connectors.PermissionDenied: "42501", connectors.Locked: "55P03", connectors.Conflict: "55000",
 		connectors.RateLimited: "53400", connectors.Unavailable: "08006", connectors.UnknownOutcome: "08007",
 		connectors.NotSupported: "0A000", connectors.DeadlineExceeded: "57014", connectors.Protocol: "HV000",
-		connectors.InvalidOption: "HV00D", connectors.InvalidOptionValue: "HV024",
+		connectors.InvalidOption: "HV00D", connectors.InvalidOptionValue: "HV024", connectors.Ambiguous: "21000",
 	}
 	for class, state := range want {
 		assert.Equal(t, state, classes[class].sqlstate, "class %d", class)

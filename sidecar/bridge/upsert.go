@@ -505,7 +505,7 @@ func (w *writing) find(ctx context.Context, pending []int, turned []turn) ([][]*
 			return found, nil
 		}
 		if !sleep(ctx, min(pause, time.Until(end))) {
-			return nil, ctx.Err() //nolint:wrapcheck // what a call that is over gives
+			return nil, ctx.Err()
 		}
 	}
 }
