@@ -16,6 +16,7 @@ import (
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
 	"github.com/hallwaydb/hallway/sidecar/cache/flight"
 	"github.com/hallwaydb/hallway/sidecar/cache/overlay"
+	"github.com/hallwaydb/hallway/sidecar/journal"
 )
 
 // The protocol spoken here. Shims of the same major version are served.
@@ -48,6 +49,9 @@ type Config struct {
 	Cache Cache
 	// Replicas are what sidecar/sync does in the background; nil: none.
 	Replicas Replicas
+	// Journal keeps what is written; nil: nothing of it is kept. Its Opener is
+	// this Server (OpenJournal).
+	Journal *journal.Manager
 	// Spool bounds what is held of scans that several backends read.
 	Spool flight.Limits
 }

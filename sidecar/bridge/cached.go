@@ -52,18 +52,26 @@ type cachedTable struct {
 
 // cached says how a table is cached for the one who calls; nil: it is not.
 func (s *Server) cached(c *call, b *bound) *cachedTable {
-	if s.cfg.Cache == nil || c == nil || c.conn == nil || b.table == nil || !b.rel.policy.on {
+	if c == nil || c.conn == nil {
 		return nil
 	}
 	peer := c.conn.backend()
-	if peer == nil || peer.identity == (cache.Identity{}) {
+	if peer == nil {
+		return nil
+	}
+	return s.cachedAt(peer.identity, peer.address, b)
+}
+
+// cachedAt says how a table is cached in a database; nil: it is not.
+func (s *Server) cachedAt(id cache.Identity, at cache.Address, b *bound) *cachedTable {
+	if s.cfg.Cache == nil || b.table == nil || !b.rel.policy.on || id == (cache.Identity{}) {
 		return nil
 	}
 	d := b.table.Describe()
 	if len(d.Key) == 0 || b.rel.policy.relid == 0 {
 		return nil
 	}
-	t := &cachedTable{db: s.cfg.Cache.Database(peer.identity, peer.address), id: peer.identity, at: peer.address,
+	t := &cachedTable{db: s.cfg.Cache.Database(id, at), id: id, at: at,
 		def: definition(b, d), lag: d.ListLag}
 	switch {
 	case t.lag == 0:

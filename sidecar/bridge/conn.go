@@ -13,6 +13,7 @@ import (
 
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
 	"github.com/hallwaydb/hallway/sidecar/cache"
+	"github.com/hallwaydb/hallway/sidecar/journal"
 )
 
 // maxRelations bounds the handles of one connection. Past it the oldest known
@@ -24,6 +25,8 @@ type backend struct {
 	pid      int32
 	database string
 	version  uint32
+	// application is the session's application_name as it connected.
+	application string
 	// Which database this is, and where; the zero Identity: not told.
 	identity cache.Identity
 	address  cache.Address
@@ -35,6 +38,8 @@ type conn struct {
 	peer atomic.Pointer[backend]
 	// warned: it was told that nothing can be cached.
 	warned atomic.Bool
+	// session is what the journal remembers of it.
+	session journal.Session
 
 	mu        sync.Mutex
 	relations map[uint64]*relation

@@ -26,7 +26,8 @@ func (s *Server) Handshake(ctx context.Context, req *hallwayv1.HandshakeRequest)
 		}
 		return nil, e
 	}
-	b := &backend{pid: req.GetBackendPid(), database: req.GetDatabaseName(), version: req.GetServerVersionNum()}
+	b := &backend{pid: req.GetBackendPid(), database: req.GetDatabaseName(), version: req.GetServerVersionNum(),
+		application: cleanText(req.GetApplicationName(), 256)}
 	if req.GetSystemIdentifier() != 0 && req.GetDatabaseOid() != 0 {
 		b.identity = cache.Identity{SystemIdentifier: req.GetSystemIdentifier(), Timeline: req.GetTimeline(), DatabaseOID: req.GetDatabaseOid()}
 		b.address = cache.Address{SocketDirectory: req.GetSocketDirectory(), Port: req.GetPort(), Database: req.GetDatabaseName()}
@@ -36,6 +37,9 @@ func (s *Server) Handshake(ctx context.Context, req *hallwayv1.HandshakeRequest)
 	}
 	if s.cfg.Replicas != nil && b.identity != (cache.Identity{}) {
 		s.cfg.Replicas.Seen(b.identity, b.address)
+	}
+	if s.cfg.Journal != nil && b.identity != (cache.Identity{}) {
+		s.cfg.Journal.Seen(b.identity, b.address)
 	}
 	s.log.DebugContext(ctx, "backend connected", "shim_version", req.GetShimVersion(),
 		"server_version_num", req.GetServerVersionNum(), "application_name", req.GetApplicationName())

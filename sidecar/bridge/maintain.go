@@ -156,11 +156,18 @@ func (s *Server) sync(ctx context.Context, t *cachedTable, waitMs uint64) (int64
 
 func (s *Server) resume(ctx context.Context) (*hallwayv1.MaintainResponse, error) {
 	peer := callOf(ctx).conn.backend()
-	if s.cfg.Replicas == nil || peer.identity == (cache.Identity{}) {
+	if s.cfg.Replicas == nil && s.cfg.Journal == nil || peer.identity == (cache.Identity{}) {
 		return nil, &connectors.Error{Class: connectors.NotSupported, Message: "this sidecar does no work in the background"}
 	}
-	if err := s.cfg.Replicas.Resume(ctx, peer.identity, peer.address); err != nil {
-		return nil, fmt.Errorf("resuming: %w", err)
+	if s.cfg.Journal != nil {
+		if err := s.cfg.Journal.Resume(ctx, peer.identity, peer.address); err != nil {
+			return nil, notDone("resuming the journal", err)
+		}
+	}
+	if s.cfg.Replicas != nil {
+		if err := s.cfg.Replicas.Resume(ctx, peer.identity, peer.address); err != nil {
+			return nil, fmt.Errorf("resuming: %w", err)
+		}
 	}
 	return &hallwayv1.MaintainResponse{}, nil
 }

@@ -43,34 +43,41 @@ func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hal
 	}, rows.Options{Reuse: true})
 
 	if req.GetDryRun() {
-		list, err := m.Requests(batch)
+		list, err := s.dryRequests(b, m, batch)
 		if err != nil {
 			return nil, fmt.Errorf("describing the write: %w", err)
 		}
 		return &hallwayv1.ModifyResponse{Requests: list}, nil
 	}
-	s.stats.writes.Add(1)
-	defer s.stats.writes.Add(-1)
-	seen := s.beginWrite(s.cached(callOf(ctx), b), b.rel, batch)
-	defer seen.unknown() // a panic
-	callOf(ctx).write = true
-	if err := m.Modify(ctx, batch); err != nil {
-		err = onColumn(unknownIfSent(err), b.rel.spec.Columns, batch.ReturningColumns)
-		if wrote(err, batch) {
-			err = connectors.AfterWrite(err)
-		}
-		if isUnknown(err) {
-			seen.unknown()
-		} else {
-			seen.nothing()
-		}
+	j, err := s.journaling(ctx, b, req)
+	if err != nil {
 		return nil, err
 	}
-	number := seen.done()
+	if req.GetAfterCommit() {
+		return j.queue(ctx, batch)
+	}
+	s.stats.writes.Add(1)
+	defer s.stats.writes.Add(-1)
+	number := uint64(0)
+	t := s.cached(callOf(ctx), b)
+	err = s.writeParts(ctx, b, m, batch, writeOptions{SkipUnchanged: req.GetSkipUnchanged(), Images: j.images()},
+		func(ctx context.Context, p *part) error {
+			w, err := j.begin(ctx, p.batch, p.at, p.before)
+			if err != nil {
+				return err
+			}
+			defer w.unknown() // a panic
+			n, err := s.sendPart(ctx, b, m, t, p, w.record, w.done)
+			number = max(number, n)
+			return err
+		})
+	if err != nil {
+		return nil, err
+	}
 	if err := batch.Returning.Flush(); err != nil {
 		return nil, connectors.AfterWrite(onColumn(err, b.rel.spec.Columns, batch.ReturningColumns))
 	}
-	resp := &hallwayv1.ModifyResponse{Tuples: returned, WriteNumber: number}
+	resp := &hallwayv1.ModifyResponse{Tuples: returned, WriteNumber: number, Calls: batch.Stats.Calls.Load()}
 	if err := s.results(ctx, batch, resp); err != nil {
 		return nil, err
 	}
@@ -87,6 +94,34 @@ func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hal
 	s.log.DebugContext(ctx, "wrote", "operation", req.GetOperation().String(), "rows", len(batch.Rows), "applied", applied,
 		"xid", req.GetTransaction().GetXid(), "idempotency_key", req.GetIdempotencyKey())
 	return resp, nil
+}
+
+// sendPart has the connector write rows, and tells the cache. before is called
+// when the cache has said what it wants of the answer, after when that is there.
+// The number is for Settle.
+func (s *Server) sendPart(ctx context.Context, b *bound, m connectors.Modifier, t *cachedTable, p *part, before func(*written), after func(error)) (uint64, error) {
+	seen := s.beginWrite(t, b.rel, p.batch)
+	defer seen.unknown() // a panic
+	before(seen)
+	if c := callOf(ctx); c != nil {
+		c.write = true
+	}
+	if err := m.Modify(ctx, p.batch); err != nil {
+		err = onColumn(unknownIfSent(err), b.rel.spec.Columns, p.batch.ReturningColumns)
+		if wrote(err, p.batch) {
+			err = connectors.AfterWrite(err)
+		}
+		if isUnknown(err) {
+			seen.unknown()
+		} else {
+			seen.nothing()
+		}
+		after(err)
+		return 0, err
+	}
+	number := seen.done()
+	after(nil)
+	return number, nil
 }
 
 // unknownIfSent makes plain context errors of a write honest: once a connector
@@ -127,7 +162,7 @@ func (s *Server) results(ctx context.Context, batch *connectors.Batch, resp *hal
 			Message: fmt.Sprintf("the connector gave %d results for %d rows", len(batch.Results), len(batch.Rows))})
 	}
 	for i, r := range batch.Results {
-		out := &hallwayv1.RowResult{}
+		out := &hallwayv1.RowResult{Created: r.Created, Unchanged: r.Unchanged, Bystander: r.Bystander}
 		switch r.Outcome {
 		case connectors.Applied:
 			out.Outcome = hallwayv1.RowOutcome_ROW_OUTCOME_APPLIED
@@ -165,6 +200,8 @@ func batchOf(rel *relation, req *hallwayv1.ModifyRequest) (*connectors.Batch, er
 		b.Op = connectors.Update
 	case hallwayv1.Operation_OPERATION_DELETE:
 		b.Op = connectors.Delete
+	case hallwayv1.Operation_OPERATION_UPSERT:
+		b.Op = connectors.Upsert
 	default:
 		return nil, protocolError("operation %d", req.GetOperation())
 	}
@@ -175,16 +212,23 @@ func batchOf(rel *relation, req *hallwayv1.ModifyRequest) (*connectors.Batch, er
 	if b.Columns, err = rel.columnsAt(req.GetColumns()); err != nil {
 		return nil, err
 	}
+	if b.MatchColumns, err = rel.columnsAt(req.GetMatchColumns()); err != nil {
+		return nil, err
+	}
 	if b.ReturningColumns, err = rel.columnsAt(req.GetReturning()); err != nil {
 		return nil, err
 	}
 	switch n := req.GetRows(); {
 	case n == 0 || n > maxBatchRows:
 		return nil, protocolError("a write of %d rows", n)
-	case b.Op == connectors.Insert && len(b.KeyColumns) > 0:
+	case (b.Op == connectors.Insert || b.Op == connectors.Upsert) && len(b.KeyColumns) > 0:
 		return nil, protocolError("an INSERT with key columns")
-	case b.Op != connectors.Insert && len(b.KeyColumns) == 0:
+	case (b.Op == connectors.Update || b.Op == connectors.Delete) && len(b.KeyColumns) == 0:
 		return nil, protocolError("an UPDATE or DELETE without key columns")
+	case (b.Op == connectors.Upsert) != (len(b.MatchColumns) > 0):
+		return nil, protocolError("match columns without an UPSERT, or the other way round")
+	case slices.ContainsFunc(b.MatchColumns, func(c int) bool { return !slices.Contains(b.Columns, c) }):
+		return nil, protocolError("an UPSERT that matches by a column that it does not give")
 	case b.Op == connectors.Delete && len(b.Columns) > 0:
 		return nil, protocolError("a DELETE with values")
 	}

@@ -62,6 +62,9 @@ type Settings struct {
 	WebhooksListen string
 	// Environment tells copies of a database apart that nothing else does.
 	Environment string
+	// JournalRetention is how long entries of hallway.write_log are kept with
+	// which nothing is to be done.
+	JournalRetention time.Duration
 	// Cache keeps rows in the databases that ask, as their role DatabaseRole, of
 	// read-through tables at most CacheSize bytes a database.
 	Cache        bool
@@ -86,7 +89,9 @@ func Default() *Settings {
 		MaxWait:     transport.DefaultMaxWait,
 		SourceIdle:  10 * time.Minute,
 		Drain:       10 * time.Second,
-		Cache:       true, CacheSize: 4 << 30, DatabaseRole: "hallway",
+
+		JournalRetention: 30 * 24 * time.Hour,
+		Cache:            true, CacheSize: 4 << 30, DatabaseRole: "hallway",
 		given: map[string]bool{},
 	}
 }
@@ -187,8 +192,10 @@ func Fields() []Field {
 			func(s *Settings) *[]string { return &s.Databases }, checkDatabase),
 		text("webhooks_listen", `Address and port at which webhooks come, such as "127.0.0.1:9188"; put a proxy with TLS before it. Empty: none.`,
 			func(s *Settings) *string { return &s.WebhooksListen }, checkAddress),
-		text("environment", `A word such as "production". A database whose replicas began under another one is taken for a copy, as snapshots of machines make them, and left alone until SELECT hallway.resume().`,
+		text("environment", `A word such as "production". A database whose replicas and journal began under another one is taken for a copy, as snapshots of machines make them, and left alone until SELECT hallway.resume().`,
 			func(s *Settings) *string { return &s.Environment }, nil),
+		duration("journal_retention", `How long hallway.write_log keeps entries with which nothing is to be done any more; from 1h to 87600h (ten years).`,
+			func(s *Settings) *time.Duration { return &s.JournalRetention }, time.Hour, 10*365*24*time.Hour),
 		{Name: "cache", Help: `Whether rows are kept in the databases that ask, as the options of tables say: true or false. False: every query calls the API.`,
 			set: func(s *Settings, v []string) error {
 				b, err := strconv.ParseBool(v[0])

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
@@ -13,40 +14,48 @@ import (
 	"github.com/hallwaydb/hallway/sidecar/cache"
 	"github.com/hallwaydb/hallway/sidecar/config"
 	"github.com/hallwaydb/hallway/sidecar/database"
+	"github.com/hallwaydb/hallway/sidecar/journal"
 	"github.com/hallwaydb/hallway/sidecar/sync"
 )
 
 // replicas are the sidecar's. The bridge tells them of databases, and they bind
 // tables by the bridge: whichever is made first has to wait for the other.
-type replicas struct {
-	*sync.Manager
-	opener *lateOpener
-}
+type replicas struct{ *sync.Manager }
 
 // lateOpener binds tables by a bridge that is there when the first job runs.
-type lateOpener struct{ srv *bridge.Server }
+type lateOpener struct{ srv atomic.Pointer[bridge.Server] }
 
-// OpenTable is the bridge's.
+var errNotStarted = errors.New("the sidecar has not started yet")
+
+// OpenTable is the bridge's, for replicas.
 func (o *lateOpener) OpenTable(ctx context.Context, packed []byte) (connectors.Table, cache.Definition, func(), error) {
-	if o.srv == nil {
-		return nil, cache.Definition{}, nil, errors.New("the sidecar has not started yet")
+	srv := o.srv.Load()
+	if srv == nil {
+		return nil, cache.Definition{}, nil, errNotStarted
 	}
-	return o.srv.OpenTable(ctx, packed)
+	return srv.OpenTable(ctx, packed)
 }
 
-func newReplicas(s *config.Settings, log *slog.Logger, instance string, databases *database.Manager, caches *cache.Manager) *replicas {
-	o := &lateOpener{}
+// Open is the bridge's, for the journal.
+func (o *lateOpener) Open(ctx context.Context, id database.Identity, at database.Address, packed []byte) (journal.Table, error) {
+	srv := o.srv.Load()
+	if srv == nil {
+		return nil, errNotStarted
+	}
+	return srv.OpenJournal(ctx, id, at, packed)
+}
+
+func newReplicas(s *config.Settings, log *slog.Logger, instance string, databases *database.Manager, caches *cache.Manager, o *lateOpener) *replicas {
 	cfg := sync.Config{Log: log, Databases: databases, Open: o, Tables: sync.CacheTables(caches),
 		Instance: instance, Environment: s.Environment}
 	if secrets := secretStore(s); secrets != nil {
 		cfg.Secrets = secrets
 	}
-	return &replicas{Manager: sync.New(cfg), opener: o}
+	return &replicas{Manager: sync.New(cfg)}
 }
 
-// start begins the work that no backend asks for. srv is complete.
-func (r *replicas) start(ctx context.Context, s *config.Settings, log *slog.Logger, srv *bridge.Server) error {
-	r.opener.srv = srv
+// start begins the work that no backend asks for. The bridge is complete.
+func (r *replicas) start(ctx context.Context, s *config.Settings, log *slog.Logger) error {
 	if s.WebhooksListen != "" {
 		if err := r.ListenWebhooks(ctx, s.WebhooksListen); err != nil {
 			return err

@@ -28,6 +28,7 @@ import (
 	"github.com/hallwaydb/hallway/sidecar/cache/flight"
 	"github.com/hallwaydb/hallway/sidecar/config"
 	"github.com/hallwaydb/hallway/sidecar/database"
+	"github.com/hallwaydb/hallway/sidecar/journal"
 	"github.com/hallwaydb/hallway/sidecar/ops"
 	"github.com/hallwaydb/hallway/sidecar/secret"
 )
@@ -70,7 +71,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
 		Secrets:  secretStore(s),
 		Version:  version, Instance: instance,
 		MaxWait: s.MaxWait, SourceIdle: s.SourceIdle,
-		Cache: kept.cache, Replicas: kept.seen(), Spool: flight.Limits{Dir: os.Getenv("CACHE_DIRECTORY")}, // systemd's
+		Cache: kept.cache, Replicas: kept.seen(), Journal: kept.journal, Spool: flight.Limits{Dir: os.Getenv("CACHE_DIRECTORY")}, // systemd's
 	})
 	defer srv.Close()
 	gs := bridge.NewGRPC(srv, bridge.PeerCredentials(allowed(s, log)), metrics.GRPC)
@@ -233,25 +234,41 @@ func secretStore(s *config.Settings) bridge.Secrets {
 	return secret.NewStore(s.Secrets, s.SecretsEnv)
 }
 
-// rooms are those in which rows are kept; empty if the settings say so.
+// rooms are those that need the databases: the journal, and if the settings say
+// so the cache and replicas.
 type rooms struct {
 	cache    bridge.Cache
 	replicas *replicas
+	journal  *journal.Manager
+	opener   *lateOpener
 	close    func()
 }
 
 func openRooms(s *config.Settings, log *slog.Logger, instance string) *rooms {
+	// The journal's connections are its own: a write waits for no cache.
+	own := database.NewManager(database.Config{Log: log, Role: s.DatabaseRole, Connections: 5})
+	r := &rooms{opener: &lateOpener{}}
+	r.journal = journal.New(journal.Config{Log: log, Databases: own, Open: r.opener, Instance: instance,
+		Environment: s.Environment, Retention: s.JournalRetention})
+	r.close = func() {
+		r.journal.Close()
+		own.Close()
+	}
 	if !s.Cache {
-		return &rooms{close: func() {}}
+		return r
 	}
 	databases := database.NewManager(database.Config{Log: log, Role: s.DatabaseRole})
 	m := cache.Open(cache.Config{Log: log, MaxBytes: s.CacheSize}, databases)
-	r := newReplicas(s, log, instance, databases, m)
-	return &rooms{cache: bridge.NewCache(m), replicas: r, close: func() {
-		r.Close()
+	r.cache = bridge.NewCache(m)
+	r.replicas = newReplicas(s, log, instance, databases, m, r.opener)
+	r.close = func() {
+		r.journal.Close()
+		own.Close()
+		r.replicas.Close()
 		m.Close()
 		databases.Close()
-	}}
+	}
+	return r
 }
 
 // seen is what the bridge tells of databases; nil: nobody wants to know.
@@ -263,10 +280,11 @@ func (r *rooms) seen() bridge.Replicas {
 }
 
 func (r *rooms) start(ctx context.Context, s *config.Settings, log *slog.Logger, srv *bridge.Server) error {
+	r.opener.srv.Store(srv)
 	if r.replicas == nil {
 		return nil
 	}
-	return r.replicas.start(ctx, s, log, srv)
+	return r.replicas.start(ctx, s, log)
 }
 
 func (r *rooms) stop() {

@@ -1,0 +1,428 @@
+// Writes on their way through the journal: what of a request it keeps before the
+// API is called, and what of the answer afterwards.
+
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/hallwaydb/hallway/connectors"
+	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
+	"github.com/hallwaydb/hallway/sidecar/cache"
+	"github.com/hallwaydb/hallway/sidecar/cache/overlay"
+	"github.com/hallwaydb/hallway/sidecar/database"
+	"github.com/hallwaydb/hallway/sidecar/journal"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
+	"github.com/hallwaydb/hallway/sidecar/rows"
+)
+
+// journaling is what a Modify has to be journaled by. nil: it is not.
+type journaling struct {
+	s      *Server
+	b      *bound
+	desc   connectors.Description
+	stmt   *journal.Statement
+	values bool // may be kept
+	// number of row i of the request in its statement.
+	number func(i int) uint64
+}
+
+// journaling says how a Modify is journaled.
+func (s *Server) journaling(ctx context.Context, b *bound, req *hallwayv1.ModifyRequest) (*journaling, error) {
+	if s.cfg.Journal == nil || req.GetUnjournaled() {
+		if req.GetAfterCommit() {
+			return nil, &connectors.Error{Class: connectors.NotSupported, Message: "rows cannot be kept for after the commit without the journal",
+				Hint: "Set the option journal to 'true', or write_at to 'statement' or 'commit'."}
+		}
+		return nil, nil
+	}
+	c := callOf(ctx)
+	peer := c.conn.backend()
+	x := req.GetTransaction()
+	if peer.identity == (cache.Identity{}) || x.GetXid() == 0 || x.GetSubxid() == 0 {
+		return nil, protocolError("a write to be journaled that does not tell its database and transaction")
+	}
+	compensate := req.GetOnRollback() == hallwayv1.OnRollback_ON_ROLLBACK_COMPENSATE
+	if req.GetValuesUnjournaled() && (req.GetAfterCommit() || compensate && req.GetOperation() != hallwayv1.Operation_OPERATION_INSERT) {
+		return nil, &connectors.Error{Class: connectors.NotSupported, Message: "the write needs the journal to hold values of its rows",
+			Detail: "To send rows after the commit, or to undo an UPDATE or DELETE, their values must be known then.",
+			Hint:   "Set the option journal_values to 'true', or write_at to 'statement' and on_rollback to 'keep'."}
+	}
+	d := b.table.Describe()
+	j := &journaling{s: s, b: b, desc: d, values: !req.GetValuesUnjournaled(), stmt: &journal.Statement{
+		ID: peer.identity, Address: peer.address, XID: x.GetXid(), SubXID: x.GetSubxid(),
+		PID: peer.pid, Application: peer.application, Role: b.rel.def.GetUserName(),
+		Relid: b.rel.policy.relid, ServerOID: b.rel.policy.serverOID,
+		Table:  pushdown.QuoteIdentifier(b.rel.spec.Schema) + "." + pushdown.QuoteIdentifier(b.rel.spec.Name),
+		Server: b.rel.server.Name, Object: d.Object, RequestID: c.id,
+		Compensate: compensate, AfterCommit: req.GetAfterCommit(), Session: &c.conn.session,
+	}}
+	id, at, rel := peer.identity, peer.address, b.rel
+	j.stmt.Open = func(ctx context.Context) (journal.Table, error) { return s.openJournaled(ctx, id, at, rel) }
+	j.number = func(i int) uint64 { return req.GetRowsBefore() + uint64(i) + 1 }
+	if list := req.GetRowNumbers(); len(list) > 0 {
+		if len(list) != int(req.GetRows()) {
+			return nil, protocolError("%d row numbers for %d rows", len(list), req.GetRows())
+		}
+		j.number = func(i int) uint64 { return list[i] }
+	}
+	return j, nil
+}
+
+// images says that what rows are before the write must be known.
+func (j *journaling) images() bool { return j != nil && j.stmt.Compensate }
+
+// begin journals rows that are about to be sent: at are their positions in the
+// request.
+func (j *journaling) begin(ctx context.Context, batch *connectors.Batch, at []int, before []*liveRow) (*journaled, error) {
+	if j == nil {
+		return nil, nil
+	}
+	list := &journal.Rows{Op: batch.Op, IdempotencyKey: batch.IdempotencyKey, Columns: []string{}, Rows: make([]journal.Entry, len(batch.Rows))}
+	spec := j.b.rel.spec.Columns
+	for _, c := range batch.Columns {
+		list.Columns = append(list.Columns, spec[c].Name)
+	}
+	images, err := j.written(batch)
+	if err != nil {
+		return nil, err
+	}
+	for i, row := range batch.Rows {
+		e := &list.Rows[i]
+		e.Number = j.number(at[i])
+		if batch.Op == connectors.Update || batch.Op == connectors.Delete {
+			e.Key = j.key(batch.KeyColumns, row.Key)
+		} else {
+			e.Key = j.key(batch.Columns, row.Values)
+		}
+		if images != nil {
+			e.Values = images[i]
+		}
+		if before != nil && before[i] != nil && j.stmt.Compensate {
+			var columns []int
+			for c, read := range before[i].Read {
+				if read {
+					columns = append(columns, c)
+				}
+			}
+			e.Before = journal.NewImage(spec, columns, 0, before[i].Fields)
+		}
+	}
+	w, err := j.s.cfg.Journal.Begin(ctx, j.stmt, list)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what it was about
+	}
+	return &journaled{j: j, w: w, batch: batch}, nil
+}
+
+// key of a row as text; nil: it is not all there.
+func (j *journaling) key(columns []int, values []pushdown.Value) []string {
+	var out []string
+	for _, k := range j.desc.Key {
+		at := slices.Index(columns, k)
+		if at < 0 || values[at].IsNull() {
+			return nil
+		}
+		out = append(out, string(pushdown.AppendText(nil, values[at], j.b.rel.spec.Columns[k].Type)))
+	}
+	return out
+}
+
+// written are images of the values to be written; nil: they are not kept.
+func (j *journaling) written(batch *connectors.Batch) ([][]byte, error) {
+	if !j.values || batch.Op == connectors.Delete {
+		return nil, nil
+	}
+	spec := j.b.rel.spec.Columns
+	order := slices.Clone(batch.MatchColumns)
+	for _, c := range batch.Columns {
+		if !slices.Contains(order, c) {
+			order = append(order, c)
+		}
+	}
+	var out [][]byte
+	var failed error
+	b := rows.NewBuilder(j.b.rel.typesAt(batch.Columns), func(tuple []byte, _ int) error {
+		fields, err := overlay.Fields(tuple, batch.Columns, len(spec))
+		if err != nil {
+			return err //nolint:wrapcheck // wrapped below
+		}
+		out = append(out, journal.NewImage(spec, order, len(batch.MatchColumns), fields))
+		return nil
+	}, rows.Options{First: 1, Next: 1})
+	for _, row := range batch.Rows {
+		for _, v := range row.Values {
+			b.Value(v)
+		}
+		if failed = b.EndRow(); failed != nil {
+			break
+		}
+	}
+	if failed == nil {
+		failed = b.Flush()
+	}
+	if failed != nil || len(out) != len(batch.Rows) {
+		return nil, &connectors.Error{Class: connectors.Internal, Message: "the rows cannot be journaled", Err: failed}
+	}
+	return out, nil
+}
+
+// journaled is rows between intent and outcome. Its methods do nothing on nil, and
+// nothing once the outcome is told.
+type journaled struct {
+	j     *journaling
+	w     *journal.Write
+	batch *connectors.Batch
+	// What the API answered of each row: columns and tuples.
+	columns []int
+	tuples  *[][]byte
+	told    bool
+}
+
+// record asks the connector for what the API answers, if nobody does.
+func (w *journaled) record(seen *written) {
+	switch {
+	case w == nil || w.batch.Op == connectors.Delete:
+	case seen != nil:
+		w.columns, w.tuples = seen.t.columns, &seen.tuples
+	case w.batch.Op == connectors.Update && !w.j.stmt.Compensate:
+	default:
+		columns := slices.Clone(w.j.desc.Key)
+		if w.j.stmt.Compensate {
+			columns = append(columns, w.batch.Columns...)
+		}
+		slices.Sort(columns)
+		w.columns = slices.Compact(columns)
+		w.tuples = recordOf(w.j.b.rel, w.batch, w.columns)
+	}
+}
+
+// recordOf asks a connector for columns of each row as the API answers it, each in
+// a tuple of its own.
+func recordOf(rel *relation, batch *connectors.Batch, columns []int) *[][]byte {
+	var tuples [][]byte
+	if len(columns) > 0 {
+		batch.RecordColumns = columns
+		batch.Record = rows.NewBuilder(rel.typesAt(columns), func(tuple []byte, _ int) error {
+			tuples = append(tuples, tuple)
+			return nil
+		}, rows.Options{First: 1, Next: 1})
+	}
+	return &tuples
+}
+
+// recordedRows are those answers by row; nil where there is none.
+func recordedRows(batch *connectors.Batch, columns []int, tuples [][]byte, width int) []journal.Row {
+	out := make([]journal.Row, len(batch.Rows))
+	if len(batch.Recorded) != len(batch.Rows) {
+		return out
+	}
+	next := 0
+	for i, is := range batch.Recorded {
+		if !is {
+			continue
+		}
+		if next == len(tuples) {
+			return make([]journal.Row, len(batch.Rows))
+		}
+		if fields, err := overlay.Fields(tuples[next], columns, width); err == nil {
+			out[i] = fields
+		}
+		next++
+	}
+	if next != len(tuples) {
+		return make([]journal.Row, len(batch.Rows))
+	}
+	return out
+}
+
+// done tells what the connector said of each row; err is what it failed with, if
+// it did.
+func (w *journaled) done(err error) {
+	if w == nil || w.told {
+		return
+	}
+	w.told = true
+	spec := w.j.b.rel.spec.Columns
+	answers := make([]journal.Row, len(w.batch.Rows))
+	if w.tuples != nil {
+		if w.batch.Record != nil && w.batch.Record.Flush() == nil {
+			answers = recordedRows(w.batch, w.columns, *w.tuples, len(spec))
+		}
+	}
+	out := make([]journal.Outcome, len(w.batch.Rows))
+	for i := range out {
+		r := connectors.Result{}
+		if len(w.batch.Results) == len(w.batch.Rows) {
+			r = w.batch.Results[i]
+		}
+		o := &out[i]
+		switch {
+		case r.Outcome == connectors.Applied:
+			o.State, o.Created = journal.Applied, r.Created
+			if a := answers[i]; a != nil {
+				var key []pushdown.Value
+				for _, k := range w.j.desc.Key {
+					v, err := rows.DecodeValue(spec[k].Type, a[k])
+					if a[k] == nil || err != nil {
+						break
+					}
+					key = append(key, v)
+				}
+				if len(key) == len(w.j.desc.Key) {
+					o.Key = w.j.key(w.j.desc.Key, key)
+				}
+				if w.j.stmt.Compensate && w.j.values {
+					o.After = journal.NewImage(spec, w.columns, 0, a)
+				}
+			}
+		case r.Outcome == connectors.NotFound:
+			o.State, o.SQLState, o.Message = journal.Refused, "02000", "The API has no such row."
+		case r.Outcome == connectors.Refused:
+			o.State = journal.Refused
+			o.SQLState, o.Message = explain(r.Err)
+		case err == nil || isUnknown(err):
+			o.State = journal.Unknown
+			o.SQLState, o.Message = explain(err)
+		default:
+			o.State = journal.Refused
+			o.SQLState, o.Message = explain(err)
+		}
+	}
+	w.w.End(out)
+}
+
+// unknown is for a panic.
+func (w *journaled) unknown() {
+	if w != nil && !w.told {
+		w.batch.Results = nil
+		w.done(nil)
+	}
+}
+
+// explain is an error's SQLSTATE and text for the journal.
+func explain(err error) (sqlstate, text string) {
+	var ce *connectors.Error
+	if !errors.As(err, &ce) || ce == nil {
+		return "", ""
+	}
+	text, _ = journal.Explain(ce)
+	return classes[ce.Class].sqlstate, text
+}
+
+// queue stores the rows of a request: they are sent when the transaction has
+// committed.
+func (j *journaling) queue(ctx context.Context, batch *connectors.Batch) (*hallwayv1.ModifyResponse, error) {
+	if len(batch.ReturningColumns) > 0 {
+		return nil, &connectors.Error{Class: connectors.NotSupported, Message: "RETURNING cannot be answered before the rows are sent",
+			Hint: "Leave RETURNING out, or set write_at to 'statement'."}
+	}
+	at := make([]int, len(batch.Rows))
+	for i := range at {
+		at[i] = i
+	}
+	if _, err := j.begin(ctx, batch, at, nil); err != nil {
+		return nil, err
+	}
+	resp := &hallwayv1.ModifyResponse{}
+	for range batch.Rows {
+		resp.Results = append(resp.Results, &hallwayv1.RowResult{Outcome: hallwayv1.RowOutcome_ROW_OUTCOME_APPLIED})
+	}
+	return resp, nil
+}
+
+// OpenJournal binds a table for the journal's own work. It is journal.Opener's
+// Open.
+func (s *Server) OpenJournal(ctx context.Context, id database.Identity, at database.Address, packed []byte) (journal.Table, error) {
+	var def hallwayv1.Relation
+	if err := proto.Unmarshal(packed, &def); err != nil {
+		return nil, fmt.Errorf("reading the table's definition: %w", err)
+	}
+	rel, err := s.relations.intern(&def)
+	if err != nil {
+		return nil, err
+	}
+	return s.openJournaled(ctx, id, at, rel)
+}
+
+func (s *Server) openJournaled(ctx context.Context, id database.Identity, at database.Address, rel *relation) (journal.Table, error) {
+	b, err := s.bindRelation(ctx, rel)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := b.table.(connectors.Modifier)
+	if !ok {
+		b.release()
+		return nil, &connectors.Error{Class: connectors.NotSupported, Message: "the table cannot be written"}
+	}
+	return &journalTable{s: s, b: b, m: m, cached: s.cachedAt(id, at, b)}, nil
+}
+
+// journalTable is a table as the journal uses it.
+type journalTable struct {
+	s      *Server
+	b      *bound
+	m      connectors.Modifier
+	cached *cachedTable
+}
+
+func (t *journalTable) Columns() []connectors.ColumnSpec { return t.b.rel.spec.Columns }
+
+func (t *journalTable) Describe() connectors.Description { return t.b.table.Describe() }
+
+func (t *journalTable) Release() { t.b.release() }
+
+func (t *journalTable) Rows(ctx context.Context, match []int, values [][]pushdown.Value, columns []int) ([][]journal.Row, error) {
+	columns = slices.DeleteFunc(slices.Clone(columns), func(c int) bool { return t.b.rel.spec.Columns[c].Generated })
+	found, err := t.s.liveRows(ctx, t.b, match, values, columns, &connectors.Stats{})
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]journal.Row, len(found))
+	for i, list := range found {
+		for _, r := range list {
+			out[i] = append(out[i], r.Fields)
+		}
+	}
+	return out, nil
+}
+
+// Same compares two values as PostgreSQL does, in the binary format.
+func (t *journalTable) Same(column int, a, b []byte) bool {
+	typ := t.b.rel.spec.Columns[column].Type
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	x, err1 := rows.DecodeValue(typ, a)
+	y, err2 := rows.DecodeValue(typ, b)
+	return err1 == nil && err2 == nil && equalValues(typ, x, y)
+}
+
+func (t *journalTable) Modify(ctx context.Context, batch *connectors.Batch, recorded []int) ([]journal.Row, error) {
+	out := make([]journal.Row, len(batch.Rows))
+	err := t.s.writeParts(ctx, t.b, t.m, batch, writeOptions{}, func(ctx context.Context, p *part) error {
+		var columns []int
+		var tuples *[][]byte
+		_, err := t.s.sendPart(ctx, t.b, t.m, t.cached, p, func(seen *written) {
+			if seen != nil {
+				columns, tuples = seen.t.columns, &seen.tuples
+			} else if p.batch.Op != connectors.Delete {
+				columns, tuples = recorded, recordOf(t.b.rel, p.batch, recorded)
+			}
+		}, func(error) {
+			if tuples == nil || p.batch.Record == nil || p.batch.Record.Flush() != nil {
+				return
+			}
+			for i, row := range recordedRows(p.batch, columns, *tuples, len(t.b.rel.spec.Columns)) {
+				out[p.at[i]] = row
+			}
+		})
+		return err
+	})
+	return out, err
+}

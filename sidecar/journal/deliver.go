@@ -1,0 +1,180 @@
+package journal
+
+// Delivery: rows that were stored with a transaction (write_at 'after_commit')
+// and are sent once it has committed. Those for one server go in the order of
+// their statements; what cannot be sent now holds up what comes after it, what the
+// API refuses does not.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hallwaydb/hallway/connectors"
+)
+
+// deliverRows is how many rows are sent at once to an API that takes them one by
+// one.
+const deliverRows = 100
+
+// deliver sends what waits, each server's by itself.
+func (n *node) deliver(ctx context.Context) error {
+	var servers []int64
+	err := n.query(ctx, `SELECT coalesce(array_agg(DISTINCT w.server_oid::int8), '{}') FROM hallway.write_log w
+WHERE w.settled_at IS NULL AND w.state = 'queued' AND w.next_attempt <= clock_timestamp() AND `+mine, n.mine(), &servers)
+	if err != nil {
+		return err
+	}
+	for _, server := range servers {
+		n.start(fmt.Sprintf("delivering to server %d", server), func(ctx context.Context) error { return n.deliverTo(ctx, server) })
+	}
+	return nil
+}
+
+func (n *node) deliverTo(ctx context.Context, server int64) error {
+	for ctx.Err() == nil {
+		// Nothing of an earlier statement may be open: its end is waited for.
+		list, err := n.entries(ctx, `w.state = 'queued' AND w.next_attempt IS NOT NULL AND w.server_oid = $4::int8::oid AND NOT EXISTS (
+  SELECT FROM hallway.write_log b WHERE b.settled_at IS NULL AND b.outbox AND b.server_oid = w.server_oid AND b.id < w.id
+    AND (b.state IN ('pending', 'unknown') OR b.state = 'queued' AND b.next_attempt > clock_timestamp()))
+  AND w.next_attempt <= clock_timestamp() ORDER BY w.id LIMIT 1000`, server)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		for len(list) > 0 {
+			wait, sent, err := n.deliverTogether(ctx, list)
+			if err != nil || wait {
+				return err
+			}
+			list = list[sent:]
+		}
+	}
+	return nil
+}
+
+// deliverTogether sends the first of list that go into one request. wait: what
+// comes after them has to.
+func (n *node) deliverTogether(ctx context.Context, list []*entry) (wait bool, sent int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	t, failed := n.open(ctx, list[0])
+	if failed != nil {
+		group, err := n.claim(ctx, deliverGroup(list, deliverRows), stateQueued, statePending, "")
+		if err != nil {
+			return false, 0, err
+		}
+		return true, len(group), n.write(ctx, group, alike(group, notDelivered(list[0], failed)), statePending)
+	}
+	defer t.Release()
+	group := deliverGroup(list, batchSize(t.Describe(), operationOf(list[0].Operation)))
+	sent = len(group)
+	key := fmt.Sprintf("%s-d%d-%d", strings.SplitN(list[0].Idempotency, "-d", 2)[0], list[0].ID, list[0].Attempts)
+	if group, err = n.claim(ctx, group, stateQueued, statePending, key); err != nil {
+		return false, 0, err
+	}
+	if len(group) < sent {
+		return true, 0, nil // somebody else is at it
+	}
+	verdicts := send(ctx, t, group, key)
+	for _, v := range verdicts {
+		wait = wait || v.state == stateUnknown || v.state == stateQueued
+	}
+	return wait, sent, n.write(ctx, group, verdicts, statePending)
+}
+
+func batchSize(d connectors.Description, op connectors.Operation) int {
+	size := map[connectors.Operation]int{connectors.Insert: d.BatchRows.Insert, connectors.Update: d.BatchRows.Update,
+		connectors.Delete: d.BatchRows.Delete, connectors.Upsert: d.BatchRows.Upsert}[op]
+	if size <= 1 {
+		return deliverRows
+	}
+	return min(size, 1000)
+}
+
+// deliverGroup is the first entries that one request can have.
+func deliverGroup(list []*entry, size int) []*entry {
+	seen := map[string]bool{}
+	for i, e := range list {
+		first := list[0]
+		k := strings.Join(e.Key, "\x00")
+		if i == size || e.Relid != first.Relid || e.Role != first.Role || e.Operation != first.Operation ||
+			!slices.Equal(e.Columns, first.Columns) || e.Key != nil && seen[k] {
+			return list[:i]
+		}
+		seen[k] = true
+	}
+	return list
+}
+
+// notDelivered is the verdict on rows of which nothing was written.
+func notDelivered(e *entry, err error) verdict {
+	if errors.Is(err, errGone) || errors.Is(err, errChanged) {
+		return verdict{state: stateRefused, keep: true, message: "It cannot be sent: " + err.Error() + "."}
+	}
+	text, transient := Explain(err)
+	if !transient {
+		return verdict{state: stateRefused, keep: true, message: text}
+	}
+	return verdict{state: stateQueued, keep: true, message: "It could not be sent, and is tried again: " + text, again: backoff(e.Attempts)}
+}
+
+// send is one request, and what the API says of each row.
+func send(ctx context.Context, t Table, list []*entry, key string) []verdict {
+	out := make([]verdict, len(list))
+	b := newBatch(operationOf(list[0].Operation), key)
+	d, spec := t.Describe(), t.Columns()
+	var at []int
+	for i, e := range list {
+		row := connectors.Row{}
+		var err error
+		var im *image
+		if b.Op != connectors.Delete {
+			if im, err = readImage(spec, e.Values); err == nil {
+				row.Values = im.values
+				b.Columns, b.MatchColumns = im.columns, im.match
+			}
+		}
+		if err == nil && (b.Op == connectors.Update || b.Op == connectors.Delete) {
+			b.KeyColumns = d.Key
+			row.Key, err = keyValues(t, e.Key)
+		}
+		if err != nil {
+			out[i] = verdict{state: stateRefused, keep: true, message: "It cannot be sent: " + err.Error() + "."}
+			continue
+		}
+		b.Rows, at = append(b.Rows, row), append(at, i)
+	}
+	if len(b.Rows) == 0 {
+		return out
+	}
+	recorded, err := t.Modify(ctx, b, d.Key)
+	for k, i := range at {
+		known := k < len(b.Results) && b.Results[k].Outcome != 0
+		switch {
+		case known && b.Results[k].Outcome == connectors.Applied:
+			out[i] = verdict{state: stateApplied}
+			if k < len(recorded) && recorded[k] != nil {
+				out[i].key = keyText(t, recorded[k])
+			}
+		case known && b.Results[k].Outcome == connectors.NotFound:
+			out[i] = verdict{state: stateRefused, sqlstate: "02000", message: "The API has no such row.", keep: true}
+		case known && !b.Results[k].Bystander && b.Results[k].Err != nil:
+			out[i] = notDelivered(list[i], b.Results[k].Err)
+			if b.Results[k].Err.Class == connectors.Conflict {
+				text, _ := Explain(b.Results[k].Err)
+				out[i] = verdict{state: stateRefused, keep: true, message: text}
+			}
+		case known:
+			// It was not judged: at once again, without the row that was.
+			out[i] = verdict{state: stateQueued, keep: true, again: 1}
+		case isUnknown(err):
+			text, _ := Explain(err)
+			out[i] = verdict{state: stateUnknown, keep: true, message: text, again: 1}
+		default:
+			out[i] = notDelivered(list[i], err)
+		}
+	}
+	return out
+}

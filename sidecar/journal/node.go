@@ -1,0 +1,480 @@
+package journal
+
+// One database: who looks after it, and when.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/hallwaydb/hallway/sidecar/database"
+)
+
+// Advisory locks: lockSeed seeds the hash of a sidecar's name, which that sidecar
+// holds while it lives; (lockClass, 0) has the one that looks after what nobody
+// else does.
+const (
+	lockSeed  = "1752658794"
+	lockClass = 1752658794
+)
+
+// node is one database that is looked after.
+type node struct {
+	m      *Manager
+	id     database.Identity
+	at     database.Address
+	log    *slog.Logger
+	ctx    context.Context
+	cancel context.CancelFunc
+	wake   chan struct{}
+
+	intents  intents
+	outcomes outcomes
+	jobs     jobs
+
+	mu sync.Mutex
+	// used: this sidecar has written here.
+	used bool
+	// active are entries whose outcome this sidecar has or waits for.
+	active map[int64]struct{}
+	// tracks of transactions with entries that are not settled, as far as they
+	// are this sidecar's.
+	tracks map[uint64]*track
+	// free says since when the lock of another sidecar is free.
+	free map[string]time.Time
+	// lead: this sidecar looks after what nobody else does.
+	lead bool
+}
+
+// track is what is known here of a transaction.
+type track struct {
+	tables map[tableKey]func(context.Context) (Table, error)
+	at     time.Time
+	// compensate: some of its rows are to be undone if it is rolled back.
+	compensate bool
+}
+
+// tableKey is a foreign table as a role sees it.
+type tableKey struct {
+	relid uint32
+	role  string
+}
+
+func newNode(m *Manager, id database.Identity, at database.Address) *node {
+	n := &node{m: m, id: id, at: at, wake: make(chan struct{}, 1), log: m.cfg.Log.With("database", at.Database),
+		active: map[int64]struct{}{}, tracks: map[uint64]*track{}, free: map[string]time.Time{}}
+	n.ctx, n.cancel = context.WithCancel(m.ctx)
+	return n
+}
+
+func (n *node) database() *database.Database { return n.m.cfg.Databases.Database(n.id, n.at) }
+
+func (n *node) poke() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// began notes entries that were made.
+func (n *node) began(list []*intent) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.used {
+		n.used = true
+		n.poke()
+	}
+	for _, it := range list {
+		s := it.w.stmt
+		if !s.AfterCommit {
+			for _, id := range it.w.ids {
+				n.active[id] = struct{}{}
+			}
+		}
+		t := n.tracks[s.XID]
+		if t == nil {
+			t = &track{tables: map[tableKey]func(context.Context) (Table, error){}}
+			n.tracks[s.XID] = t
+		}
+		t.at, t.compensate = time.Now(), t.compensate || s.Compensate
+		t.tables[tableKey{s.Relid, s.Role}] = s.Open
+	}
+}
+
+// settledIDs notes that the outcomes of entries are not this sidecar's alone to
+// know.
+func (n *node) settledIDs(ids []int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, id := range ids {
+		delete(n.active, id)
+	}
+}
+
+// closed forgets a transaction of which nothing is open.
+func (n *node) closed(xid uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.tracks, xid)
+}
+
+func (n *node) hasOpen(xid uint64) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.tracks[xid] != nil
+}
+
+func (n *node) tableOf(xid uint64, k tableKey) func(context.Context) (Table, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if t := n.tracks[xid]; t != nil {
+		return t.tables[k]
+	}
+	return nil
+}
+
+func (n *node) ended(xid uint64) {
+	if n.hasOpen(xid) {
+		n.outcomes.ended(n, xid)
+	}
+}
+
+// flushed waits until the outcomes that are known are written.
+func (n *node) flushed(ctx context.Context) error { return n.outcomes.flush(ctx) }
+
+// run looks after the database until the manager is closed.
+func (n *node) run() {
+	for pause := time.Second; n.ctx.Err() == nil; pause = min(2*pause, 15*time.Second) {
+		began := time.Now()
+		err := n.attend(n.ctx)
+		n.mu.Lock()
+		n.lead = false
+		n.mu.Unlock()
+		if n.ctx.Err() != nil {
+			return
+		}
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Code == "3D000" {
+			n.cancel()
+			n.m.forget(n)
+			return
+		}
+		var gone *database.UnreachableError
+		if !errors.As(err, &gone) { // the package database has said that
+			n.log.Warn("looking after the journal", "error", err.Error())
+		}
+		if time.Since(began) > time.Minute {
+			pause = time.Second
+		}
+		select {
+		case <-time.After(pause):
+		case <-n.wake:
+			sleep(n.ctx, 100*time.Millisecond)
+		case <-n.ctx.Done():
+		}
+	}
+}
+
+// attend works until something is wrong with its connection.
+func (n *node) attend(ctx context.Context) error {
+	db := n.database()
+	// A database in which nothing is written costs no connection.
+	for {
+		n.mu.Lock()
+		used := n.used
+		n.mu.Unlock()
+		if !used {
+			err := n.query(ctx, `SELECT EXISTS (SELECT FROM hallway.write_log WHERE settled_at IS NULL)`, nil, &used)
+			if err != nil {
+				return err
+			}
+		}
+		if used {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-n.wake:
+		case <-time.After(10 * n.m.cfg.Look):
+		}
+	}
+	conn, closing, err := db.Dedicated(ctx)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what it was about
+	}
+	defer closing()
+	if db.Standby() {
+		return errors.New("the database is a standby: nothing is written here")
+	}
+	// For as long as this connection lives, so do we.
+	for _, sql := range []string{`SELECT pg_advisory_lock(hashtextextended('` + n.m.cfg.Instance + `', ` + lockSeed + `))`, `LISTEN hallway_journal`} {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("preparing to look after the journal: %w", err)
+		}
+	}
+	n.mu.Lock()
+	clear(n.free)
+	n.mu.Unlock()
+	cleaned := time.Time{}
+	for {
+		var lead bool
+		err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND classid::int8 = $1 AND objid = 0 AND objsubid = 2)
+  OR pg_try_advisory_lock($1::int4, 0)`, lockClass).Scan(&lead)
+		if err != nil {
+			return fmt.Errorf("looking after the journal: %w", err)
+		}
+		n.mu.Lock()
+		n.lead = lead
+		n.mu.Unlock()
+		open, err := n.look(ctx, lead)
+		if err != nil {
+			return err
+		}
+		if lead && time.Since(cleaned) > cleanEvery {
+			cleaned = time.Now()
+			if err := n.clean(ctx); err != nil {
+				return err
+			}
+		}
+		wait := n.m.cfg.Look
+		if !open {
+			wait *= 10
+		}
+		if err := n.listen(ctx, conn, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// listen waits for a notification, a poke, or that long.
+func (n *node) listen(ctx context.Context, conn *pgx.Conn, d time.Duration) error {
+	wait, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	go func() {
+		select {
+		case <-n.wake:
+			cancel()
+		case <-wait.Done():
+		}
+	}()
+	_, err := conn.WaitForNotification(wait)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil && wait.Err() != nil && !conn.IsClosed():
+		return nil
+	case err != nil:
+		return fmt.Errorf("listening: %w", err)
+	}
+	return nil
+}
+
+// look does what is open, and says whether anything is.
+func (n *node) look(ctx context.Context, lead bool) (bool, error) {
+	if err := n.own(ctx); err != nil {
+		return false, err
+	}
+	if lead {
+		if err := n.buryDead(ctx); err != nil {
+			return false, err
+		}
+		if err := n.settle(ctx, nil); err != nil {
+			return false, err
+		}
+		if err := n.reconcile(ctx); err != nil {
+			return false, err
+		}
+		if err := n.deliver(ctx); err != nil {
+			return false, err
+		}
+	}
+	if err := n.undoLeft(ctx, lead); err != nil {
+		return false, err
+	}
+	n.mu.Lock()
+	for xid, t := range n.tracks {
+		// What no end was told of is settled by looking, and needs no track.
+		if time.Since(t.at) > trackFor {
+			delete(n.tracks, xid)
+		}
+	}
+	open := len(n.tracks) > 0 || len(n.active) > 0
+	n.mu.Unlock()
+	if open {
+		return true, nil
+	}
+	err := n.query(ctx, `SELECT EXISTS (SELECT FROM hallway.write_log WHERE settled_at IS NULL AND state <> 'needs_attention')`, nil, &open)
+	return open, err
+}
+
+// trackFor is how long it is known as what a transaction's tables were seen.
+const trackFor = time.Hour
+
+// own refuses entries that this sidecar made and does not know: the commit of
+// their intent was not confirmed, so they were not sent.
+func (n *node) own(ctx context.Context) error {
+	n.mu.Lock()
+	ids := make([]int64, 0, len(n.active))
+	for id := range n.active {
+		ids = append(ids, id)
+	}
+	used := n.used
+	n.mu.Unlock()
+	if !used {
+		return nil
+	}
+	_, err := n.exec(ctx, `UPDATE hallway.write_log SET state = 'refused', settled_at = clock_timestamp(), before = NULL, row_values = NULL,
+  message = 'It was not sent: its intent could not be confirmed.'
+WHERE settled_at IS NULL AND state = 'pending' AND instance = $1 AND id <> ALL ($2) AND NOT outbox AND written_at < clock_timestamp() - $3::interval`,
+		n.m.cfg.Instance, ids, 2*intentTimeout)
+	if err != nil {
+		return err
+	}
+	// Whoever was to send these has not said what became of it.
+	_, err = n.exec(ctx, `UPDATE hallway.write_log SET state = 'unknown', next_attempt = clock_timestamp(), unknown_at = clock_timestamp(), attempts = 0
+WHERE settled_at IS NULL AND state = 'pending' AND instance = $1 AND outbox AND next_attempt < clock_timestamp()`, n.m.cfg.Instance)
+	return err
+}
+
+// mine is the condition that an entry was made in this database, and not in one
+// that it is a copy of; its arguments are $1 to $3.
+const mine = `w.system_identifier = $1 AND w.database = $2::int8::oid AND w.environment = $3
+  AND w.timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int4`
+
+func (n *node) mine(args ...any) []any {
+	return append([]any{int64(n.id.SystemIdentifier), int64(n.id.DatabaseOID), n.m.cfg.Environment}, args...)
+}
+
+// buryDead makes the entries of sidecars that are gone ones of which nothing is
+// known.
+func (n *node) buryDead(ctx context.Context) error {
+	var names []string
+	err := n.query(ctx, `SELECT coalesce(array_agg(DISTINCT instance), '{}') FROM hallway.write_log w
+WHERE settled_at IS NULL AND state IN ('pending', 'compensating') AND instance <> $4 AND `+mine, n.mine(n.m.cfg.Instance), &names)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		dead := false
+		err := n.database().InTx(ctx, func(tx pgx.Tx) error {
+			var free bool
+			err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended($1::text, `+lockSeed+`))`, name).Scan(&free)
+			if err != nil {
+				return fmt.Errorf("asking whether a sidecar lives: %w", err)
+			}
+			n.mu.Lock()
+			since, known := n.free[name]
+			switch {
+			case !free:
+				delete(n.free, name)
+			case !known:
+				n.free[name] = time.Now()
+			default:
+				dead = time.Since(since) >= n.m.cfg.Grace
+			}
+			n.mu.Unlock()
+			if !dead {
+				return nil
+			}
+			// Its undoing is taken up where it stood by undoLeft.
+			_, err = tx.Exec(ctx, `UPDATE hallway.write_log w SET state = CASE state WHEN 'pending' THEN 'unknown' ELSE state END,
+  instance = $4, next_attempt = clock_timestamp(), attempts = 0, unknown_at = coalesce(unknown_at, clock_timestamp()),
+  message = CASE state WHEN 'pending' THEN 'The sidecar ended before the answer.' ELSE message END
+WHERE settled_at IS NULL AND state IN ('pending', 'compensating') AND instance = $5 AND `+mine, n.mine(n.m.cfg.Instance, name)...)
+			if err != nil {
+				return fmt.Errorf("taking up what another sidecar left: %w", err)
+			}
+			return nil
+		})
+		if err != nil {
+			return err //nolint:wrapcheck // said within
+		}
+		if dead {
+			n.log.Info("taking up the writes that another sidecar left open", "instance", name)
+		}
+	}
+	return nil
+}
+
+const cleanEvery = 10 * time.Minute
+
+// clean forgets entries whose time is over.
+func (n *node) clean(ctx context.Context) error {
+	for {
+		count, err := n.exec(ctx, `DELETE FROM hallway.write_log WHERE id IN (
+  SELECT id FROM hallway.write_log WHERE written_at < now() - $1::interval AND settled_at < now() - $1::interval LIMIT 10000)`, n.m.cfg.Retention)
+		if err != nil || count < 10000 {
+			return err
+		}
+	}
+}
+
+// resume is Manager.Resume.
+func (n *node) resume(ctx context.Context) error {
+	// Time lines and environments share their xids with where they came from;
+	// other clusters, and copies within one, do not, or are not alone with them.
+	_, err := n.exec(ctx, `UPDATE hallway.write_log w SET
+  state = CASE WHEN w.system_identifier = $1 AND w.database = $2::int8::oid THEN w.state ELSE 'needs_attention' END,
+  todo = CASE WHEN w.system_identifier = $1 AND w.database = $2::int8::oid THEN w.todo
+    ELSE 'It was written before this database became a copy of another: look whether the API has it, and whether its transaction has committed.' END,
+  next_attempt = CASE WHEN w.next_attempt IS NOT NULL THEN clock_timestamp() END,
+  system_identifier = $1, database = $2::int8::oid, environment = $3, timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int4
+WHERE settled_at IS NULL AND (w.system_identifier, w.database, w.environment, w.timeline)
+  IS DISTINCT FROM ($1::int8, $2::int8::oid, $3::text, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int4)`,
+		int64(n.id.SystemIdentifier), int64(n.id.DatabaseOID), n.m.cfg.Environment)
+	if err != nil {
+		return err
+	}
+	n.poke()
+	return nil
+}
+
+// query reads one row.
+func (n *node) query(ctx context.Context, sql string, args []any, into ...any) error {
+	conn, err := n.database().Acquire(ctx)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what it was about
+	}
+	defer conn.Release()
+	if err := conn.QueryRow(ctx, sql, args...).Scan(into...); err != nil {
+		return fmt.Errorf("reading the journal: %w", err)
+	}
+	return nil
+}
+
+func (n *node) exec(ctx context.Context, sql string, args ...any) (int64, error) {
+	conn, err := n.database().Acquire(ctx)
+	if err != nil {
+		return 0, err //nolint:wrapcheck // it says what it was about
+	}
+	defer conn.Release()
+	tag, err := conn.Exec(ctx, sql, args...)
+	if err != nil {
+		return 0, fmt.Errorf("writing the journal: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// clip bounds a message, and makes it fit for PostgreSQL.
+func clip(s string) string {
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
+	if len(s) > maxMessage {
+		s = strings.ToValidUTF8(s[:maxMessage], "") + "..."
+	}
+	return s
+}

@@ -1,0 +1,383 @@
+package journal
+
+// Finding out: what became of writes whose answer nobody has. The API is asked
+// again with the same idempotency key where it gives the first answer then; else
+// it is read. Nothing is sent blindly.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
+)
+
+// replayFor is how long an API is trusted to know an idempotency key.
+const replayFor = 12 * time.Hour
+
+// reconcile finds out about what is not known, each table's by itself.
+func (n *node) reconcile(ctx context.Context) error {
+	list, err := n.entries(ctx, `w.state = 'unknown' AND (w.next_attempt IS NULL OR w.next_attempt <= clock_timestamp()) ORDER BY w.id LIMIT 2000`)
+	if err != nil {
+		return err
+	}
+	tables := map[tableKey][]*entry{}
+	for _, e := range list {
+		k := tableKey{e.Relid, e.Role}
+		tables[k] = append(tables[k], e)
+	}
+	for k, list := range tables {
+		n.start(fmt.Sprintf("finding out about table %d of %s", k.relid, k.role), func(ctx context.Context) error {
+			if err := n.write(ctx, list, n.findOut(ctx, list), stateUnknown); err != nil {
+				return err
+			}
+			return n.settle(ctx, nil)
+		})
+	}
+	return nil
+}
+
+// findOut gives a verdict on entries of one table.
+func (n *node) findOut(ctx context.Context, list []*entry) []verdict {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	t, err := n.open(ctx, list[0])
+	if err != nil {
+		return alike(list, notFoundOut(list[0], err))
+	}
+	defer t.Release()
+	f := &finder{n: n, t: t, d: t.Describe(), list: list, out: make([]verdict, len(list))}
+	if f.d.Idempotent {
+		f.replayAll(ctx)
+	}
+	f.readAll(ctx)
+	return f.out
+}
+
+// attention is a verdict that leaves an entry to people.
+func attention(message, format string, args ...any) verdict {
+	return verdict{state: stateNeedsAttention, message: message, todo: fmt.Sprintf(format, args...), keep: true}
+}
+
+// notFoundOut is the verdict on an attempt that failed.
+func notFoundOut(e *entry, err error) verdict {
+	switch {
+	case errors.Is(err, errGone) || errors.Is(err, errChanged):
+		return attention("Whether the API has done it is not known.", "Look into the API by yourself: %s.", err)
+	default:
+		text, transient := Explain(err)
+		if !transient {
+			return attention("Whether the API has done it is not known, and it cannot be asked: "+text,
+				"Look into the API, or mend that and SELECT hallway.retry(%d).", e.ID)
+		}
+		return verdict{state: stateUnknown, keep: true, again: backoff(e.Attempts),
+			message: "Whether the API has done it is not known; asking it failed, and is tried again: " + text}
+	}
+}
+
+// finder finds out about entries of one table. A verdict without state is not
+// given yet.
+type finder struct {
+	n    *node
+	t    Table
+	d    connectors.Description
+	list []*entry
+	out  []verdict
+}
+
+// replayAll sends requests again whose rows the journal has all.
+func (f *finder) replayAll(ctx context.Context) {
+	byKey := map[string][]int{}
+	for i, e := range f.list {
+		if time.Since(e.WrittenAt) < replayFor {
+			byKey[e.Idempotency] = append(byKey[e.Idempotency], i)
+		}
+	}
+	for key, at := range byKey {
+		if err := f.replay(ctx, key, at); err != nil {
+			f.n.log.Info("a write cannot be sent again", "error", err.Error())
+		}
+	}
+}
+
+func (f *finder) replay(ctx context.Context, key string, at []int) error {
+	// Rows of the same request that are known must be in it too.
+	all, err := f.n.entriesOf(ctx, key)
+	if err != nil {
+		return err
+	}
+	b := newBatch(operationOf(all[0].Operation), key)
+	spec := f.t.Columns()
+	for i, e := range all {
+		row := connectors.Row{}
+		var columns []int
+		if b.Op != connectors.Delete {
+			if e.Values == nil {
+				return nil
+			}
+			im, err := readImage(spec, e.Values)
+			if err != nil {
+				return err
+			}
+			columns, row.Values, b.MatchColumns = im.columns, im.values, im.match
+		}
+		if b.Op == connectors.Update || b.Op == connectors.Delete {
+			b.KeyColumns = f.d.Key
+			if row.Key, err = keyValues(f.t, e.Key); err != nil {
+				return err
+			}
+		}
+		if operationOf(e.Operation) != b.Op || i > 0 && !slices.Equal(columns, b.Columns) {
+			return nil
+		}
+		b.Columns = columns
+		b.Rows = append(b.Rows, row)
+	}
+	if len(b.MatchColumns) == 0 {
+		b.MatchColumns = nil
+	}
+	recorded, err := f.t.Modify(ctx, b, f.d.Key)
+	for _, i := range at {
+		k := slices.IndexFunc(all, func(e *entry) bool { return e.ID == f.list[i].ID })
+		if k < 0 || k >= len(b.Results) {
+			if err != nil {
+				if _, transient := Explain(err); transient {
+					f.out[i] = notFoundOut(f.list[i], err)
+				}
+			}
+			continue
+		}
+		switch r := b.Results[k]; r.Outcome {
+		case connectors.Applied:
+			f.out[i] = verdict{state: stateApplied, keep: true, message: "Found out by sending it again with its idempotency key."}
+			if k < len(recorded) && recorded[k] != nil {
+				f.out[i].key = keyText(f.t, recorded[k])
+			}
+		case connectors.NotFound:
+			f.out[i] = verdict{state: stateRefused, message: "The API has no such row."}
+		case connectors.Refused:
+			if r.Bystander || r.Err == nil {
+				continue
+			}
+			text, transient := Explain(r.Err)
+			if transient && r.Err.Class != connectors.Conflict {
+				f.out[i] = notFoundOut(f.list[i], r.Err)
+				continue
+			}
+			f.out[i] = verdict{state: stateRefused, message: text}
+		}
+	}
+	return nil
+}
+
+// entriesOf are all entries of one request, in its order.
+func (n *node) entriesOf(ctx context.Context, key string) ([]*entry, error) {
+	list, err := n.entries(ctx, `w.idempotency_key = $4 ORDER BY w.id`, key)
+	if err != nil {
+		return nil, err
+	}
+	var count int
+	if err := n.query(ctx, `SELECT count(*) FROM hallway.write_log w WHERE w.idempotency_key = $1 AND w.id BETWEEN $2::int8 - 1000000 AND $2::int8 + 1000000`,
+		[]any{key, firstID(list)}, &count); err != nil {
+		return nil, err
+	}
+	if count != len(list) || count == 0 {
+		return nil, fmt.Errorf("%d of its %d rows are there", len(list), count)
+	}
+	return list, nil
+}
+
+func firstID(list []*entry) int64 {
+	if len(list) == 0 {
+		return 0
+	}
+	return list[0].ID
+}
+
+// question is what to read for an entry.
+type question struct {
+	at     int
+	match  []int
+	value  []pushdown.Value
+	values *image // nil: the journal has none
+	before *image
+	// unique: there is at most one such row.
+	unique bool
+}
+
+// readAll reads the API for what has no verdict yet.
+func (f *finder) readAll(ctx context.Context) {
+	spec := f.t.Columns()
+	var open []question
+	for i, e := range f.list {
+		if f.out[i].state != "" {
+			continue
+		}
+		q, v := f.question(i, e)
+		if v.state != "" {
+			f.out[i] = v
+			continue
+		}
+		open = append(open, q)
+	}
+	for len(open) > 0 {
+		// Those that ask by the same columns.
+		var same, rest []question
+		columns := slices.Clone(f.d.Key)
+		for _, q := range open {
+			if slices.Equal(q.match, open[0].match) {
+				same = append(same, q)
+				columns = append(columns, q.match...)
+				if q.values != nil {
+					columns = append(columns, q.values.columns...)
+				}
+				if q.before != nil {
+					columns = append(columns, q.before.columns...)
+				}
+			} else {
+				rest = append(rest, q)
+			}
+		}
+		open = rest
+		slices.Sort(columns)
+		var values [][]pushdown.Value
+		for _, q := range same {
+			values = append(values, q.value)
+		}
+		found, err := f.t.Rows(ctx, same[0].match, values, slices.Compact(columns))
+		for k, q := range same {
+			if err != nil {
+				f.out[q.at] = notFoundOut(f.list[q.at], err)
+				continue
+			}
+			f.out[q.at] = f.judge(f.list[q.at], q, found[k], spec)
+		}
+	}
+}
+
+// question says how to read what tells of an entry; or why nothing does.
+func (f *finder) question(i int, e *entry) (q question, v verdict) {
+	q.at = i
+	spec := f.t.Columns()
+	var err error
+	if e.Values != nil {
+		q.values, err = readImage(spec, e.Values)
+	}
+	if err == nil && e.Before != nil {
+		q.before, err = readImage(spec, e.Before)
+	}
+	if err != nil {
+		return q, notFoundOut(e, err)
+	}
+	const doubt = "Whether the API has done it is not known."
+	switch {
+	case e.Operation == "delete":
+		q.match, q.unique = f.d.Key, true
+		if q.value, err = keyValues(f.t, e.Key); err != nil {
+			return q, notFoundOut(e, err)
+		}
+		return q, verdict{}
+	case q.values == nil:
+		return q, attention(doubt, "Look into the API whether it has the row: its values are not in the journal.")
+	case e.Operation == "update":
+		q.match, q.unique = f.d.Key, true
+		var ok bool
+		if q.value, ok = q.values.all(f.d.Key); ok {
+			return q, verdict{} // an update of the key, too
+		}
+		if q.value, err = keyValues(f.t, e.Key); err != nil {
+			return q, notFoundOut(e, err)
+		}
+		return q, verdict{}
+	}
+	sets := [][]int{f.d.Key, q.values.match}
+	for _, l := range f.d.Lookups {
+		if l.Unique {
+			sets = append(sets, l.Columns)
+		}
+	}
+	for _, set := range sets {
+		if value, ok := q.values.all(set); ok {
+			q.match, q.value, q.unique = set, value, true
+			return q, verdict{}
+		}
+	}
+	// No column tells it from others: are there rows like it at all?
+	for k, c := range q.values.columns {
+		if v := q.values.values[k]; !v.IsNull() && comparable(spec[c].Type) {
+			q.match, q.value = append(q.match, c), append(q.value, v)
+		}
+	}
+	if len(q.match) == 0 {
+		return q, attention(doubt, "Look into the API whether it has the row: nothing tells it from others.")
+	}
+	return q, verdict{}
+}
+
+// comparable says that an API has such values as they were sent to it.
+func comparable(t pushdown.Type) bool {
+	switch t.Kind {
+	case pushdown.Int2, pushdown.Int4, pushdown.Int8, pushdown.Text, pushdown.Varchar, pushdown.UUID, pushdown.Enum, pushdown.Bool, pushdown.Date:
+		return !t.Array
+	}
+	return false
+}
+
+// judge makes a verdict of the rows that the API has.
+func (f *finder) judge(e *entry, q question, found []Row, spec []connectors.ColumnSpec) verdict {
+	applied := verdict{state: stateApplied, keep: true, message: "Found out by reading the API."}
+	if e.Operation == "delete" {
+		if len(found) == 0 {
+			return applied
+		}
+		return f.notDone(e, "The API has the row still.")
+	}
+	if len(found) > 0 && q.unique && q.values.same(f.t, found[0]) {
+		applied.key = keyText(f.t, found[0])
+		return applied
+	}
+	if len(found) == 0 {
+		return f.notDone(e, "The API has no such row.")
+	}
+	const doubt = "Whether the API has done it is not known."
+	switch {
+	case e.Operation == "insert" && !q.unique:
+		return attention(doubt, "The API has %d row(s) with these values, and nothing tells whether this write made one.", len(found))
+	case e.Operation == "insert":
+		return attention(doubt, "The API has a row that is equal in %s and differs otherwise: look whether this write made it.", names(spec, q.match))
+	case q.before != nil && !q.before.same(f.t, found[0]):
+		return attention(doubt, "The API's row has neither the values before nor those written: it was changed since. Look at it.")
+	}
+	return f.notDone(e, "The API's row does not have the values written.")
+}
+
+// notDone is the verdict on what the API does not show: later, if the request may
+// still be on its way, or the API be slow to show it.
+func (f *finder) notDone(e *entry, why string) verdict {
+	wait := f.n.m.cfg.Patience
+	switch lag := f.d.ListLag; {
+	case lag == 0:
+		wait = max(wait, connectors.DefaultListLag)
+	case lag > 0:
+		wait = max(wait, lag)
+	}
+	if e.UnknownAt != nil {
+		wait -= f.n.database().Now().Sub(*e.UnknownAt)
+	}
+	if wait > 0 {
+		return verdict{state: stateUnknown, keep: true, again: max(wait, 10*time.Millisecond), message: "It is being found out about. " + why}
+	}
+	return verdict{state: stateRefused, message: "It was not done. " + why, keep: e.Outbox}
+}
+
+func names(spec []connectors.ColumnSpec, columns []int) string {
+	var list []string
+	for _, c := range columns {
+		list = append(list, spec[c].Name)
+	}
+	return strings.Join(list, ", ")
+}

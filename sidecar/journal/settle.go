@@ -1,0 +1,212 @@
+package journal
+
+// What the end of a transaction means for what it wrote.
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/hallwaydb/hallway/connectors"
+)
+
+// settleEntries asks PostgreSQL for the parts of transactions that have open
+// entries ($4: of these transactions; NULL: all), and ends what they ended. What
+// is to be undone stays: see undo.go.
+const settleEntries = `WITH x AS MATERIALIZED (
+  SELECT w.subxid, ` + xactStatus + ` AS status
+  FROM (SELECT DISTINCT w.subxid FROM hallway.write_log w
+        WHERE w.settled_at IS NULL AND (w.state = 'applied' OR w.state = 'queued' AND w.next_attempt IS NULL)
+          AND ($4::text[] IS NULL OR w.xid = ANY ($4::text[]::xid8[])) AND ` + mine + `) w),
+dropped AS (
+  DELETE FROM hallway.write_log w USING x
+  WHERE w.subxid = x.subxid AND x.status = 'aborted' AND w.settled_at IS NULL AND w.state = 'queued' AND w.next_attempt IS NULL AND ` + mine + `),
+settled AS (
+  UPDATE hallway.write_log w SET
+    state = CASE WHEN x.status = 'lost' THEN 'needs_attention' WHEN x.status = 'aborted' THEN 'orphaned' ELSE w.state END,
+    todo = CASE WHEN x.status = 'lost' THEN 'Whether its transaction has committed is not known any more. '
+      || CASE w.state WHEN 'queued' THEN 'It was not sent.' ELSE 'The API has done it.' END END,
+    next_attempt = CASE WHEN w.state = 'queued' AND x.status = 'committed' THEN clock_timestamp() END,
+    before = CASE WHEN x.status = 'lost' THEN w.before END,
+    after = CASE WHEN x.status = 'lost' THEN w.after END,
+    row_values = CASE WHEN x.status = 'lost' OR w.state = 'queued' THEN w.row_values END,
+    settled_at = CASE WHEN w.state = 'applied' AND x.status <> 'lost' THEN clock_timestamp() END
+  FROM x
+  WHERE w.subxid = x.subxid AND w.settled_at IS NULL AND ` + mine + `
+    AND (x.status IN ('committed', 'lost') AND (w.state = 'applied' OR w.state = 'queued' AND w.next_attempt IS NULL)
+      OR x.status = 'aborted' AND w.state = 'applied' AND w.on_rollback = 'keep')
+  RETURNING w.state)
+SELECT coalesce(bool_or(state = 'queued'), false) FROM settled`
+
+// settle ends what transactions that have ended left open: those of xids, or all
+// if that is nil.
+func (n *node) settle(ctx context.Context, xids []uint64) error {
+	var list []string
+	for _, x := range xids {
+		list = append(list, fmt.Sprint(x))
+	}
+	var queued bool
+	if err := n.query(ctx, settleEntries, n.mine(list), &queued); err != nil {
+		return err
+	}
+	if queued {
+		n.poke()
+		n.mu.Lock()
+		lead := n.lead
+		n.mu.Unlock()
+		if !lead {
+			if _, err := n.exec(ctx, `SELECT pg_notify('hallway_journal', '')`); err != nil {
+				return err
+			}
+		}
+	}
+	if xids == nil {
+		return nil
+	}
+	var open []int64
+	if err := n.query(ctx, `SELECT coalesce(array_agg(DISTINCT w.xid::text::int8), '{}') FROM hallway.write_log w
+WHERE w.settled_at IS NULL AND w.xid = ANY ($1::text[]::xid8[]) AND NOT (w.state = 'queued' AND w.next_attempt IS NOT NULL)`, []any{list}, &open); err != nil {
+		return err
+	}
+	still := map[uint64]bool{}
+	for _, x := range open {
+		still[uint64(x)] = true
+	}
+	for _, x := range xids {
+		if !still[x] {
+			n.closed(x)
+			continue
+		}
+		n.mu.Lock()
+		undo := n.tracks[x] != nil && n.tracks[x].compensate
+		n.mu.Unlock()
+		if undo {
+			n.startUndo(x)
+		}
+	}
+	return nil
+}
+
+// Session is a backend's connection to the sidecar: its writes wait until what
+// its rolled back transactions wrote has been undone. The zero Session is ready;
+// a nil one never waits.
+type Session struct {
+	mu sync.Mutex
+	// open parts of transactions, and their transactions, whose rows may have to
+	// be undone.
+	open map[uint64]uint64
+}
+
+func (s *Session) wrote(stmt *Statement) {
+	if s == nil || !stmt.Compensate {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open = map[uint64]uint64{}
+	}
+	s.open[stmt.SubXID] = stmt.XID
+}
+
+// before are the parts of transactions that this one may come after.
+func (s *Session) before(stmt *Statement) (subxids []string) {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sub := range s.open {
+		if sub != stmt.SubXID {
+			subxids = append(subxids, fmt.Sprint(sub))
+		}
+	}
+	return subxids
+}
+
+// undone waits until nothing is to be undone of what the session wrote before.
+func (s *Session) undone(ctx context.Context, n *node, stmt *Statement) error {
+	list := s.before(stmt)
+	if len(list) == 0 {
+		return nil
+	}
+	wait, cancel := context.WithTimeout(ctx, n.m.cfg.UndoWait)
+	defer cancel()
+	for {
+		if err := n.flushed(wait); err == nil {
+			waits, err := s.check(wait, n, list)
+			if err == nil && len(waits) == 0 {
+				return nil
+			}
+			if err != nil && wait.Err() == nil {
+				return refusal(err)
+			}
+			for _, xid := range waits {
+				n.startUndo(xid)
+			}
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+			continue
+		case <-wait.Done():
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("waiting until rows of a rolled back transaction are undone: %w", ctx.Err())
+		}
+		return &connectors.Error{Class: connectors.Conflict,
+			Message: "the write was not sent to the API: rows of this session's rolled back transaction are still being undone there",
+			Hint:    "Try again later. hallway.my_writes() and hallway.failures say what is open."}
+	}
+}
+
+// check asks what became of parts of transactions, forgets those with which
+// nothing is open, and gives the transactions that have rows to be undone.
+func (s *Session) check(ctx context.Context, n *node, subxids []string) ([]uint64, error) {
+	conn, err := n.database().Acquire(ctx)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // refusal says what it was about
+	}
+	defer conn.Release()
+	rows, err := conn.Query(ctx, `SELECT w.subxid::text::int8, `+xactStatus+`, EXISTS (
+  SELECT FROM hallway.write_log e WHERE e.xid = w.xid AND e.subxid = w.subxid AND e.settled_at IS NULL AND e.on_rollback = 'compensate'
+    AND e.state IN ('pending', 'unknown', 'applied', 'compensating'))
+FROM (SELECT unnest($1::text[])::xid8 AS subxid, unnest($2::text[])::xid8 AS xid) w`, subxids, s.tops(subxids))
+	if err != nil {
+		return nil, err //nolint:wrapcheck // as above
+	}
+	var sub int64
+	var status string
+	var open bool
+	var waits []uint64
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err = pgx.ForEachRow(rows, []any{&sub, &status, &open}, func() error {
+		switch {
+		case status == "in progress":
+		case status == "aborted" && open:
+			waits = append(waits, s.open[uint64(sub)])
+		default:
+			delete(s.open, uint64(sub))
+		}
+		return nil
+	})
+	return waits, err //nolint:wrapcheck // as above
+}
+
+func (s *Session) tops(subxids []string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]string, len(subxids))
+	for i, sub := range subxids {
+		out[i] = "0"
+		for k, xid := range s.open {
+			if fmt.Sprint(k) == sub {
+				out[i] = fmt.Sprint(xid)
+			}
+		}
+	}
+	return out
+}

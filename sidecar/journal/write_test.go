@@ -1,0 +1,102 @@
+package journal_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestWrite_EachRowHasAnEntryThatIsSettled(t *testing.T) {
+	w := newWorld(t)
+	c := w.db.Connect(t)
+	c.Exec("SET application_name = 'shop'")
+	c.Exec("INSERT INTO items (email, name) VALUES ('a', 'A'), ('b', 'B')")
+	c.Exec("UPDATE items SET name = 'AA' WHERE email = 'a'")
+	c.Exec("DELETE FROM items WHERE email = 'b'")
+	w.becomes(c, "insert 1 applied", "insert 2 applied", "update 1 applied", "delete 2 applied")
+	require.Equal(t, "1 {email,name} postgres public.items api items keep t t f", rowText(c.Query(`SELECT row_number, columns, role, table_name, server, object, on_rollback,
+  xid = subxid, row_values IS NULL AND before IS NULL AND after IS NULL, outbox FROM hallway.write_log ORDER BY id LIMIT 1`)[0]))
+	require.Equal(t, "2", c.Value("SELECT row_number FROM hallway.write_log ORDER BY id OFFSET 1 LIMIT 1"))
+	require.Equal(t, "4", c.Value("SELECT count(*) FROM hallway.my_writes()"))
+	require.Equal(t, "0", w.db.Connect(t).Value("SELECT count(*) FROM hallway.my_writes()"))
+	require.Equal(t, "0", c.Value("SELECT count(*) FROM hallway.failures"))
+}
+
+func TestWrite_WithoutAJournalNothingIsKept(t *testing.T) {
+	w := newWorld(t)
+	c := w.db.Connect(t)
+	c.Exec("ALTER FOREIGN TABLE items OPTIONS (journal 'false')")
+	c.Exec("INSERT INTO items (email) VALUES ('a')")
+	c.Exec("SET hallway.dry_run = on; ALTER FOREIGN TABLE items OPTIONS (DROP journal); INSERT INTO items (email) VALUES ('b')")
+	require.Empty(t, w.log(c))
+}
+
+func TestWrite_NothingIsSentThatCannotBeJournaled(t *testing.T) {
+	w := newWorld(t)
+	c, admin := w.db.Connect(t), w.db.Connect(t)
+	t.Cleanup(func() { admin.Exec("ALTER ROLE hallway LOGIN") })
+	c.Exec("REVOKE INSERT ON hallway.write_log FROM hallway")
+	e := c.Fails("55000", "INSERT INTO items (email) VALUES ('a')")
+	require.Contains(t, e.Detail, "permission denied for table write_log")
+	require.Contains(t, e.Hint, "journal 'false'")
+	c.Exec("GRANT INSERT ON hallway.write_log TO hallway")
+	locker := w.db.Connect(t)
+	locker.Exec("BEGIN; LOCK TABLE hallway.write_log")
+	e = c.Fails("55000", "INSERT INTO items (email) VALUES ('a')")
+	require.Contains(t, e.Detail, "lock on hallway.write_log")
+	locker.Exec("ROLLBACK")
+	c.Exec("ALTER ROLE hallway NOLOGIN")
+	w.sc.stop()
+	w.start()
+	c = w.db.Connect(t)
+	e = c.Fails("55000", "INSERT INTO items (email) VALUES ('a')")
+	require.Contains(t, e.Detail, "not permitted to log in")
+	require.Equal(t, "", w.rows(c, "items"), "nothing was sent")
+	c.Exec("ALTER ROLE hallway LOGIN")
+	c.Exec("INSERT INTO items (email) VALUES ('a')")
+	w.becomes(c, "insert 1 applied")
+}
+
+func TestWrite_RefusedRows(t *testing.T) {
+	w := newWorld(t)
+	c := w.db.Connect(t)
+	c.Exec("INSERT INTO items (email) VALUES ('a')")
+	c.Fails("23505", "INSERT INTO items (email) VALUES ('a')")
+	w.becomes(c, "insert 1 applied", "insert refused")
+	require.Equal(t, "23505 [Synthetic]: email: Value must be unique", rowText(c.Query("SELECT sqlstate, message FROM hallway.write_log WHERE state = 'refused'")[0]))
+}
+
+func TestTransaction_WhatARollbackLeavesIsOrphaned(t *testing.T) {
+	w := newWorld(t)
+	c := w.db.Connect(t)
+	c.Exec("BEGIN")
+	c.Exec("INSERT INTO items (email) VALUES ('a')")
+	c.Exec("SAVEPOINT s")
+	c.Exec("INSERT INTO items (email) VALUES ('b')")
+	c.Exec("ROLLBACK TO s")
+	other := w.db.Connect(t)
+	w.becomes(other, "insert 1 applied open", "insert 2 orphaned")
+	c.Exec("SAVEPOINT r")
+	c.Exec("INSERT INTO items (email) VALUES ('c')")
+	c.Exec("RELEASE r")
+	c.Exec("COMMIT")
+	w.becomes(other, "insert 1 applied", "insert 2 orphaned", "insert 3 applied")
+	c.Exec("BEGIN")
+	c.Exec("DO $$ BEGIN BEGIN INSERT INTO items (email) VALUES ('d'); RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN NULL; END; END $$")
+	c.Exec("INSERT INTO items (email) VALUES ('e')")
+	c.Exec("ROLLBACK")
+	w.becomes(other, "insert 1 applied", "insert 2 orphaned", "insert 3 applied", "insert 4 orphaned", "insert 5 orphaned")
+	require.Equal(t, "3", c.Value("SELECT count(*) FROM hallway.failures WHERE state = 'orphaned'"))
+	require.Contains(t, c.Value("SELECT todo FROM hallway.failures LIMIT 1"), "stands in the API")
+}
+
+// A session that ends without a word is found out about by its transaction.
+func TestTransaction_TheBackendIsGone(t *testing.T) {
+	w := newWorld(t)
+	c, admin := w.db.Connect(t), w.db.Connect(t)
+	c.Exec("BEGIN")
+	c.Exec("INSERT INTO items (email) VALUES ('a')")
+	w.becomes(admin, "insert 1 applied open")
+	admin.Exec("SELECT pg_terminate_backend(%d)", c.PID())
+	w.becomes(admin, "insert 1 orphaned")
+}
