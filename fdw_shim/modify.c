@@ -143,7 +143,8 @@ hallwayExecForeignInsert(EState *estate, ResultRelInfo *rinfo,
 
 /*
  * Rows that the executor has collected. Those that are not inserted, as ON CONFLICT
- * DO NOTHING wants it, go to the end of slots, behind the others.
+ * DO NOTHING wants it, go to the end of slots, behind the others. (COPY gives no
+ * planSlots.)
  */
 TupleTableSlot **
 hallwayExecForeignBatchInsert(EState *estate, ResultRelInfo *rinfo,
@@ -176,7 +177,7 @@ hallwayExecForeignBatchInsert(EState *estate, ResultRelInfo *rinfo,
 		}
 		state->rows++;
 		batch = hallway_queue_batch(state, rinfo, CMD_INSERT, columns);
-		hallway_queue_encode(state, batch, slots[i], planSlots[i]);
+		hallway_queue_encode(state, batch, slots[i], NULL);
 	}
 	if (batch != NULL)
 		kept = send_batch(state, batch, slots, first, kept);

@@ -113,7 +113,8 @@ void
 hallway_queue_flush(HallwayModifyState *state)
 {
 	ListCell   *lc;
-	ErrorContextCallback context = {.previous = error_context_stack,
+	ErrorContextCallback *previous = error_context_stack;
+	ErrorContextCallback context = {.previous = previous,
 		.callback = CopyFromErrorCallback,.arg = state->copy};
 
 	/* At its end COPY does not say any more where it is. */
@@ -126,8 +127,7 @@ hallway_queue_flush(HallwayModifyState *state)
 		if (batch->rows > 0)
 			send_queued(state, batch);
 	}
-	if (error_context_stack == &context)
-		error_context_stack = context.previous;
+	error_context_stack = previous;
 	if (state->listed)
 	{
 		dlist_delete(&state->node);

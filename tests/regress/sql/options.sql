@@ -177,7 +177,9 @@ ALTER FOREIGN TABLE odd OPTIONS (SET journal 'false');
 INSERT INTO odd (email) VALUES ('a');
 SET hallway.on_rollback = 'undo';
 SET hallway.write_at = 'tomorrow';
+\set VERBOSITY sqlstate
 SET hallway.max_queued = '1kB';
+\set VERBOSITY default
 RESET hallway.write_at;
 RESET hallway.on_rollback;
 DROP FOREIGN TABLE odd;
