@@ -122,10 +122,11 @@ type Description struct {
 	Rows float64
 	// BatchRows is how many rows one Modify best has.
 	BatchRows BatchRows
-	// Idempotent: a write that is sent again with its IdempotencyKey, the same
-	// rows in the same batch, is answered with the first answer and not done a
-	// second time; also when the first has failed, or is not over yet (then an
-	// error of class Locked, or the wait for it).
+	// Idempotent: an Insert, Update or Upsert that is sent again with its
+	// IdempotencyKey, the same rows in the same batch, is answered with the first
+	// answer and not done a second time; also when the first was refused, or is not
+	// over yet (then an error of class Locked or Conflict, or the wait for it). A
+	// Delete may say that there is no such row.
 	Idempotent bool
 }
 

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	"github.com/hallwaydb/hallway/sidecar/transport"
 )
 
@@ -57,7 +58,7 @@ func (m *modification) next(first int) (*chunk, error) {
 	size := 0
 	seen := map[string]bool{}
 	for i := first; i < len(m.batch.Rows) && len(c.rows) < most; i++ {
-		if m.batch.Op != connectors.Insert {
+		if keyed(m.batch.Op) {
 			key, ok := m.t.keyText(m.batch.Rows[i].Key[0])
 			if !ok { // no record has it
 				c.add(written{result: connectors.Result{Outcome: connectors.NotFound}})
@@ -126,7 +127,7 @@ func (m *modification) send(ctx context.Context, c *chunk) error {
 			pending = append(pending, i)
 		}
 	}
-	for len(pending) > 1 {
+	for len(pending) > 1 || len(pending) == 1 && m.alone() {
 		req, err := m.request(pending)
 		if err != nil {
 			return err
@@ -197,7 +198,7 @@ func (m *modification) again(ctx context.Context, c *chunk, sent []int) ([]int, 
 // request for these rows, which have been seen to be sendable.
 func (m *modification) request(rows []int) (*transport.Request, error) {
 	b := m.many
-	req := &transport.Request{Method: b.Method, Path: m.t.path(b.Path, ""), Write: true, Stats: m.batch.Stats, Header: http.Header{}}
+	req := &transport.Request{Method: b.Method, Path: m.t.pathOf(m.batch, b.Path, ""), Write: true, Stats: m.batch.Stats, Header: http.Header{}}
 	if h := m.w.IdempotencyHeader; h != "" && m.batch.IdempotencyKey != "" {
 		// Sent again without some of its rows, it is another write.
 		req.Header.Set(h, m.batch.IdempotencyKey+"-"+itoa(rows[0])+"-"+itoa(len(rows)))
@@ -247,10 +248,19 @@ func (m *modification) entry(i, at int) ([]byte, error) {
 	row := &m.batch.Rows[i]
 	key, keyJSON := "", []byte(nil)
 	if m.batch.Op != connectors.Insert {
-		key, _ = t.keyText(row.Key[0])
+		var column int
+		var v pushdown.Value
+		if m.batch.Op != connectors.Upsert {
+			column, v = t.key, row.Key[0]
+		} else if column, v = matchOf(m.batch, i); strings.Contains(m.w.Path, "{value}") {
+			if err := t.checkValue(column, v); err != nil {
+				return nil, err
+			}
+		}
+		key, _ = t.keyText(v)
 		var err error
-		if keyJSON, err = t.column(t.key).jsonValue(row.Key[0]); err != nil {
-			return nil, &connectors.Error{Class: connectors.CheckViolation, API: t.src.m.Name, Column: t.column(t.key).spec.Name,
+		if keyJSON, err = t.column(column).jsonValue(v); err != nil {
+			return nil, &connectors.Error{Class: connectors.CheckViolation, API: t.src.m.Name, Column: t.column(column).spec.Name,
 				Message: fmt.Sprintf("the key %q cannot be sent: %v", shortText(key), err)}
 		}
 	}
@@ -260,7 +270,7 @@ func (m *modification) entry(i, at int) ([]byte, error) {
 	var body *member
 	if m.batch.Op != connectors.Delete {
 		var err error
-		if body, err = t.bodyOf(m.batch, m.w, i); err != nil {
+		if body, err = t.bodyOf(m.batch, m.w, i, false); err != nil {
 			return nil, err
 		}
 	}
@@ -271,7 +281,8 @@ func (m *modification) entry(i, at int) ([]byte, error) {
 	if body == nil || b.hasBody() {
 		root = &member{}
 	}
-	fill := strings.NewReplacer("{method}", m.w.Method, "{url}", t.path(m.w.Path, key), "{key}", key, "{row}", itoa(at))
+	fill := strings.NewReplacer("{method}", m.w.Method, "{url}", t.pathOf(m.batch, m.w.Path, key), "{key}", key,
+		"{match}", t.matchName(m.batch), "{value}", key, "{row}", itoa(at))
 	for _, p := range b.Entry {
 		var raw []byte
 		switch {
@@ -280,7 +291,7 @@ func (m *modification) entry(i, at int) ([]byte, error) {
 				continue
 			}
 			raw = body.json(nil)
-		case p.Value == "{key}":
+		case p.Value == "{key}", p.Value == "{value}":
 			raw = keyJSON
 		case strings.Contains(p.Value, "{"):
 			raw = appendString(nil, fill.Replace(p.Value))
@@ -305,10 +316,14 @@ func (b *WriteBatch) hasBody() bool {
 // name of a row in answers.
 func (m *modification) name(i, at int) string {
 	key := ""
-	if m.batch.Op != connectors.Insert {
+	switch {
+	case m.batch.Op == connectors.Upsert:
+		_, v := matchOf(m.batch, i)
+		key, _ = m.t.keyText(v)
+	case keyed(m.batch.Op):
 		key, _ = m.t.keyText(m.batch.Rows[i].Key[0])
 	}
-	return strings.NewReplacer("{key}", key, "{row}", itoa(at)).Replace(m.many.As)
+	return strings.NewReplacer("{key}", key, "{value}", key, "{row}", itoa(at)).Replace(m.many.As)
 }
 
 // plain is a manifest's own value in a body.

@@ -146,7 +146,7 @@ func (a *batchAnswer) row(e *BatchEntries, isErrors bool, n int, entry []byte) e
 	case isNothing(body):
 		body = nil
 	}
-	a.out[n] = written{result: connectors.Result{Outcome: connectors.Applied}, resp: a.resp, body: body}
+	a.out[n] = written{result: connectors.Result{Outcome: connectors.Applied, Created: a.m.created(status, entry)}, resp: a.resp, body: body}
 	return nil
 }
 
@@ -158,7 +158,7 @@ func (a *batchAnswer) refuse(n, status int, body []byte) error {
 	switch {
 	case slices.Contains(m.many.Others, m.t.src.m.Errors.codeIn(body)):
 		res.Bystander = true
-	case m.batch.Op != connectors.Insert && err.Class == connectors.NotFoundError:
+	case keyed(m.batch.Op) && err.Class == connectors.NotFoundError:
 		res = connectors.Result{Outcome: connectors.NotFound}
 	case err.Class == connectors.UnknownOutcome && m.many.Atomic:
 		err.Class = connectors.Unavailable // all or none: none
@@ -253,7 +253,9 @@ func (a *batchAnswer) refuseAll(body []byte) error {
 	}
 	switch a.resp.Status {
 	case http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone, http.StatusRequestEntityTooLarge, http.StatusNotImplemented:
-		return errNoBatch
+		if !a.m.alone() {
+			return errNoBatch
+		}
 	}
 	e.Detail += fmt.Sprintf(" The request was for %d rows, %d to %d; the API names none of them.", len(a.rows), a.rows[0]+1, a.rows[len(a.rows)-1]+1)
 	for n := range a.out {

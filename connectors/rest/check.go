@@ -48,11 +48,13 @@ func (m *Manifest) setDefaults() {
 	m.Update.setDefaults("PATCH", "{path}/{key}")
 	m.Delete.setDefaults("DELETE", "{path}/{key}")
 	m.Get.setDefaults("GET", "{path}/{key}")
+	m.Upsert.setDefaults("PUT", "{path}/{value}")
 	for i := range m.Objects {
 		o := &m.Objects[i]
 		o.Create.setDefaults("POST", "{path}")
 		o.Update.setDefaults("PATCH", "{path}/{key}")
 		o.Delete.setDefaults("DELETE", "{path}/{key}")
+		o.Upsert.setDefaults("PUT", "{path}/{value}")
 		for j := range o.Fields {
 			f := &o.Fields[j]
 			setDefault(&f.Path, f.Name)
@@ -168,10 +170,11 @@ func (l *loader) check(m *Manifest) {
 		}
 	}
 	l.checkPlaceholders(m)
-	l.checkBatch("create", "create", m.Create)
-	l.checkBatch("update", "update", m.Update)
-	l.checkBatch("delete", "delete", m.Delete)
-	l.checkBatch("get", "get", m.Get)
+	l.checkWrite("create", "create", m.Create)
+	l.checkWrite("update", "update", m.Update)
+	l.checkWrite("delete", "delete", m.Delete)
+	l.checkWrite("upsert", "upsert", m.Upsert)
+	l.checkWrite("get", "get", m.Get)
 	for i := range m.Objects {
 		l.checkObject(m, &m.Objects[i])
 	}
@@ -373,21 +376,51 @@ func (l *loader) checkOperators(f *Filter, t *TypeFilters, path string) {
 	}
 }
 
-// checkBatch checks the batch of a write; op is create, update, delete or get.
-func (l *loader) checkBatch(path, op string, w *Write) {
-	if w == nil || w.Batch == nil {
+// checkWrite checks a write; op is create, update, delete, upsert or get.
+func (l *loader) checkWrite(path, op string, w *Write) {
+	if w == nil {
 		return
 	}
-	b, path := w.Batch, path+".batch"
+	if op == "upsert" {
+		for _, p := range placeholders(w.Path) {
+			if names := []string{"path", "match", "value"}; !slices.Contains(names, p) {
+				l.at(path+".path", "expected %s, found %q", oneOf(p, names), p)
+			}
+		}
+	} else {
+		for _, key := range []struct {
+			name  string
+			given bool
+		}{{"match", w.Match != nil}, {"omit_match", w.OmitMatch}, {"created", w.Created != ""}} {
+			if key.given {
+				l.at(path+"."+key.name, "only an upsert has this")
+			}
+		}
+	}
+	if w.IdempotencyReplays && w.IdempotencyHeader == "" {
+		l.at(path+".idempotency_replays", "the key \"idempotency_header\" is missing: it carries the key")
+	}
+	if w.Batch != nil {
+		l.checkBatch(path+".batch", op, w)
+	}
+}
+
+// checkBatch checks the batch of a write.
+func (l *loader) checkBatch(path, op string, w *Write) {
+	b := w.Batch
 	if op == "get" {
-		l.at(path, "only create, update and delete have a batch")
+		l.at(path, "only create, update, delete and upsert have a batch")
 	}
 	if w.Body == "form" {
 		l.at(path, "a batch is sent as JSON, and body is form")
 	}
 	known := []string{"method", "url", "body", "row"}
-	if op != "create" {
-		known = append(known, "key") // a new record has none yet
+	switch op {
+	case "create": // a new record has no key yet
+	case "upsert":
+		known = append(known, "value", "match")
+	default:
+		known = append(known, "key")
 	}
 	look := func(at, text string, names []string) {
 		for _, p := range placeholders(text) {
@@ -403,9 +436,14 @@ func (l *loader) checkBatch(path, op string, w *Write) {
 			l.at(at, "expected {body} alone, found %q", p.Value)
 		}
 	}
-	look(path+".as", b.As, known[3:])
+	inPath := []string{"path"}
+	if op == "upsert" {
+		inPath = append(inPath, "match")
+	}
+	look(path+".path", b.Path, inPath)
+	look(path+".as", b.As, slices.DeleteFunc(slices.Clone(known[3:]), func(n string) bool { return n == "match" }))
 	if len(placeholders(b.As)) == 0 {
-		l.at(path+".as", "expected {row} or {key}, found %q: rows would have one name", b.As)
+		l.at(path+".as", "expected {row}, {key} or {value}, found %q: rows would have one name", b.As)
 	}
 	switch {
 	case b.Param != "" && op != "delete":
@@ -427,9 +465,17 @@ func (l *loader) checkBatch(path, op string, w *Write) {
 
 func (l *loader) checkObject(m *Manifest, o *Object) {
 	path := "objects." + o.Name
-	l.checkBatch(path+".create", "create", o.Create)
-	l.checkBatch(path+".update", "update", o.Update)
-	l.checkBatch(path+".delete", "delete", o.Delete)
+	l.checkWrite(path+".create", "create", o.Create)
+	l.checkWrite(path+".update", "update", o.Update)
+	l.checkWrite(path+".delete", "delete", o.Delete)
+	l.checkWrite(path+".upsert", "upsert", o.Upsert)
+	if o.Upsert != nil {
+		for i, name := range o.Upsert.Match {
+			if o.field(name) == nil {
+				l.at(path+".upsert.match["+itoa(i)+"]", "there is no field %q", name)
+			}
+		}
+	}
 	if o.Key != "" && o.field(o.Key) == nil {
 		l.at(path+".key", "there is no field %q", o.Key)
 	}

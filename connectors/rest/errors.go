@@ -62,6 +62,9 @@ func (t *table) refusalOf(outer *transport.Response, body []byte, write bool, at
 	fields := rules.Fields.list(doc)
 
 	e := resp.StatusError(clean(message))
+	if resp.Status == http.StatusMultipleChoices {
+		e.Class = connectors.Ambiguous // of the records that an upsert found
+	}
 	class, known := rules.class(code)
 	if known {
 		e.Class = class

@@ -27,6 +27,7 @@ type Manifest struct {
 	Create      *Write   `yaml:"create" doc:"How a record is created; without it objects cannot be inserted into. An object may have its own."`
 	Update      *Write   `yaml:"update" doc:"How a record is changed; only changed fields are sent."`
 	Delete      *Write   `yaml:"delete" doc:"How a record is deleted."`
+	Upsert      *Write   `yaml:"upsert" doc:"How a record is updated, or created if there is none, in one request. Without it a record is looked for first."`
 	Get         *Write   `yaml:"get" doc:"How one record is read by its key: for RETURNING, where the answer to a write has not all fields."`
 	Errors      Errors   `yaml:"errors" doc:"What the answers to refused requests look like."`
 	Objects     []Object `yaml:"objects" check:"required" doc:"The collections of the API, by name. Each can be a foreign table."`
@@ -89,6 +90,7 @@ type Read struct {
 	Query      []Pair   `yaml:"query" doc:"Query parameters of every list request."`
 	TotalQuery []Pair   `yaml:"total_query" doc:"Query parameters that replace those of query when the total is wanted (ANALYZE)."`
 	PageSize   PageSize `yaml:"page_size" doc:"How many records a page has."`
+	LagSeconds *float64 `yaml:"lag_seconds" check:"min=0,max=3600" doc:"For how long lists may not show what was written, in seconds; 0: they show it at once. By default that is not known, and 10 seconds are reckoned with."`
 	Fields     *Fields  `yaml:"fields" doc:"How the API is told which fields are wanted; without it all come."`
 }
 
@@ -185,14 +187,20 @@ type Sort struct {
 type Write struct {
 	Off               bool   `yaml:"off" doc:"This object cannot do it, although the API can."`
 	Method            string `yaml:"method" check:"enum=GET|POST|PUT|PATCH|DELETE" doc:"HTTP method."`
-	Path              string `yaml:"path" check:"form=template" doc:"{path} is the object's path, {key} the record's key; default {path} to create and {path}/{key} else."`
+	Path              string `yaml:"path" check:"form=template" doc:"{path} is the object's path, {key} the record's key; of an upsert {match} is the field by which the record is found, and {value} its value. Default {path} to create, {path}/{value} to upsert and {path}/{key} else."`
 	Body              string `yaml:"body" check:"enum=json|form" doc:"json (default) or form (a[b]=c)."`
 	Wrap              string `yaml:"wrap" doc:"Put the fields inside this member of the body."`
 	Item              string `yaml:"item" doc:"Where the answer has the record, a dotted path; empty: the answer is the record."`
 	Answer            string `yaml:"answer" check:"enum=record|none" doc:"record (default): the answer has the record as it is now. none: it must be read by get."`
 	IdempotencyHeader string `yaml:"idempotency_header" doc:"Header for a key under which the API does the same write only once."`
+	// What the API makes of a key that it has seen.
+	IdempotencyReplays bool `yaml:"idempotency_replays" doc:"The API answers a key that it has seen as it did first. A write whose answer was lost is then sent again to learn it."`
+	// Upsert.
+	Match     []string `yaml:"match" doc:"upsert: fields by each of which the API finds a record; default: the object's unique ones, and its key if that can be written."`
+	OmitMatch bool     `yaml:"omit_match" doc:"upsert: the body of the request for one row has not the field by which it is found."`
+	Created   string   `yaml:"created" doc:"upsert: where the answer (of a batch: the entry of the row) says that the record is new, a dotted path to true. The status 201 says so too."`
 
-	Batch *WriteBatch `yaml:"batch" doc:"create, update, delete: how one request writes many records; without it each is a request."`
+	Batch *WriteBatch `yaml:"batch" doc:"create, update, delete, upsert: how one request writes many records; without it each is a request."`
 }
 
 // WriteBatch is one request that writes many records.
@@ -202,17 +210,18 @@ type WriteBatch struct {
 	Max      int    `yaml:"max" check:"required,min=2,max=10000" doc:"The most rows that a request may have."`
 	MaxBytes int    `yaml:"max_bytes" check:"min=0" doc:"The most bytes that its rows may have; default 1000000, or 4000 with param. A row that is longer goes alone, as without batch."`
 	Atomic   bool   `yaml:"atomic" doc:"The API writes all rows of a request, or none of them."`
+	Alone    bool   `yaml:"alone" doc:"The API has no request for one row: that is a batch, too."`
 	Parallel int    `yaml:"parallel" check:"min=0,max=16" doc:"Requests of one statement under way at once; default 1: in order, and none after one with a refused row."`
 	// The request.
 	List      string `yaml:"list" doc:"Where the body has the list of the rows, a dotted path; empty: the body is the list."`
-	Entry     []Pair `yaml:"entry" doc:"What stands in the list for a row, by dotted path. {method}, {url} and {body} are those of the request for the row alone ({url} without base_url), {key} is its key, {row} its position in the list, from 0. true, false and numbers are written as such. Where no value is {body}, these are put into the row's body. Without entry the list has the bodies; that of a delete the keys."`
+	Entry     []Pair `yaml:"entry" doc:"What stands in the list for a row, by dotted path. {method}, {url} and {body} are those of the request for the row alone ({url} without base_url), {key} is its key (of an upsert there are {match} and {value} instead), {row} its position in the list, from 0. true, false and numbers are written as such. Where no value is {body}, these are put into the row's body. Without entry the list has the bodies; that of a delete the keys."`
 	Extra     []Pair `yaml:"extra" doc:"What else the body has (with param: the query), by dotted path; true, false and numbers are written as such."`
 	Param     string `yaml:"param" doc:"delete: query parameter that carries the keys, in place of a body."`
 	Separator string `yaml:"separator" doc:"param: between keys; empty: the parameter stands there once for each."`
 	// The answer.
 	Answers *BatchEntries `yaml:"answers" doc:"Where the answer has the rows' own answers; without it a success is that of all rows, and shows none of them."`
 	Errors  *BatchEntries `yaml:"errors" doc:"Where an answer, of success or not, has errors of rows apart from their answers."`
-	As      string        `yaml:"as" doc:"What an answer calls a row, where it does not go by position: a text with {row} or {key}, as in entry; default {row}."`
+	As      string        `yaml:"as" doc:"What an answer calls a row, where it does not go by position: a text with {row}, {key} or {value}, as in entry; default {row}."`
 	Others  []string      `yaml:"others" doc:"atomic: codes that rows get which were refused only because another was."`
 }
 
@@ -258,6 +267,7 @@ type Object struct {
 	Create      *Write   `yaml:"create" doc:"As at the top, for this object."`
 	Update      *Write   `yaml:"update" doc:"As at the top, for this object."`
 	Delete      *Write   `yaml:"delete" doc:"As at the top, for this object."`
+	Upsert      *Write   `yaml:"upsert" doc:"As at the top, for this object."`
 	Fields      []Field  `yaml:"fields" check:"required" doc:"The fields of a record, by name, in the order of the imported columns."`
 }
 

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 
@@ -156,7 +157,11 @@ func (t *table) Requests(batch *connectors.Batch) ([]string, error) {
 		switch len(c.rows) {
 		case 0: // no such key can be
 		case 1:
-			req, err = t.writeRequest(batch, m.w, c.rows[0])
+			if m.alone() {
+				req, err = m.request(c.rows)
+			} else {
+				req, err = t.writeRequest(batch, m.w, c.rows[0])
+			}
 		default:
 			req, err = m.request(c.rows)
 		}
@@ -181,12 +186,15 @@ func (t *table) modification(batch *connectors.Batch) (*modification, error) {
 		return nil, err
 	}
 	m := &modification{t: t, batch: batch, w: w, many: w.Batch}
-	if len(batch.Rows) < 2 {
+	if len(batch.Rows) < 2 && !m.alone() {
 		m.many = nil
 	}
 	if m.many != nil && m.many.Answers == nil && len(batch.ReturningColumns) > 0 && batch.Op != connectors.Delete {
 		// Rows' own answers have what the batch's has not: keys of new records.
-		if get := t.src.m.Get; batch.Op == connectors.Insert || get == nil || get.Off {
+		if get := t.src.m.Get; batch.Op != connectors.Update || get == nil || get.Off {
+			if m.alone() {
+				return nil, t.noReturning("written to")
+			}
 			m.many = nil
 		}
 	}
@@ -203,18 +211,29 @@ func (t *table) writeFor(batch *connectors.Batch) (*Write, error) {
 		w = t.update
 	case connectors.Delete:
 		w, what = t.delete, "deleted from"
+	case connectors.Upsert:
+		if what = "upserted into"; t.Upserts(batch.MatchColumns) {
+			w = t.upsert
+		}
 	}
-	if w == nil || (batch.Op != connectors.Insert && t.key < 0) {
+	if w == nil || (keyed(batch.Op) && t.key < 0) {
 		d := t.Describe()
 		return nil, &connectors.Error{Class: connectors.NotSupported, API: t.src.m.Name,
 			Message: fmt.Sprintf("foreign table %q cannot be %s", t.spec.Name, what), Detail: d.ReadOnlyReason}
 	}
-	if get := t.src.m.Get; len(batch.ReturningColumns) > 0 && (get == nil || get.Off) && (w.Answer == "none" || batch.Op == connectors.Delete) {
-		return nil, &connectors.Error{Class: connectors.NotSupported, API: t.src.m.Name,
-			Message: fmt.Sprintf("RETURNING is not possible here: nothing was %s %q", what, t.spec.Name),
-			Detail:  fmt.Sprintf("The API's answer has no record, and the manifest %q does not say how to get one.", t.src.m.File)}
+	get := t.src.m.Get
+	silent := (get == nil || get.Off) && (w.Answer == "none" || batch.Op == connectors.Delete) || w.Answer == "none" && batch.Op == connectors.Upsert
+	if len(batch.ReturningColumns) > 0 && silent {
+		return nil, t.noReturning(what)
 	}
 	return w, nil
+}
+
+// noReturning is the error of a RETURNING that nothing answers.
+func (t *table) noReturning(what string) error {
+	return &connectors.Error{Class: connectors.NotSupported, API: t.src.m.Name,
+		Message: fmt.Sprintf("RETURNING is not possible here: nothing was %s %q", what, t.spec.Name),
+		Detail:  fmt.Sprintf("The API's answer has no record, and the manifest %q does not say how to get one.", t.src.m.File)}
 }
 
 // writeRow writes one row by a request of its own. An error means that its
@@ -250,7 +269,7 @@ func (m *modification) writeRow(ctx context.Context, i int, before *fetchedRecor
 	if err != nil {
 		return out, err
 	}
-	if resp.Status == http.StatusNotFound && batch.Op != connectors.Insert {
+	if resp.Status == http.StatusNotFound && keyed(batch.Op) {
 		again, err := t.src.checkCredential(ctx, batch.Stats)
 		if err != nil {
 			return out, err
@@ -263,7 +282,7 @@ func (m *modification) writeRow(ctx context.Context, i int, before *fetchedRecor
 	}
 	out.resp, out.body = resp, body
 	switch {
-	case batch.Op != connectors.Insert && (resp.Status == http.StatusNotFound || resp.Status == http.StatusGone):
+	case keyed(batch.Op) && (resp.Status == http.StatusNotFound || resp.Status == http.StatusGone):
 		out.result.Outcome = connectors.NotFound
 		return out, nil
 	case !succeeded(resp.Status):
@@ -277,7 +296,7 @@ func (m *modification) writeRow(ctx context.Context, i int, before *fetchedRecor
 	if err := t.provesNothing(resp, body, m.w.Answer == "record"); err != nil {
 		return out, err
 	}
-	out.result.Outcome = connectors.Applied
+	out.result.Outcome, out.result.Created = connectors.Applied, m.created(resp.Status, body)
 	return out, nil
 }
 
@@ -329,20 +348,27 @@ func (t *table) send(ctx context.Context, req *transport.Request) (*transport.Re
 func (t *table) writeRequest(batch *connectors.Batch, w *Write, i int) (*transport.Request, error) {
 	row := batch.Rows[i]
 	key := ""
-	if batch.Op != connectors.Insert {
+	switch {
+	case keyed(batch.Op):
 		var ok bool
 		if key, ok = t.keyText(row.Key[0]); !ok {
 			return nil, nil
 		}
+	case batch.Op == connectors.Upsert && strings.Contains(w.Path, "{value}"):
+		column, v := matchOf(batch, i)
+		if err := t.checkValue(column, v); err != nil {
+			return nil, err
+		}
+		key, _ = t.keyText(v)
 	}
-	req := &transport.Request{Method: w.Method, Path: t.path(w.Path, key), Write: true, Stats: batch.Stats, Header: http.Header{}}
+	req := &transport.Request{Method: w.Method, Path: t.pathOf(batch, w.Path, key), Write: true, Stats: batch.Stats, Header: http.Header{}}
 	if w.IdempotencyHeader != "" && batch.IdempotencyKey != "" {
 		req.Header.Set(w.IdempotencyHeader, batch.IdempotencyKey+"-"+itoa(i))
 	}
 	if batch.Op == connectors.Delete {
 		return req, nil
 	}
-	root, err := t.bodyOf(batch, w, i)
+	root, err := t.bodyOf(batch, w, i, w.OmitMatch)
 	if err != nil {
 		return nil, err
 	}
@@ -358,10 +384,14 @@ func (t *table) writeRequest(batch *connectors.Batch, w *Write, i int) (*transpo
 	return req, nil
 }
 
-// bodyOf is the body of row i's own request.
-func (t *table) bodyOf(batch *connectors.Batch, w *Write, i int) (*member, error) {
+// bodyOf is the body of row i's own request, without the columns that an upsert
+// finds it by if they are to be omitted.
+func (t *table) bodyOf(batch *connectors.Batch, w *Write, i int, omit bool) (*member, error) {
 	root := &member{}
 	for j, c := range batch.Columns {
+		if omit && slices.Contains(batch.MatchColumns, c) {
+			continue
+		}
 		col := t.column(c)
 		raw, skip, err := t.sendable(col, batch.Rows[i].Values[j], batch.Op)
 		if err != nil {
@@ -402,7 +432,7 @@ func (t *table) sendable(col *column, v pushdown.Value, op connectors.Operation)
 		return raw, false, nil
 	}
 	switch {
-	case col.key && op == connectors.Insert:
+	case col.key && op != connectors.Update:
 		return nil, true, nil // the API's to choose
 	case f.Missing == "empty" && !f.List:
 		return []byte(`""`), false, nil

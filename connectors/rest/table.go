@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -33,6 +34,7 @@ type table struct {
 	create   *Write
 	update   *Write
 	delete   *Write
+	upsert   *Write
 }
 
 // Table binds a foreign table to the object that its option names.
@@ -85,6 +87,7 @@ func (s *source) Table(_ context.Context, spec connectors.TableSpec) (connectors
 		}
 	}
 	t.create, t.update, t.delete = writeOf(o.Create, s.m.Create), writeOf(o.Update, s.m.Update), writeOf(o.Delete, s.m.Delete)
+	t.upsert = writeOf(o.Upsert, s.m.Upsert)
 	return t, nil
 }
 
@@ -162,6 +165,13 @@ func (t *table) Describe() connectors.Description {
 	d.BatchRows.Insert = t.create.batchRows()
 	if t.key >= 0 {
 		d.BatchRows.Update, d.BatchRows.Delete = t.update.batchRows(), t.delete.batchRows()
+	}
+	d.BatchRows.Upsert = t.upsert.batchRows()
+	d.Idempotent = t.replays()
+	if lag := t.src.m.Read.LagSeconds; lag != nil {
+		if d.ListLag = time.Duration(*lag * float64(time.Second)); d.ListLag == 0 {
+			d.ListLag = -1
+		}
 	}
 	// Each page is asked for by the last key of the one before.
 	d.KeyOrdered = t.key >= 0 && t.src.m.Paging.Style == "seek" && t.src.m.Sort != nil

@@ -112,6 +112,11 @@ func (t *table) Describe() connectors.Description {
 		d.ReadOnlyReason = fmt.Sprintf("object %q is generated", t.object())
 		return d
 	}
+	for i, r := range t.rules {
+		if r.unique && t.pushdown != modeNone && !t.ignoreFilters {
+			d.Lookups = append(d.Lookups, connectors.Lookup{Columns: []int{i}, Unique: true})
+		}
+	}
 	d.Insertable, d.Idempotent = true, t.idempotent
 	if n := int(t.batchRows); n > 1 {
 		d.BatchRows = connectors.BatchRows{Insert: n, Update: n, Delete: n, Upsert: n}
