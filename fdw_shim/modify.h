@@ -231,6 +231,15 @@ extern void hallway_check_row(HallwayModifyState *state, EState *estate,
 							  ResultRelInfo *rinfo, CmdType operation,
 							  TupleTableSlot *slot);
 extern void hallway_check_transition_tables(HallwayModifyState *state, CmdType operation);
+/* Values that identify a row, encoded. */
+typedef struct HallwayKey
+{
+	const uint8 *data;
+	size_t		len;
+} HallwayKey;
+
+/* An empty table of HallwayKeys, in the context. It keeps what data points to. */
+extern HTAB *hallway_key_table(MemoryContext context);
 /* True if this statement has written the row before. */
 extern bool hallway_touched_before(HallwayModifyState *state, TupleTableSlot *planSlot);
 /* Adds the row's key to the writer. */

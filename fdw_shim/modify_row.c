@@ -22,15 +22,8 @@
 #include "hallway.h"
 #include "modify.h"
 
-/* The key of a row that the statement has written, encoded. */
-typedef struct TouchedRow
-{
-	const uint8 *key;
-	size_t		len;
-} TouchedRow;
-
-static uint32 hash_touched(const void *key, Size keysize);
-static int	match_touched(const void *a, const void *b, Size keysize);
+static uint32 hash_key(const void *key, Size keysize);
+static int	match_keys(const void *a, const void *b, Size keysize);
 
 
 /*
@@ -208,52 +201,54 @@ hallway_encode_key(HallwayModifyState *state, HallwayRowWriter *writer,
 bool
 hallway_touched_before(HallwayModifyState *state, TupleTableSlot *planSlot)
 {
-	TouchedRow	row;
-	TouchedRow *entry;
+	HallwayKey	key;
+	HallwayKey *entry;
 	bool		found;
 
 	if (state->touched == NULL)
-	{
-		HASHCTL		ctl = {.keysize = sizeof(TouchedRow),.entrysize = sizeof(TouchedRow),
-			.hash = hash_touched,.match = match_touched,
-		.hcxt = state->own};
-
-		state->touched = hash_create("Hallway touched rows", 64, &ctl,
-									 HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
-	}
+		state->touched = hallway_key_table(state->own);
 
 	hallway_writer_reset(state->key_writer);
 	hallway_writer_begin(state->key_writer, list_length(state->plan.keys));
 	hallway_encode_key(state, state->key_writer, planSlot);
-	hallway_writer_data(state->key_writer, &row.key, &row.len);
+	hallway_writer_data(state->key_writer, &key.data, &key.len);
 
-	entry = hash_search(state->touched, &row, HASH_ENTER, &found);
+	entry = hash_search(state->touched, &key, HASH_ENTER, &found);
 	if (!found)
 	{
-		uint8	   *copy = MemoryContextAlloc(state->own, row.len);
+		uint8	   *copy = MemoryContextAlloc(state->own, key.len);
 
-		memcpy(copy, row.key, row.len);
-		entry->key = copy;
-		entry->len = row.len;
+		memcpy(copy, key.data, key.len);
+		entry->data = copy;
 	}
 	return found;
 }
 
-static uint32
-hash_touched(const void *key, Size keysize)
+HTAB *
+hallway_key_table(MemoryContext context)
 {
-	const TouchedRow *row = key;
+	HASHCTL		ctl = {.keysize = sizeof(HallwayKey),.entrysize = sizeof(HallwayKey),
+	.hash = hash_key,.match = match_keys,.hcxt = context};
 
-	return hash_bytes(row->key, (int) row->len);
+	return hash_create("Hallway keys", 64, &ctl,
+					   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+}
+
+static uint32
+hash_key(const void *key, Size keysize)
+{
+	const HallwayKey *k = key;
+
+	return hash_bytes(k->data, (int) k->len);
 }
 
 static int
-match_touched(const void *a, const void *b, Size keysize)
+match_keys(const void *a, const void *b, Size keysize)
 {
-	const TouchedRow *x = a;
-	const TouchedRow *y = b;
+	const HallwayKey *x = a;
+	const HallwayKey *y = b;
 
-	return x->len == y->len && memcmp(x->key, y->key, x->len) == 0 ? 0 : 1;
+	return x->len == y->len && memcmp(x->data, y->data, x->len) == 0 ? 0 : 1;
 }
 
 /*

@@ -44,6 +44,9 @@ typedef struct Sending
 	uint32	   *at;				/* of each, its place in write; NULL: the same */
 } Sending;
 
+static const uint8 *next_part(const HallwayWrite *write, uint32 first,
+							  const uint8 *tuples, uint32 *rows);
+static HallwayKey match_key(const HallwayWriteTarget *target, const uint8 *tuple);
 static uint32 send_rows(Sending *sending);
 static Hallway__V1__ModifyResponse *call(Sending *sending, Hallway__V1__Error **error);
 static void show_requests(const Hallway__V1__ModifyResponse *response);
@@ -69,15 +72,86 @@ hallway_write_send(const HallwayWrite *write, Relation rel,
 				   HallwayWriteResult *result, HallwayWriteStats *stats)
 {
 	Sending		sending = {.write = write,.rel = rel,.hook = hook,.arg = arg,
-		.result = result,.stats = stats,.tuples = write->tuples,.len = write->len,
-	.rows = write->rows};
+	.result = result,.stats = stats,.tuples = write->tuples};
+	uint32		sent = 0;
 
 	memset(result, 0, sizeof(*result));
 	result->skipped = palloc0(sizeof(bool) * write->rows);
 
-	/* Each round settles the row that was in the way of the others. */
-	while (send_rows(&sending) > 0)
-		CHECK_FOR_INTERRUPTS();
+	while (sent < write->rows)
+	{
+		const uint8 *next = next_part(write, sent, sending.tuples, &sending.rows);
+
+		sending.len = next - sending.tuples;
+		sending.at = NULL;
+		if (sent > 0)
+		{
+			sending.at = palloc(sizeof(uint32) * sending.rows);
+			for (uint32 i = 0; i < sending.rows; i++)
+				sending.at[i] = sent + i;
+		}
+		sent += sending.rows;
+
+		/* Each round settles the row that was in the way of the others. */
+		while (send_rows(&sending) > 0)
+			CHECK_FOR_INTERRUPTS();
+		sending.tuples = next;
+	}
+}
+
+/*
+ * How many of the write's rows, of which first is the number of the one at tuples,
+ * go together: where it ends. For an UPSERT, up to one that finds the same row as
+ * another before it: each is to update what the one before has made.
+ */
+static const uint8 *
+next_part(const HallwayWrite *write, uint32 first, const uint8 *tuples, uint32 *rows)
+{
+	const HallwayWriteTarget *target = &write->target;
+	const uint8 *end = write->tuples + write->len;
+	HTAB	   *seen;
+
+	*rows = write->rows - first;
+	if (target->operation != HALLWAY__V1__OPERATION__OPERATION_UPSERT || *rows <= 1)
+		return end;
+
+	seen = hallway_key_table(CurrentMemoryContext);
+	for (uint32 i = 0; i < *rows; i++)
+	{
+		HallwayKey	key = match_key(target, tuples);
+		bool		found;
+
+		(void) hash_search(seen, &key, HASH_ENTER, &found);
+		if (found)
+			*rows = i;
+		else
+			tuples = tuple_end(tuples, end);
+	}
+	hash_destroy(seen);
+	return tuples;
+}
+
+/* The values of an UPSERT's match columns in a tuple, which has columns alone. */
+static HallwayKey
+match_key(const HallwayWriteTarget *target, const uint8 *tuple)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	tuple += 2;
+	foreach(lc, target->columns)
+	{
+		uint32		len;
+
+		memcpy(&len, tuple, 4);
+		len = pg_ntoh32(len);
+		len = 4 + (len == PG_UINT32_MAX ? 0 : len);
+		if (list_member_int(target->match, lfirst_int(lc)))
+			appendBinaryStringInfo(&buf, (const char *) tuple, len);
+		tuple += len;
+	}
+	return (HallwayKey) {.data = (uint8 *) buf.data,.len = buf.len};
 }
 
 /* Sends, and returns how many rows are left to be sent again. */

@@ -311,7 +311,7 @@ BEGIN
     RETURN 0;
 END $$;
 CREATE FOREIGN TABLE big (id bigint OPTIONS (key 'true', computed 'sequence'), v int, w int DEFAULT watch())
-  SERVER batch OPTIONS (store 'batch_big', batch_size '1000');
+  SERVER batch OPTIONS (store 'batch_big', batch_size '1000', journal 'false');
 COPY big (v) FROM PROGRAM 'seq 100000';
 SELECT count(*), count(DISTINCT v), min(v), max(v) FROM big;
 SELECT count(*) AS samples, max(bytes) - min(bytes) < 1000000 AS bounded FROM used;
