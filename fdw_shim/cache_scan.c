@@ -192,6 +192,9 @@ hallway_cache_next(HallwayCacheScan *cache)
 	MemoryContext oldcontext = MemoryContextSwitchTo(cache->desc->estate->es_query_cxt);
 	TupleTableSlot *slot = ExecProcNode(cache->desc->planstate);
 
+	/* A sort by an expression brings its keys along. */
+	if (cache->desc->estate->es_junkFilter != NULL && !TupIsNull(slot))
+		slot = ExecFilterJunk(cache->desc->estate->es_junkFilter, slot);
 	MemoryContextSwitchTo(oldcontext);
 	return slot;
 }
