@@ -33,10 +33,11 @@ type table struct {
 	create   *Write
 	update   *Write
 	delete   *Write
+	deleted  *table // the records that were deleted; nil: not told
 }
 
 // Table binds a foreign table to the object that its option names.
-func (s *source) Table(_ context.Context, spec connectors.TableSpec) (connectors.Table, error) {
+func (s *source) Table(ctx context.Context, spec connectors.TableSpec) (connectors.Table, error) {
 	on := fmt.Sprintf("table %q", spec.Name)
 	specs := New().Options()
 	if err := connectors.CheckOptions(specs, connectors.OnTable, on, spec.Options); err != nil {
@@ -85,7 +86,7 @@ func (s *source) Table(_ context.Context, spec connectors.TableSpec) (connectors
 		}
 	}
 	t.create, t.update, t.delete = writeOf(o.Create, s.m.Create), writeOf(o.Update, s.m.Update), writeOf(o.Delete, s.m.Delete)
-	return t, nil
+	return t, t.bindDeleted(ctx)
 }
 
 func (t *table) bind(i int, cs connectors.ColumnSpec) error {
