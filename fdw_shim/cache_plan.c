@@ -76,7 +76,7 @@ typedef struct KeptPlan
 	KeptKey		key;
 	bool		stale;			/* set by invalidation; dropped at the next use */
 	MemoryContext cxt;			/* holds plan; NULL: seen once */
-	HallwayInnerPlan plan;
+	HallwayInnerPlan *plan;		/* not in the entry, which may go earlier */
 } KeptPlan;
 
 /* Turns expressions of the scan into those of the inner plan. */
@@ -228,7 +228,7 @@ hallway_inner_plan(ForeignScanState *node, const HallwayScanPlan *plan,
 	key.userid = GetUserId();
 	kept = kept_plan(&key, &seen);
 	if (kept->cxt != NULL)
-		return kept->plan.stmt != NULL ? &kept->plan : NULL;
+		return kept->plan->stmt != NULL ? kept->plan : NULL;
 
 	result = palloc0(sizeof(HallwayInnerPlan));
 	make_inner_plan(node, plan, cache, cache_relid, result);
@@ -239,10 +239,11 @@ hallway_inner_plan(ForeignScanState *node, const HallwayScanPlan *plan,
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "Hallway cache plan", ALLOCSET_SMALL_SIZES);
 	{
 		MemoryContext oldcontext = MemoryContextSwitchTo(cxt);
-		HallwayInnerPlan copy = *result;
+		HallwayInnerPlan *copy = palloc(sizeof(HallwayInnerPlan));
 
-		copy.stmt = copyObject(result->stmt);
-		copy.params = copyObject(result->params);
+		copy->stmt = copyObject(result->stmt);
+		copy->params = copyObject(result->params);
+		copy->all_inside = result->all_inside;
 		MemoryContextSwitchTo(oldcontext);
 
 		/* Planning may have brought an invalidation. */
