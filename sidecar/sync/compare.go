@@ -64,14 +64,14 @@ func (r *replica) readTombstones(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// makeKeys makes a table of these columns.
+// makeKeys makes a table of these columns, for this run alone.
 func (r *replica) makeKeys(ctx context.Context, table pgx.Identifier, columns []int) error {
 	s := &r.stage
 	if slices.ContainsFunc(columns, func(i int) bool { return s.text[i] }) {
 		return errNeedsCopy // a key of a type that nobody knows
 	}
 	def := s.list(columns, func(i int) string { return s.names[i] + " " + s.types[i] })
-	if _, err := r.conn.Exec(ctx, `CREATE TABLE `+table.Sanitize()+` (`+def+`, `+numberColumn+
+	if _, err := r.conn.Exec(ctx, `CREATE UNLOGGED TABLE `+table.Sanitize()+` (`+def+`, `+numberColumn+
 		` bigint GENERATED ALWAYS AS IDENTITY) WITH (autovacuum_enabled = off)`); err != nil {
 		return fmt.Errorf("making a staging table: %w", err)
 	}
@@ -132,7 +132,7 @@ func (r *replica) compare(ctx context.Context, query string) error {
 	return pgx.BeginFunc(ctx, r.conn, func(tx pgx.Tx) error { //nolint:wrapcheck // said within
 		for _, sql := range []string{
 			`SET LOCAL work_mem = '32MB'`, `SET LOCAL statement_timeout = 0`,
-			`CREATE TABLE ` + r.stage.gone.Sanitize() + ` WITH (autovacuum_enabled = off) AS ` + query,
+			`CREATE UNLOGGED TABLE ` + r.stage.gone.Sanitize() + ` WITH (autovacuum_enabled = off) AS ` + query,
 			`ANALYZE ` + r.stage.gone.Sanitize(),
 		} {
 			if _, err := tx.Exec(ctx, sql); err != nil {

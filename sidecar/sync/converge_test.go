@@ -30,7 +30,7 @@ func TestPagesWithoutOrder(t *testing.T) {
 	for i := range 25000 {
 		api.putAt(fmt.Sprintf("k%07d", i), "a", at)
 	}
-	api.pageRows, api.noOrder, api.shuffle = 1000, true, true
+	api.pageRows, api.noOrder, api.shuffle = 5000, true, true
 	r := newRoom(t, api)
 	r.start("one")
 	r.c.Exec(`SELECT hallway.replicate('things', '1 h')`)

@@ -153,10 +153,11 @@ func (f fakeTable) Scan(ctx context.Context, q connectors.Query, out *rows.Build
 				ids = append(ids, id)
 			}
 		}
-		slices.Sort(ids)
 		if f.shuffle {
 			// By offset, in an order that means nothing.
 			rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+		} else {
+			slices.Sort(ids)
 		}
 		count, skip := 0, at*f.pageRows
 		for _, id := range ids {
