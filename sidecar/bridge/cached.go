@@ -39,6 +39,9 @@ func withoutPolicy(options map[string]string) {
 
 // cachedTable is a table whose rows may be kept, as one account sees it.
 type cachedTable struct {
+	// off: they are not. What is written through the table matters to others
+	// that show the same object.
+	off   bool
 	db    CacheDatabase
 	id    cache.Identity
 	at    cache.Address
@@ -52,7 +55,16 @@ type cachedTable struct {
 
 // cached says how a table is cached for the one who calls; nil: it is not.
 func (s *Server) cached(c *call, b *bound) *cachedTable {
-	if s.cfg.Cache == nil || c == nil || c.conn == nil || b.table == nil || !b.rel.policy.on {
+	if t := s.known(c, b); t != nil && !t.off {
+		return t
+	}
+	return nil
+}
+
+// known is cached for any table of a database that the cache may be in; nil: it
+// cannot be.
+func (s *Server) known(c *call, b *bound) *cachedTable {
+	if s.cfg.Cache == nil || c == nil || c.conn == nil || b.table == nil || b.rel.policy.relid == 0 {
 		return nil
 	}
 	peer := c.conn.backend()
@@ -60,11 +72,8 @@ func (s *Server) cached(c *call, b *bound) *cachedTable {
 		return nil
 	}
 	d := b.table.Describe()
-	if len(d.Key) == 0 || b.rel.policy.relid == 0 {
-		return nil
-	}
 	t := &cachedTable{db: s.cfg.Cache.Database(peer.identity, peer.address), id: peer.identity, at: peer.address,
-		def: definition(b, d), lag: d.ListLag}
+		off: !b.rel.policy.on || len(d.Key) == 0, def: definition(b, d), lag: d.ListLag}
 	switch {
 	case t.lag == 0:
 		t.lag = connectors.DefaultListLag

@@ -51,16 +51,18 @@ func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hal
 	}
 	s.stats.writes.Add(1)
 	defer s.stats.writes.Add(-1)
-	seen := s.beginWrite(s.cached(callOf(ctx), b), b.rel, batch)
+	seen := s.beginWrite(s.known(callOf(ctx), b), b.rel, batch)
 	defer seen.unknown() // a panic
 	callOf(ctx).write = true
 	if err := m.Modify(ctx, batch); err != nil {
 		err = onColumn(unknownIfSent(err), b.rel.spec.Columns, batch.ReturningColumns)
-		if wrote(err, batch) {
+		done := wrote(err, batch)
+		if done {
 			err = connectors.AfterWrite(err)
 		}
-		if isUnknown(err) {
+		if done || isUnknown(err) {
 			seen.unknown()
+			seen.settle(ctx)
 		} else {
 			seen.nothing()
 		}
@@ -68,10 +70,12 @@ func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hal
 	}
 	number := seen.done()
 	if err := batch.Returning.Flush(); err != nil {
+		seen.settle(ctx)
 		return nil, connectors.AfterWrite(onColumn(err, b.rel.spec.Columns, batch.ReturningColumns))
 	}
 	resp := &hallwayv1.ModifyResponse{Tuples: returned, WriteNumber: number}
 	if err := s.results(ctx, batch, resp); err != nil {
+		seen.settle(ctx)
 		return nil, err
 	}
 	applied := 0

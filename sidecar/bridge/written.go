@@ -4,7 +4,9 @@
 package bridge
 
 import (
+	"context"
 	"slices"
+	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/cache"
@@ -13,8 +15,12 @@ import (
 	"github.com/hallwaydb/hallway/sidecar/rows"
 )
 
-// written follows one Modify of a table that is cached. Its methods do nothing
-// on nil.
+// errorPatience is how long a write that failed after all waits for the cache to
+// show, or forget, what it has changed: the backend gets no number to ask for.
+const errorPatience = 100 * time.Millisecond
+
+// written follows one Modify of a table that is cached, or that is beside one.
+// Its methods do nothing on nil.
 type written struct {
 	s     *Server
 	t     *cachedTable
@@ -26,6 +32,7 @@ type written struct {
 	// tuples of the rows that the answer held.
 	tuples [][]byte
 	over   bool
+	number uint64
 }
 
 // beginWrite is called before the API is. t may be nil.
@@ -45,7 +52,7 @@ func (s *Server) beginWrite(t *cachedTable, rel *relation, batch *connectors.Bat
 	}
 	slices.Sort(names)
 	w.write = s.overlay.Begin(t.place, slices.Compact(names))
-	if batch.Op != connectors.Delete {
+	if batch.Op != connectors.Delete && !t.off {
 		batch.RecordColumns = t.columns
 		// A batch for each row.
 		batch.Record = rows.NewBuilder(rel.typesAt(t.columns), func(tuple []byte, _ int) error {
@@ -97,7 +104,7 @@ func (w *written) unknown() {
 	}
 	w.over = true
 	w.write.End(nil, true, w.t.lag)
-	w.s.queue.add(w.t, nil, true)
+	w.number = w.s.queue.add(w.t, nil, true)
 }
 
 // nothing is called when the API has not written.
@@ -118,17 +125,30 @@ func (w *written) done() uint64 {
 	w.over = true
 	changes, writes, unsure := w.changes()
 	if unsure = w.write.End(changes, unsure, w.t.lag) || unsure; unsure {
-		return w.s.queue.add(w.t, nil, true)
+		w.number = w.s.queue.add(w.t, nil, true)
+	} else if len(writes) > 0 {
+		w.number = w.s.queue.add(w.t, writes, false)
 	}
-	if len(writes) == 0 {
-		return 0
+	return w.number
+}
+
+// settle waits for what was written, but not for long.
+func (w *written) settle(ctx context.Context) {
+	if w == nil || w.number == 0 {
+		return
 	}
-	return w.s.queue.add(w.t, writes, false)
+	ctx, cancel := context.WithTimeout(ctx, errorPatience)
+	defer cancel()
+	w.s.queue.settled(ctx, w.t, w.number)
 }
 
 // changes of the overlay and writes to the cache; unsure: that is not all.
 func (w *written) changes() (changes []overlay.Change, writes []cache.Write, unsure bool) {
 	b := w.batch
+	if w.t.off {
+		wrote := func(r connectors.Result) bool { return r.Outcome != connectors.Refused }
+		return nil, nil, len(b.Results) != len(b.Rows) || slices.ContainsFunc(b.Results, wrote)
+	}
 	if b.Record != nil && b.Record.Flush() != nil {
 		b.Recorded = nil
 	}
