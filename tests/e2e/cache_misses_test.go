@@ -497,3 +497,27 @@ func TestCache_RoomIsBounded(t *testing.T) {
 		require.Equal(t, want(i), c.Value("%s", part(i)))
 	}
 }
+
+// A sort by an expression has a column of its own, which nobody asked for.
+func TestCache_SortedByAnExpression(t *testing.T) {
+	s := observe(t)
+	db := env.Database(t)
+	c := db.Connect(t)
+	c.Exec(`CREATE DOMAIN small AS int4;
+		CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%s', max_age '1h');
+		CREATE USER MAPPING FOR PUBLIC SERVER syn;
+		CREATE FOREIGN TABLE t (id int8, dom small, name text) SERVER syn OPTIONS (store '%s.t');
+		INSERT INTO t SELECT g, g %% 3, 'n' || g FROM generate_series(1, 9) g`, s.Address(), db.Name)
+	const query = "SELECT * FROM t ORDER BY dom DESC, id"
+	require.Eventually(t, func() bool { return len(c.Query("SELECT * FROM t")) == 9 && cached(t, c, query) }, bounded, tick)
+	require.Contains(t, fmt.Sprint(c.Query("EXPLAIN (VERBOSE) "+query)), "((dom)::integer)", "the case that is meant")
+	for range 3 {
+		r, err := harness.Extended(context.Background(), c.PgConn, query, nil)
+		require.NoError(t, err)
+		require.Len(t, r.Rows, 9)
+		for _, x := range r.Rows {
+			require.Len(t, x, 3)
+		}
+		require.Equal(t, harness.Row{"2", "2", "n2"}, r.Rows[0])
+	}
+}
