@@ -198,32 +198,25 @@ func (s *Server) untilSure(ctx context.Context, rel *relation, t *cachedTable) e
 // hash_bytes_extended, as hashtextextended gives it for an empty text.
 const emptyHash = -6939563903564495251
 
-// sure waits until the API's lists show all that was written and is not known
-// here: what they say earlier cannot be kept. While others go on writing so it
-// gives up.
-func (s *Server) sure(ctx context.Context, t *cachedTable) error {
-	const pause = 20 * time.Millisecond
-	for end := time.Now().Add(2*t.lag + time.Second); s.overlay.View(t.place).Unsure; {
-		if !time.Now().Before(end) {
-			return &connectors.Error{Class: connectors.Unavailable, Message: "rows are being written that the API's list may not show yet",
-				Detail: fmt.Sprintf("What it shows is complete %s after the last write.", t.lag), Hint: "Try again when nobody writes."}
-		}
-		if !sleep(ctx, pause) {
-			return fmt.Errorf("waiting for the API's list to show what was written: %w", ctx.Err())
-		}
-	}
-	return nil
-}
+// refreshTries bounds how often refresh reads all rows, if some are written
+// meanwhile.
+const refreshTries = 3
 
 // refresh reads all rows of a table and keeps them as the region without
 // conjuncts.
 func (s *Server) refresh(ctx context.Context, rel *relation, t *cachedTable) (int64, error) {
-	if err := s.sure(ctx, t); err != nil {
-		return 0, err
+	for tries := 1; ; tries++ {
+		if err := s.untilSure(ctx, rel, t); err != nil {
+			return 0, err
+		}
+		n, err := s.refreshOnce(ctx, rel, t)
+		if tries == refreshTries || !errors.Is(err, cache.ErrOvertaken) {
+			return n, err
+		}
 	}
-	if err := s.untilSure(ctx, rel, t); err != nil {
-		return 0, err
-	}
+}
+
+func (s *Server) refreshOnce(ctx context.Context, rel *relation, t *cachedTable) (int64, error) {
 	b, err := s.bindRelation(ctx, rel)
 	if err != nil {
 		return 0, err

@@ -219,6 +219,29 @@ func TestMaintain(t *testing.T) {
 	assert.Equal(t, "0A000", wire(t, err).GetSqlstate())
 }
 
+// Rows that were written while they were read are read again, not for ever.
+func TestMaintain_RefreshOvertaken(t *testing.T) {
+	var overtaken, commits atomic.Int64
+	room := &fakeCache{commit: func() error {
+		if commits.Add(1) <= overtaken.Load() {
+			return cache.ErrOvertaken
+		}
+		return nil
+	}}
+	c := start(t, keyed(&fake{scan: numbers(6)}), withCache(room)).cachedClient()
+	refresh := &hallwayv1.MaintainRequest{Relation: cachedThings(1), Action: hallwayv1.MaintainAction_MAINTAIN_ACTION_REFRESH}
+	overtaken.Store(refreshTries - 1)
+	r, err := c.Maintain(t.Context(), refresh)
+	require.NoError(t, err)
+	assert.EqualValues(t, 6, r.GetRows())
+	commits.Store(0)
+	overtaken.Store(100)
+	_, err = c.Maintain(t.Context(), refresh)
+	assert.Equal(t, "55P03", wire(t, err).GetSqlstate())
+	assert.Equal(t, "Try again.", wire(t, err).GetHint())
+	assert.EqualValues(t, refreshTries, commits.Load())
+}
+
 // A table that is not cached may show the object of one that is.
 func TestWritten_ThroughATableThatIsNotCached(t *testing.T) {
 	room := &fakeCache{}
