@@ -459,6 +459,7 @@ static TupleTableSlot *
 next_stored_row(ForeignScanState *node)
 {
 	HallwayScanState *state = node->fdw_state;
+	MemoryContext oldcontext;
 
 	if (!state->read_whole)
 	{
@@ -466,8 +467,7 @@ next_stored_row(ForeignScanState *node)
 
 		if (state->store == NULL)
 		{
-			MemoryContext oldcontext = MemoryContextSwitchTo(state->query_context);
-
+			oldcontext = MemoryContextSwitchTo(state->query_context);
 			state->store = tuplestore_begin_heap(false, false, work_mem);
 			tuplestore_set_eflags(state->store, EXEC_FLAG_REWIND);
 			MemoryContextSwitchTo(oldcontext);
@@ -481,7 +481,11 @@ next_stored_row(ForeignScanState *node)
 			return slot;
 		state->read_whole = true;
 	}
+
+	/* A row read from a file is the slot's to free, after the next reset of ours. */
+	oldcontext = MemoryContextSwitchTo(state->query_context);
 	(void) tuplestore_gettupleslot(state->store, true, false, state->stored);
+	MemoryContextSwitchTo(oldcontext);
 	return state->stored;
 }
 
