@@ -216,6 +216,7 @@ func TestClocksDiffer(t *testing.T) {
 		t.Run(skew.String(), func(t *testing.T) {
 			api := newFake(500)
 			api.skew = skew
+			api.graves = map[string]time.Time{} // so that no keys are compared: changes alone have to do
 			r := newRoom(t, api)
 			// While the copy runs, a row that it has passed changes.
 			api.page = func(n int) error {
