@@ -349,7 +349,7 @@ func (h *house) sweepTable(ctx context.Context, r registration) (t *Table, n int
 		if err := t.lockWriterIn(ctx, tx, 0); err != nil {
 			return err
 		}
-		regions, many, err := t.otherRegions(ctx, tx, nil, time.Now())
+		regions, many, err := t.otherRegions(ctx, tx, nil)
 		switch {
 		case err != nil:
 			return err

@@ -86,6 +86,42 @@ func TestCacheWrite_IsSeenWhileTheListLags(t *testing.T) {
 	require.Less(t, time.Since(begun), lag, "the list lagged all the time")
 }
 
+// A fill that began before a write, and ends after it, has older rows.
+func TestCacheWrite_DuringAFill(t *testing.T) {
+	s := observe(t)
+	db := env.Database(t)
+	c := db.Connect(t)
+	// A scan shows what there was at its beginning, and takes half a second.
+	c.Exec(`CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%[1]s', max_age '1h');
+		CREATE SERVER now FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%[1]s', cache 'off');
+		CREATE USER MAPPING FOR PUBLIC SERVER syn; CREATE USER MAPPING FOR PUBLIC SERVER now;
+		CREATE FOREIGN TABLE live (id int8, grp int4, name text) SERVER now OPTIONS (store '%[2]s.t');
+		CREATE FOREIGN TABLE t (id int8, grp int4, name text) SERVER syn OPTIONS (store '%[2]s.t', page_rows '2', latency '50ms');
+		INSERT INTO live SELECT g, g, 'old' FROM generate_series(1, 20) g`, s.Address(), db.Name)
+	for round := range 2 { // the second time the table is not empty
+		before := s.metric("hallway_cache_misses_total")
+		fill := run(db.Connect(t), "SET hallway.max_age = 0; SELECT count(*) FROM t")
+		s.soon("hallway_cache_misses_total", before+1)
+		for _, sql := range []string{
+			fmt.Sprintf("INSERT INTO t VALUES (%d, 0, 'new')", 30+round),
+			fmt.Sprintf("UPDATE t SET name = 'new%d' WHERE id = 1", round),
+			fmt.Sprintf("DELETE FROM t WHERE id = %d", 5+round),
+		} {
+			c.Exec("%s", sql)
+		}
+		select {
+		case <-fill.done:
+			t.Fatal("the fill was over before the writes were")
+		default:
+		}
+		require.NotEmpty(t, fill.value(t))
+		s.soon("hallway_cache_flights", 0)
+		require.Equal(t, c.Value(everything+"live"), c.Value(everything+"t"), "round %d", round)
+		require.Equal(t, c.Value(everything+"live"), db.Connect(t).Value(everything+"t"), "round %d, another session", round)
+		t.Logf("round %d: %d misses, %d fills", round, s.metric("hallway_cache_misses_total"), s.metric("hallway_cache_fills_total"))
+	}
+}
+
 // Once the list shows the writes, it alone counts.
 func TestCacheWrite_IsForgottenWhenTheListHasIt(t *testing.T) {
 	const lag = 500 * time.Millisecond

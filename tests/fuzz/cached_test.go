@@ -25,6 +25,9 @@ const shortAge = 200 * time.Millisecond
 // same table. The writer itself sees it at once.
 const patience = time.Second
 
+// versions is after how many phases the target that is never told is emptied.
+const versions = 4
+
 // cachedTarget is a pair of tables, and how its sessions learn that the API has
 // changed.
 type cachedTarget struct {
@@ -53,6 +56,8 @@ func TestDifferential_Cached(t *testing.T) {
 		{target{"read_through, expiring", "short_a", "short_b"}, nil, shortAge, patience},
 		{target{"read_through, superset", "sup_a", "sup_b"}, []string{"SELECT hallway.invalidate('sup_a'), hallway.invalidate('sup_b')"}, 0, patience},
 		{target{"replica", "rep_a", "rep_b"}, []string{"CALL hallway.wait_for_sync('rep_a')", "CALL hallway.wait_for_sync('rep_b')"}, 0, patience},
+		// The last: never told, so that its regions are of all ages.
+		{target{"read_through, old", "old_a", "old_b"}, nil, 0, 0},
 	}
 	for _, server := range []struct{ name, options string }{
 		{"live", "cache 'off'"},
@@ -60,6 +65,7 @@ func TestDifferential_Cached(t *testing.T) {
 		{"short", fmt.Sprintf("cache 'read_through', max_age '%dms'", shortAge.Milliseconds())},
 		{"sup", "cache 'read_through', max_age '1h', pushdown 'superset'"},
 		{"rep", "cache 'replica', refresh_every '1h'"},
+		{"old", "cache 'read_through', max_age '1h'"},
 	} {
 		c.Exec("CREATE SERVER %[1]s FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%[3]s', page_rows '17', %[2]s); CREATE USER MAPPING FOR PUBLIC SERVER %[1]s",
 			server.name, server.options, sidecar.Address())
@@ -71,6 +77,9 @@ func TestDifferential_Cached(t *testing.T) {
 		c.Exec("CREATE TABLE %s (%s)", x, columnList(cols, false))
 		c.Exec("%s", insert(rng, x, cols, 120, 1))
 		c.Exec("INSERT INTO live_%[1]s SELECT * FROM %[1]s; CREATE TABLE %[1]s_before AS TABLE %[1]s; ANALYZE %[1]s", x)
+		for i := range versions {
+			c.Exec("CREATE TABLE %[1]s_%[2]d AS TABLE %[1]s", x, i)
+		}
 		c.Exec("CALL hallway.wait_for_sync('rep_%s')", x)
 	}
 
@@ -84,17 +93,16 @@ func TestDifferential_Cached(t *testing.T) {
 		w.gens = append(w.gens, &gen{rng: rand.New(rand.NewPCG(s, uint64(10+i))), cols: cols})
 	}
 	start := time.Now()
-	phases := 0
 	for w.queries < *flagN && !t.Failed() {
 		w.phase()
-		phases++
+		w.phases++
 	}
 	old := 0
 	for _, f := range w.sessions {
 		old += f.other
 	}
 	t.Logf("%d queries in %d phases, %s: %v; %d answers were of rows that were old and young enough, %d queries were asked again, since they met rows of two ages",
-		w.queries, phases, time.Since(start).Round(time.Millisecond), w.by, old, w.mixed.Load())
+		w.queries, w.phases, time.Since(start).Round(time.Millisecond), w.by, old, w.mixed.Load())
 	n := 0
 	for _, k := range w.answered {
 		n += k
@@ -121,6 +129,7 @@ type cacheWorld struct {
 	sessions []*fuzzer
 	gens     []*gen
 	next     int
+	phases   int
 
 	mixed   atomic.Int64
 	mu      sync.Mutex
@@ -138,6 +147,13 @@ func (w *cacheWorld) phase() {
 	// The versions before the last change are no answer any more.
 	time.Sleep(shortAge)
 	w.writer.Exec("TRUNCATE a_before, b_before; INSERT INTO a_before TABLE a; INSERT INTO b_before TABLE b")
+	now := w.phases % versions
+	if now == 0 {
+		w.writer.Exec("SELECT hallway.invalidate('old_a'), hallway.invalidate('old_b')")
+	}
+	for _, x := range []string{"a", "b"} {
+		w.writer.Exec("TRUNCATE %[1]s_%[2]d; INSERT INTO %[1]s_%[2]d TABLE %[1]s", x, now)
+	}
 	if w.rng.IntN(2) == 0 {
 		// So that there is something old to be read for a moment.
 		w.writer.Exec("SELECT count(*) FROM short_a, short_b")
@@ -148,7 +164,7 @@ func (w *cacheWorld) phase() {
 	through, ownTarget := "live", 0
 	if w.rng.IntN(2) == 0 {
 		own = w.rng.IntN(len(w.sessions))
-		ownTarget = w.rng.IntN(len(w.targets))
+		ownTarget = w.rng.IntN(len(w.targets) - 1)
 		through = strings.TrimSuffix(w.targets[ownTarget].a, "_a")
 	}
 	for range 1 + w.rng.IntN(4) {
@@ -176,16 +192,16 @@ func (w *cacheWorld) phase() {
 		// The generators and the target are the session's own: a run with the
 		// same seed asks the same queries, whatever comes first. Those that
 		// need not wait for anything begin.
-		var now, later []int
+		var first, later []int
 		for range perPhase {
 			if pick := w.rng.IntN(len(w.targets)); w.targets[pick].after == nil {
-				now = append(now, pick)
+				first = append(first, pick)
 			} else {
 				later = append(later, pick)
 			}
 		}
 		wg.Go(func() {
-			for _, pick := range append(now, later...) {
+			for _, pick := range append(first, later...) {
 				<-ready[pick]
 				if !w.ask(i, f, pick, changed, own, ownTarget) {
 					return
@@ -231,6 +247,14 @@ func (w *cacheWorld) change(own int, through, x string) {
 func (w *cacheWorld) ask(i int, f *fuzzer, pick int, changed time.Time, own, ownTarget int) bool {
 	ctx, g, tg := context.Background(), w.gens[i], w.targets[pick]
 	q, v := g.query(), randomVariant(g.rng, tg.target, f.local)
+	ages := pick == len(w.targets)-1
+	if ages {
+		// One scan is of one state that the API had since the table was emptied;
+		// two need not be of the same.
+		// Each asks for a part, so that many regions overlap.
+		v.protocol = protocol(g.rng.IntN(2))
+		q = &Query{output: []string{"a.*"}, from: []piece{txt("{A} a")}, where: []*Cond{g.part("a")}}
+	}
 	if g.rng.IntN(2) == 0 {
 		v.settings = append(v.settings, "auto_explain.log_min_duration = 0")
 	}
@@ -245,8 +269,13 @@ func (w *cacheWorld) ask(i int, f *fuzzer, pick int, changed time.Time, own, own
 	if time.Since(changed) < mayMiss {
 		f.or = []map[string]string{{"A": "a_before", "B": "b_before"}, {"A": "a", "B": "b_before"}, {"A": "a_before", "B": "b"}}
 	}
+	if ages {
+		for i := range w.phases%versions + 1 {
+			f.or = append(f.or, map[string]string{"A": fmt.Sprintf("a_%d", i), "B": "b"}, map[string]string{"A": "a", "B": fmt.Sprintf("b_%d", i)})
+		}
+	}
 	diff, err := f.check(ctx, q, v)
-	if err == nil && diff != "" && f.or != nil {
+	if err == nil && diff != "" && f.or != nil && !ages {
 		// Two scans of a query may be of two ages, and so may executions of a
 		// prepared statement; later there is only one answer.
 		time.Sleep(time.Until(changed.Add(mayMiss)))
@@ -268,6 +297,18 @@ func (w *cacheWorld) ask(i int, f *fuzzer, pick int, changed time.Time, own, own
 			clip(q.Render(v.tables, nil), 1500), clip(q.Render(f.local, nil), 1500), diff, f.explain(ctx, q, v))
 	}
 	return diff == ""
+}
+
+// part is a condition that the API takes, and that holds for a good part of the
+// rows.
+func (g *gen) part(alias string) *Cond {
+	if g.chance(50) {
+		from := g.n(100)
+		return leaf(false, txt(alias+".id BETWEEN "), litp(Lit{Text: fmt.Sprint(from), Type: "int8"}), txt(" AND "),
+			litp(Lit{Text: fmt.Sprint(from + 20 + g.n(60)), Type: "int8"}))
+	}
+	c := g.column(func(c *column) bool { return c.class == cInt && !c.unique })
+	return leaf(false, txt(alias+"."+c.name+" "+pick(g, "=", "<", ">=", "<>")+" "), litp(Lit{Text: fmt.Sprint(g.n(5)), Type: "int8"}))
 }
 
 // connect opens a session whose executions are explained, where the setting
