@@ -140,7 +140,7 @@ type cacheWorld struct {
 }
 
 // perPhase is how many queries each session asks between two changes.
-const perPhase = 14
+const perPhase = 20
 
 // phase changes rows, then has all sessions ask at once.
 func (w *cacheWorld) phase() {
