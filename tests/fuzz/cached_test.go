@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -179,9 +180,14 @@ func (w *cacheWorld) phase() {
 			close(ready[i])
 			continue
 		}
+		after := tg.after
+		if w.rng.IntN(2) == 0 {
+			// All rows at once, so that others are contained in them.
+			after = append(slices.Clone(after), fmt.Sprintf("SELECT (SELECT count(*) FROM %s), (SELECT count(*) FROM %s)", tg.a, tg.b))
+		}
 		wg.Go(func() {
 			defer close(ready[i])
-			for _, sql := range tg.after {
+			for _, sql := range after {
 				if _, err := w.told[i].Try("%s", sql); err != nil {
 					w.t.Errorf("%s: %s", sql, harness.Describe(err))
 				}
