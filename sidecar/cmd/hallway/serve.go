@@ -244,7 +244,7 @@ func openRooms(s *config.Settings, log *slog.Logger, instance string) *rooms {
 	if !s.Cache {
 		return &rooms{close: func() {}}
 	}
-	databases := database.NewManager(database.Config{Log: log, Role: s.DatabaseRole})
+	databases := database.NewManager(database.Config{Log: log, Role: s.DatabaseRole, ConnectTimeout: s.DatabaseTimeout})
 	m := cache.Open(cache.Config{Log: log, MaxBytes: s.CacheSize}, databases)
 	r := newReplicas(s, log, instance, databases, m)
 	return &rooms{cache: bridge.NewCache(m), replicas: r, close: func() {

@@ -110,7 +110,7 @@ SELECT depth, node, regexp_replace((properties - 'Hallway Cache Age' #- '{Hallwa
 SET hallway.max_age = 0;
 SELECT cache_plan('SELECT id FROM kept WHERE id = 1');
 SELECT word LIKE 'all%' AS from_cache FROM kept WHERE id = 1;
-SELECT cache_run('SELECT word FROM kept WHERE id = 1');
+SELECT cache_run('SELECT word FROM kept WHERE id = 2');
 SELECT filled('kept', 'SELECT * FROM kept WHERE id = 1', '%=%1%');
 RESET hallway.max_age;
 SELECT refreshed('kept'), mark('kept', 'all ');
@@ -211,7 +211,9 @@ SELECT filled('single', 'SELECT f.id FROM few f, LATERAL (SELECT word FROM singl
 SELECT mark('single', 'single ');
 SELECT f.id, l.word FROM few f, LATERAL (SELECT word FROM single s WHERE s.id = f.id OFFSET 0) l ORDER BY 1;
 SELECT cache_run('SELECT f.id, l.word FROM few f, LATERAL (SELECT word FROM single s WHERE s.id = f.id OFFSET 0) l');
-SELECT cache_run('SELECT l.word FROM (VALUES (10), (20), (11)) f (id), LATERAL (SELECT word FROM single s WHERE s.id = f.id OFFSET 0) l');
+-- How many rows are there depends on how fast the middle one's fill was.
+SELECT line FROM cache_run('SELECT l.word FROM (VALUES (10), (20), (11)) f (id), LATERAL (SELECT word FROM single s WHERE s.id = f.id OFFSET 0) l') line
+ WHERE line !~ 'Rows Removed';
 SELECT cache_plan('SELECT l.word FROM few f, LATERAL (SELECT word FROM single s WHERE s.id = f.id OFFSET 0) l');
 SELECT filled('single', 'SELECT word FROM single WHERE id = 20', '%20%');
 SELECT cache_plan('SELECT word FROM single WHERE id = 20 AND word > (SELECT ''a'')');
