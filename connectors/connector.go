@@ -71,6 +71,15 @@ type Modifier interface {
 	Requests(batch *Batch) ([]string, error)
 }
 
+// Graveyard is a Table whose API remembers what was deleted.
+type Graveyard interface {
+	// Deleted shows the deleted records as a table: the key's columns, in the
+	// order and of the types of Description.Key, then the time of deletion by the
+	// API's clock, of type timestamptz. nil: this table's object has none. It
+	// calls no API.
+	Deleted() Table
+}
+
 // Query is a scan with every value known.
 type Query struct {
 	pushdown.Request

@@ -33,6 +33,7 @@
 typedef struct HallwayConjuncts
 {
 	int			n;
+	uint32		known;			/* mask: the others' values are not known yet */
 	bytea	  **bytes;			/* of each */
 	int		   *order;			/* their numbers, sorted by bytes */
 } HallwayConjuncts;
@@ -42,6 +43,7 @@ typedef struct HallwayCacheTable
 {
 	int64		id;
 	Oid			relid;
+	Oid			serverid;
 	bool		replica;
 	bool		whole;			/* a replica that shows the API as of as_of */
 	TimestampTz as_of;
@@ -153,13 +155,20 @@ extern void hallway_cache_insist(Relation rel, const char *why, bool can_fill);
 extern bool hallway_cache_all_rows(HallwayRelation *relation, const HallwayCacheTable *table,
 								   Snapshot snapshot);
 
-/* For EXPLAIN without ANALYZE: what would be chosen; true: a hit. */
+/*
+ * For EXPLAIN without ANALYZE: what would be chosen; true: a hit. Of a request
+ * that lacks values, no region is looked for that depends on them.
+ */
 extern bool hallway_cache_foresee(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request);
 /* What was chosen to be fetched: after a miss, what is to be kept, too. */
 extern List *hallway_cache_attnums(const HallwayCacheScan *cache);
-/* After a choice; filled is what the sidecar said of it, or "". */
-extern void hallway_cache_explain(HallwayCacheScan *cache, const char *filled,
+/*
+ * After a choice; filled is what the sidecar said of it, or "". True: a hit, so
+ * that there is an inner plan to show, too.
+ */
+extern bool hallway_cache_explain(HallwayCacheScan *cache, const char *filled,
 								  struct ExplainState *es);
+extern void hallway_cache_explain_inner(HallwayCacheScan *cache, struct ExplainState *es);
 
 /* ---- cache_session.c: own writes, and regions in use ------------------------ */
 

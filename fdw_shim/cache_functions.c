@@ -78,10 +78,19 @@ hallway_forget(PG_FUNCTION_ARGS)
 	Datum	   *values;
 	bool	   *nulls;
 	int			n;
+	HallwayRelation *relation;
 
 	check_owner(relid);
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT,
 					  &values, &nulls, &n);
+	relation = hallway_relation(relid, GetUserId());
+	if (relation->description->n_key_columns > 0 && relation->description->n_key_columns != (size_t) n)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("wrong number of key values for foreign table \"%s\"",
+						get_rel_name(relid)),
+				 errdetail("Its key has %d, not %d.",
+						   (int) relation->description->n_key_columns, n)));
 	request.action = HALLWAY__V1__MAINTAIN_ACTION__MAINTAIN_ACTION_FORGET;
 	request.key = palloc(sizeof(char *) * Max(n, 1));
 	for (int i = 0; i < n; i++)
@@ -165,13 +174,17 @@ check_owner(Oid relid)
 static void
 check_foreign_table(Oid relid)
 {
+	char	   *name = get_rel_name(relid);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
 	if (get_rel_relkind(relid) != RELKIND_FOREIGN_TABLE ||
 		GetFdwRoutineByRelId(relid)->GetForeignPlan != hallwayGetForeignPlan)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("relation %u is not a foreign table of Hallway's", relid),
-				 get_rel_name(relid) != NULL ?
-				 errdetail("Its name is \"%s\".", get_rel_name(relid)) : 0));
+				 errmsg("\"%s\" is not a foreign table of Hallway", name)));
 }
 
 /*

@@ -61,7 +61,10 @@ enum SortPrivate
 	SORT_NULLS_FIRST
 };
 
-/* More plans than this are not kept; then all are forgotten. */
+/*
+ * So many plans are remembered. Then those go that came once, and if most have
+ * come again, all.
+ */
 #define MAX_KEPT 256
 
 typedef struct KeptKey
@@ -76,7 +79,7 @@ typedef struct KeptPlan
 	KeptKey		key;
 	bool		stale;			/* set by invalidation; dropped at the next use */
 	MemoryContext cxt;			/* holds plan; NULL: seen once */
-	HallwayInnerPlan plan;
+	HallwayInnerPlan *plan;		/* not in the entry, which may go earlier */
 } KeptPlan;
 
 /* Turns expressions of the scan into those of the inner plan. */
@@ -95,7 +98,7 @@ static uint64 last_plan_id = 0;
 
 static List *sort_keys(TablePlanning *state, PlanCall *call, RelOptInfo *baserel, int ordering);
 static KeptPlan *kept_plan(const KeptKey *key, bool *seen);
-static void forget_kept(bool all);
+static void forget_kept(bool once, bool again);
 static void forget_cache_table(Datum arg, Oid relid);
 static void make_inner_plan(ForeignScanState *node, const HallwayScanPlan *plan,
 							const HallwayCachePlan *cache, Oid cache_relid,
@@ -228,7 +231,7 @@ hallway_inner_plan(ForeignScanState *node, const HallwayScanPlan *plan,
 	key.userid = GetUserId();
 	kept = kept_plan(&key, &seen);
 	if (kept->cxt != NULL)
-		return kept->plan.stmt != NULL ? &kept->plan : NULL;
+		return kept->plan->stmt != NULL ? kept->plan : NULL;
 
 	result = palloc0(sizeof(HallwayInnerPlan));
 	make_inner_plan(node, plan, cache, cache_relid, result);
@@ -239,10 +242,11 @@ hallway_inner_plan(ForeignScanState *node, const HallwayScanPlan *plan,
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "Hallway cache plan", ALLOCSET_SMALL_SIZES);
 	{
 		MemoryContext oldcontext = MemoryContextSwitchTo(cxt);
-		HallwayInnerPlan copy = *result;
+		HallwayInnerPlan *copy = palloc(sizeof(HallwayInnerPlan));
 
-		copy.stmt = copyObject(result->stmt);
-		copy.params = copyObject(result->params);
+		copy->stmt = copyObject(result->stmt);
+		copy->params = copyObject(result->params);
+		copy->all_inside = result->all_inside;
 		MemoryContextSwitchTo(oldcontext);
 
 		/* Planning may have brought an invalidation. */
@@ -276,7 +280,14 @@ kept_plan(const KeptKey *key, bool *seen)
 		*seen = true;
 		return kept;
 	}
-	forget_kept(hash_get_num_entries(kept_plans) >= MAX_KEPT);
+	if (hash_get_num_entries(kept_plans) < MAX_KEPT)
+		forget_kept(false, false);
+	else
+	{
+		forget_kept(true, false);
+		if (hash_get_num_entries(kept_plans) > MAX_KEPT / 2)
+			forget_kept(true, true);
+	}
 
 	*seen = false;
 	kept = hash_search(kept_plans, key, HASH_ENTER, NULL);
@@ -285,9 +296,12 @@ kept_plan(const KeptKey *key, bool *seen)
 	return kept;
 }
 
-/* Stale ones, or all. Executors may still use them: they go with the transaction. */
+/*
+ * Stale ones, and those that came once, or again, if asked for. Executors may
+ * still use them: they go with the transaction.
+ */
 static void
-forget_kept(bool all)
+forget_kept(bool once, bool again)
 {
 	HASH_SEQ_STATUS seq;
 	KeptPlan   *kept;
@@ -295,7 +309,7 @@ forget_kept(bool all)
 	hash_seq_init(&seq, kept_plans);
 	while ((kept = hash_seq_search(&seq)) != NULL)
 	{
-		if (!all && !kept->stale)
+		if (!kept->stale && !(kept->cxt == NULL ? once : again))
 			continue;
 		if (kept->cxt != NULL)
 			MemoryContextSetParent(kept->cxt, TopTransactionContext);

@@ -271,6 +271,7 @@ hallway_cache_table(HallwayRelation *relation, Relation rel, Snapshot snapshot,
 	bool		found = false;
 	bool		fits = false;
 
+	out->serverid = relation->serverid;
 	*why = "nothing is cached yet";
 	if (!find_state(relation->serverid) ||
 		(tables = try_table_open(state.tables.relid, AccessShareLock)) == NULL)
@@ -330,8 +331,8 @@ hallway_cache_region(const HallwayCacheTable *table, Bitmapset *needed,
 	HeapTuple	tuple;
 	bool		found = false;
 
-	/* hallway_cache_table() has found them; on a standby they cannot be read. */
-	if (!state.known || RecoveryInProgress() ||
+	/* On a standby they cannot be read. */
+	if (RecoveryInProgress() || !find_state(table->serverid) ||
 		(regions = try_table_open(state.regions.relid, AccessShareLock)) == NULL)
 		return false;
 
@@ -437,13 +438,20 @@ find_state(Oid serverid)
 
 	schema = get_func_namespace(
 								GetForeignDataWrapper(GetForeignServer(serverid)->fdwid)->fdwhandler);
-	/* An invalidation that comes from here on unmakes it. */
-	state.known = true;
-	if (find_state_table(schema, "cache_tables", TABLES_RELID, TABLES_ACCOUNT, &state.tables) &&
-		find_state_table(schema, "cache_regions", REGIONS_CACHE_ID, REGIONS_HASH, &state.regions))
-		return state.known;
-	state.known = false;
-	return false;
+	do
+	{
+		/* An invalidation that comes from here on unmakes it. */
+		state.known = true;
+		if (!find_state_table(schema, "cache_tables", TABLES_RELID, TABLES_ACCOUNT,
+							  &state.tables) ||
+			!find_state_table(schema, "cache_regions", REGIONS_CACHE_ID, REGIONS_HASH,
+							  &state.regions))
+		{
+			state.known = false;
+			return false;
+		}
+	} while (!state.known);
+	return true;
 }
 
 static bool

@@ -44,11 +44,17 @@ struct HallwayCacheScan
 	Oid			userid;
 	bool		feeds_write;
 	uint32		variable;		/* conjuncts whose values a rescan may change */
+	bool		variable_limit;
+	bool		unsettled;		/* own writes were not in the cache in time */
 	bool		read_api;		/* since the first snapshot was taken */
+	uint64		chosen[CACHE_HIT + 1];	/* how often */
 
 	/* Of the last choice. */
 	HallwayCacheOutcome outcome;
 	const char *why;			/* not a hit: the reason */
+	bool		unforeseen;		/* a miss, but values were lacking */
+	bool		rescuable;		/* if the API fails, old rows may do */
+	bool		rescued;		/* and did */
 	bool		explained;		/* regions are described, for EXPLAIN */
 	HallwayRelation *relation;
 	HallwayConjuncts conjuncts;
@@ -63,6 +69,7 @@ struct HallwayCacheScan
 	Snapshot	own;			/* a newer one: the API was read meanwhile */
 
 	/* The inner executor; NULL until the first hit. */
+	MemoryContext inner_context;	/* holds it, and a plan that is not kept */
 	QueryDesc  *desc;
 	Oid			desc_relid;		/* the cache table it reads */
 	Snapshot	desc_snapshot;
@@ -90,6 +97,7 @@ static dlist_head statement_snapshots = DLIST_STATIC_INIT(statement_snapshots);
 /* The cache table whose region of all rows was the last hit: it is tried first. */
 static int64 last_whole = 0;
 
+static void explain_choices(HallwayCacheScan *cache, ExplainState *es);
 static HallwayCacheOutcome choose(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request,
 								  bool describe);
 static const char *why_live(HallwayCacheScan *cache);
@@ -99,6 +107,7 @@ static TimestampTz snapshot_time(HallwayCacheScan *cache);
 static Snapshot take_snapshot(HallwayCacheScan *cache);
 static StatementSnapshot *statement_snapshot(EState *estate);
 static void forget_statement_snapshot(void *arg);
+static bool writes_settled(HallwayCacheScan *cache);
 static void encode_conjuncts(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request);
 static uint32 all_conjuncts(const HallwayConjuncts *conjuncts);
 static bool find_region(HallwayCacheScan *cache, Snapshot snapshot, double max_age);
@@ -142,6 +151,8 @@ hallway_cache_begin(ForeignScanState *node, const HallwayScanPlan *plan, Oid use
 				cache->variable |= (uint32) 1 << i;
 		}
 	}
+	for (int i = plan->nparams; i < list_length(exprs); i++)
+		cache->variable_limit |= is_variable(list_nth(exprs, i), NULL);
 	return cache;
 }
 
@@ -159,6 +170,7 @@ hallway_cache_start(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, 
 			}
 			if (!cache->table.whole)
 				hallway_touch(cache->relation, cache->table.id, cache->region.hash);
+			cache->chosen[CACHE_HIT]++;
 			return CACHE_HIT;
 		case CACHE_MISS:
 			fill(cache, request, attnums);
@@ -169,6 +181,7 @@ hallway_cache_start(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, 
 	hallway_cache_insist(cache->node->ss.ss_currentRelation, cache->why,
 						 cache->outcome == CACHE_MISS);
 	cache->read_api = true;
+	cache->chosen[cache->outcome]++;
 	return cache->outcome;
 }
 
@@ -177,7 +190,7 @@ hallway_cache_rescan(HallwayCacheScan *cache, bool params_changed)
 {
 	if (params_changed)
 	{
-		if (cache->region.mask & cache->variable)
+		if ((cache->region.mask & cache->variable) != 0 || cache->variable_limit)
 			return false;
 		set_params(cache);
 	}
@@ -192,6 +205,9 @@ hallway_cache_next(HallwayCacheScan *cache)
 	MemoryContext oldcontext = MemoryContextSwitchTo(cache->desc->estate->es_query_cxt);
 	TupleTableSlot *slot = ExecProcNode(cache->desc->planstate);
 
+	/* A sort by an expression brings its keys along. */
+	if (cache->desc->estate->es_junkFilter != NULL && !TupIsNull(slot))
+		slot = ExecFilterJunk(cache->desc->estate->es_junkFilter, slot);
 	MemoryContextSwitchTo(oldcontext);
 	return slot;
 }
@@ -204,7 +220,7 @@ hallway_cache_rescue(HallwayCacheScan *cache, const Hallway__V1__Error *error)
 	Snapshot	snapshot;
 	bool		found;
 
-	if (cache->outcome != CACHE_MISS || cache->relation->cache.stale_while_error <= 0 ||
+	if (!hallway_cache_tolerates(cache) ||
 		(strcmp(sqlstate, "08006") != 0 && strcmp(sqlstate, "08001") != 0 &&
 		 strcmp(sqlstate, "53400") != 0 && strcmp(sqlstate, "HV00N") != 0))
 		return false;
@@ -218,6 +234,7 @@ hallway_cache_rescue(HallwayCacheScan *cache, const Hallway__V1__Error *error)
 	if (!found || !open_inner(cache, snapshot, 0))
 		return false;
 	cache->outcome = CACHE_HIT;
+	cache->rescued = true;
 	ereport(WARNING,
 			(errmsg("rows of foreign table \"%s\" are old ones from the cache, as the API cannot be read",
 					RelationGetRelationName(cache->node->ss.ss_currentRelation)),
@@ -229,7 +246,7 @@ hallway_cache_rescue(HallwayCacheScan *cache, const Hallway__V1__Error *error)
 bool
 hallway_cache_tolerates(const HallwayCacheScan *cache)
 {
-	return cache->outcome == CACHE_MISS && cache->relation->cache.stale_while_error > 0;
+	return cache->rescuable && cache->relation->cache.stale_while_error > 0;
 }
 
 bool
@@ -265,23 +282,27 @@ hallway_cache_foresee(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request
 	return cache->outcome == CACHE_HIT;
 }
 
-void
+bool
 hallway_cache_explain(HallwayCacheScan *cache, const char *filled, ExplainState *es)
 {
 	const char *found;
 
 	/* Nothing is said where nothing is ever cached. */
 	if (cache->relation->description->cache_account.len == 0)
-		return;
+		return false;
 
+	explain_choices(cache, es);
 	if (cache->outcome != CACHE_HIT)
 	{
 		const char *text = psprintf("%s: %s%s%s",
 									cache->outcome == CACHE_MISS ? "miss" : "live", cache->why,
 									filled[0] != '\0' ? "; " : "", filled);
 
+		/* Some region may hold the rows of the values to come. */
+		if (cache->unforeseen)
+			text = "depends on values that are known when the scan runs";
 		ExplainPropertyText("Hallway Cache", text, es);
-		return;
+		return false;
 	}
 
 	found = cache->table.whole ? "replica" :
@@ -289,18 +310,48 @@ hallway_cache_explain(HallwayCacheScan *cache, const char *filled, ExplainState 
 		cache->region.condition != NULL ? cache->region.condition : "";
 	if (es->format == EXPLAIN_FORMAT_TEXT)
 	{
+		if (!cache->region.all_rows)
+			found = psprintf("rows where %s", found);
 		/* The age is a time: not where the output is to be the same each time. */
 		if (es->timing || !es->analyze)
 			found = psprintf("%s, age %.0f s", found, floor(cache->age / 1000));
-		ExplainPropertyText("Hallway Cache", psprintf("hit, %s", found), es);
+		ExplainPropertyText("Hallway Cache",
+							psprintf("%s, %s", cache->rescued ? "stale" : "hit", found), es);
 	}
 	else
 	{
-		ExplainPropertyText("Hallway Cache", "hit", es);
+		ExplainPropertyText("Hallway Cache", cache->rescued ? "stale" : "hit", es);
 		ExplainPropertyText("Hallway Cache Region", found, es);
 		if (es->timing || !es->analyze)
 			ExplainPropertyFloat("Hallway Cache Age", "ms", cache->age, 0, es);
 	}
+	return true;
+}
+
+/* What is said is true of the last choice; how often it was which, if not always. */
+static void
+explain_choices(HallwayCacheScan *cache, ExplainState *es)
+{
+	const uint64 *n = cache->chosen;
+
+	if ((n[CACHE_HIT] > 0) + (n[CACHE_MISS] > 0) + (n[CACHE_LIVE] > 0) < 2)
+		return;
+	if (es->format == EXPLAIN_FORMAT_TEXT)
+	{
+		ExplainPropertyText("Hallway Cache Lookups",
+							psprintf("hits=" UINT64_FORMAT " misses=" UINT64_FORMAT
+									 " live=" UINT64_FORMAT,
+									 n[CACHE_HIT], n[CACHE_MISS], n[CACHE_LIVE]), es);
+		return;
+	}
+	ExplainPropertyUInteger("Hallway Cache Hits", NULL, n[CACHE_HIT], es);
+	ExplainPropertyUInteger("Hallway Cache Misses", NULL, n[CACHE_MISS], es);
+	ExplainPropertyUInteger("Hallway Cache Live", NULL, n[CACHE_LIVE], es);
+}
+
+void
+hallway_cache_explain_inner(HallwayCacheScan *cache, ExplainState *es)
+{
 	hallway_explain_inner("Hallway Cache Plan", cache->desc, es);
 }
 
@@ -326,6 +377,7 @@ choose(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, bool describe
 	if (cache->relation == NULL)
 		cache->relation = hallway_relation(RelationGetRelid(rel), cache->userid);
 	cache->explained = describe;
+	cache->unforeseen = cache->rescuable = cache->rescued = false;
 
 	cache->outcome = CACHE_LIVE;
 	cache->why = why_live(cache);
@@ -344,6 +396,7 @@ choose(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, bool describe
 				find_region(cache, snapshot, -1))
 				cache->outcome = CACHE_HIT;
 		}
+		cache->rescuable = cache->outcome == CACHE_MISS;
 		/* What refreshes a replica is not a reader. */
 		if (cache->outcome == CACHE_MISS &&
 			cache->relation->cache.mode == HALLWAY__V1__CACHE_MODE__CACHE_MODE_REPLICA)
@@ -373,10 +426,18 @@ why_live(HallwayCacheScan *cache)
 		if (locks_rows(cache->node))
 			return "its rows are locked";
 	}
-	if (hallway_read_from != READ_FROM_CACHE &&
-		!hallway_writes_settled(cache->relation, snapshot_time(cache)))
+	if (hallway_read_from != READ_FROM_CACHE && !writes_settled(cache))
 		return "it does not show this session's writes yet";
 	return NULL;
+}
+
+/* Once they were not, the scan reads the API: to wait each time would add up. */
+static bool
+writes_settled(HallwayCacheScan *cache)
+{
+	if (!cache->unsettled)
+		cache->unsettled = !hallway_writes_settled(cache->relation, snapshot_time(cache));
+	return !cache->unsettled;
 }
 
 /* FOR UPDATE, or one of its kind. */
@@ -401,14 +462,24 @@ encode_conjuncts(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request)
 	int			n = list_length(plan->shapes);
 
 	cache->conjuncts.n = n;
+	cache->conjuncts.known = all_conjuncts(&cache->conjuncts);
 	cache->conjuncts.bytes = palloc(sizeof(bytea *) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
 		Const	   *shape = list_nth_node(Const, plan->shapes, i);
+		int			first = list_nth_int(plan->first, i);
+		int			count = list_nth_int(plan->nparams, i);
 
+		for (int j = first; j < first + count; j++)
+		{
+			if (request->parameters[j] == NULL)
+				cache->conjuncts.known &= ~((uint32) 1 << i);
+		}
+		if ((cache->conjuncts.known & ((uint32) 1 << i)) == 0)
+			count = 0;
 		cache->conjuncts.bytes[i] =
 			hallway_conjunct_bytes(DatumGetByteaPP(shape->constvalue), request->parameters,
-								   exprs, list_nth_int(plan->first, i), list_nth_int(plan->nparams, i));
+								   exprs, first, count);
 	}
 	hallway_sort_conjuncts(&cache->conjuncts);
 }
@@ -429,7 +500,7 @@ static bool
 find_region(HallwayCacheScan *cache, Snapshot snapshot, double max_age)
 {
 	int			n = cache->conjuncts.n;
-	uint32		full = all_conjuncts(&cache->conjuncts);
+	uint32		full = cache->conjuncts.known;
 	uint32		constant = full & ~cache->variable;
 	bool		empty_tried = false;
 
@@ -439,6 +510,7 @@ find_region(HallwayCacheScan *cache, Snapshot snapshot, double max_age)
 		return find_replica(cache, max_age);
 
 	cache->why = "no region has its rows";
+	cache->unforeseen = full != all_conjuncts(&cache->conjuncts);
 	if (cache->table.id == last_whole)
 	{
 		if (try_region(cache, snapshot, 0, max_age))
@@ -461,13 +533,16 @@ find_region(HallwayCacheScan *cache, Snapshot snapshot, double max_age)
 	{
 		for (uint32 mask = full; n > 1 && mask-- > 1;)
 		{
-			if (mask != constant && try_region(cache, snapshot, mask, max_age))
+			if (mask != constant && (mask & ~full) == 0 &&
+				try_region(cache, snapshot, mask, max_age))
 				return true;
 		}
 		return false;
 	}
 	for (int i = 0; i < n; i++)
 	{
+		if ((full & ((uint32) 1 << i)) == 0)
+			continue;
 		if (try_region(cache, snapshot, full & ~((uint32) 1 << i), max_age) ||
 			try_region(cache, snapshot, (uint32) 1 << i, max_age))
 			return true;
@@ -697,11 +772,14 @@ take_snapshot(HallwayCacheScan *cache)
 	return cache->shared;
 }
 
+/* What is checked again for FOR UPDATE sees what the statement sees. */
 static StatementSnapshot *
 statement_snapshot(EState *estate)
 {
 	dlist_iter	iter;
 
+	while (estate->es_epq_active != NULL)
+		estate = estate->es_epq_active->parentestate;
 	dlist_foreach(iter, &statement_snapshots)
 	{
 		StatementSnapshot *shared = dlist_container(StatementSnapshot, node, iter.cur);
@@ -740,7 +818,11 @@ open_inner(HallwayCacheScan *cache, Snapshot snapshot, int eflags)
 	}
 	close_inner(cache);
 
-	oldcontext = MemoryContextSwitchTo(estate->es_query_cxt);
+	if (cache->inner_context == NULL)
+		cache->inner_context = AllocSetContextCreate(estate->es_query_cxt,
+													 "Hallway cache executor",
+													 ALLOCSET_DEFAULT_SIZES);
+	oldcontext = MemoryContextSwitchTo(cache->inner_context);
 	cache->inner = hallway_inner_plan(cache->node, cache->plan, &cache->cache,
 									  cache->table.relid);
 	if (cache->inner == NULL)
@@ -788,12 +870,16 @@ close_inner(HallwayCacheScan *cache)
 {
 	QueryDesc  *desc = cache->desc;
 
-	if (desc == NULL)
-		return;
-	cache->desc = NULL;
-	ExecutorFinish(desc);
-	ExecutorEnd(desc);
-	FreeQueryDesc(desc);
+	if (desc != NULL)
+	{
+		cache->desc = NULL;
+		ExecutorFinish(desc);
+		ExecutorEnd(desc);
+		FreeQueryDesc(desc);
+	}
+	/* Nothing is left of it in a scan that opens many. */
+	if (cache->inner_context != NULL)
+		MemoryContextReset(cache->inner_context);
 }
 
 /* Values that the scan's expressions have now, kept until the next time. */

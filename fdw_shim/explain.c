@@ -54,12 +54,21 @@ hallwayExplainForeignScan(ForeignScanState *node, ExplainState *es)
 	const Hallway__V1__ScanHeader *header;
 	const Hallway__V1__ScanStats *stats;
 
-	/* From the cache: nothing else is true of it but the plan that reads it. */
+	stats = es->analyze ? hallway_scan_stats(node) : NULL;
+
+	/*
+	 * From the cache: nothing else is true of it but the plan that reads it, and
+	 * what the API was asked for other values before.
+	 */
 	if (hallway_scan_explain_cache(node, es))
+	{
+		if (stats != NULL)
+			explain_stats(stats, es);
+		hallway_scan_explain_inner(node, es);
 		return;
+	}
 
 	header = hallway_scan_explain(node);
-	stats = es->analyze ? hallway_scan_stats(node) : NULL;
 	hallway_scan_plan((ForeignScan *) node->ss.ps.plan, &plan);
 	explain_request(node, header, es);
 	explain_quals(node, &plan, header, es);

@@ -400,6 +400,8 @@ extern void hallwayForeignAsyncNotify(AsyncRequest *areq);
  * comes first, for what is read there is asked of nobody.
  */
 extern bool hallway_scan_explain_cache(ForeignScanState *node, struct ExplainState *es);
+/* After true. */
+extern void hallway_scan_explain_inner(ForeignScanState *node, struct ExplainState *es);
 extern Hallway__V1__ScanHeader *hallway_scan_explain(ForeignScanState *node);
 extern const Hallway__V1__ScanStats *hallway_scan_stats(ForeignScanState *node);
 

@@ -31,6 +31,7 @@ typedef struct HallwayScanState
 	HallwayScanPlan plan;
 	Oid			userid;			/* whose credential is used */
 	TupleTableSlot *slot;		/* virtual: the rows are read into it */
+	bool		system_columns; /* a row's are looked at */
 
 	/* Made when first needed. */
 	HallwayScanExprs exprs;
@@ -83,6 +84,7 @@ static void take_stats(HallwayScanState *state);
 static void add_stats(Hallway__V1__ScanStats *sum, const Hallway__V1__ScanStats *stats);
 static void read_header(ForeignScanState *node);
 static TupleTableSlot *next_row(ForeignScanState *node);
+static TupleTableSlot *cached_row(HallwayScanState *state);
 static TupleTableSlot *next_stored_row(ForeignScanState *node);
 static bool writes_to_server(ForeignScanState *node);
 static bool passes(HallwayScanState *state, ExprContext *econtext, TupleTableSlot *slot);
@@ -114,6 +116,8 @@ hallwayBeginForeignScan(ForeignScanState *node, int eflags)
 										 node->ss.ss_ScanTupleSlot->tts_tupleDescriptor,
 										 &TTSOpsVirtual);
 
+	state->system_columns = ((ForeignScan *) node->ss.ps.plan)->fsSystemCol;
+
 	state->read_ahead = writes_to_server(node);
 	if (state->read_ahead)
 		state->stored = ExecInitExtraTupleSlot(estate, state->slot->tts_tupleDescriptor,
@@ -131,7 +135,7 @@ hallwayIterateForeignScan(ForeignScanState *node)
 	if (!started(state) || state->rescanned)
 		start(node);
 	if (state->hit)
-		return hallway_cache_next(state->cache);
+		return cached_row(state);
 	return unlikely(state->read_ahead) ? next_stored_row(node) : next_row(node);
 }
 
@@ -241,14 +245,17 @@ hallway_scan_explain_cache(ForeignScanState *node, ExplainState *es)
 		return false;
 	if (!started(state))
 	{
-		if (hallway_request_needs_running(node))
-			return false;
 		hallway_request_init(node, &state->plan, &state->exprs);
 		(void) hallway_cache_foresee(state->cache,
-									 hallway_request_build(node, &state->plan, &state->exprs));
+									 hallway_request_foresee(node, &state->plan, &state->exprs));
 	}
-	hallway_cache_explain(state->cache, state->filled != NULL ? state->filled : "", es);
-	return hallway_cache_foresee(state->cache, NULL);
+	return hallway_cache_explain(state->cache, state->filled != NULL ? state->filled : "", es);
+}
+
+void
+hallway_scan_explain_inner(ForeignScanState *node, ExplainState *es)
+{
+	hallway_cache_explain_inner(((HallwayScanState *) node->fdw_state)->cache, es);
 }
 
 /*
@@ -422,12 +429,32 @@ next_row(ForeignScanState *node)
 				state->fetch = NULL;
 				state->starved = false;
 				read_cache(node, true);
-				return hallway_cache_next(state->cache);
+				return cached_row(state);
 		}
 	}
 }
 
-/* The same, once all rows have been read. */
+/*
+ * The next row of the cache. Where system columns are looked at it has those of
+ * the API's rows: none but tableoid.
+ */
+static TupleTableSlot *
+cached_row(HallwayScanState *state)
+{
+	TupleTableSlot *row = hallway_cache_next(state->cache);
+	int			n;
+
+	if (!state->system_columns || TupIsNull(row))
+		return row;
+	slot_getallattrs(row);
+	ExecClearTuple(state->slot);
+	n = state->slot->tts_tupleDescriptor->natts;
+	memcpy(state->slot->tts_values, row->tts_values, sizeof(Datum) * n);
+	memcpy(state->slot->tts_isnull, row->tts_isnull, sizeof(bool) * n);
+	return ExecStoreVirtualTuple(state->slot);
+}
+
+/* The next API's row, once all of them have been read. */
 static TupleTableSlot *
 next_stored_row(ForeignScanState *node)
 {
@@ -455,7 +482,7 @@ next_stored_row(ForeignScanState *node)
 		state->read_whole = true;
 	}
 
-	/* Of what is on disk it makes a copy, which is freed when the slot is cleared. */
+	/* A row read from a file is the slot's to free, after the next reset of ours. */
 	oldcontext = MemoryContextSwitchTo(state->query_context);
 	(void) tuplestore_gettupleslot(state->store, true, false, state->stored);
 	MemoryContextSwitchTo(oldcontext);

@@ -26,6 +26,10 @@ extern void hallway_request_init(ForeignScanState *node, const HallwayScanPlan *
 extern Hallway__V1__ScanRequest *hallway_request_build(ForeignScanState *node,
 													   const HallwayScanPlan *plan,
 													   const HallwayScanExprs *exprs);
+/* The same for EXPLAIN: values that only running the query gives are NULL pointers. */
+extern Hallway__V1__ScanRequest *hallway_request_foresee(ForeignScanState *node,
+														 const HallwayScanPlan *plan,
+														 const HallwayScanExprs *exprs);
 /* Whether two requests of one scan ask for the same rows. */
 extern bool hallway_request_same(const Hallway__V1__ScanRequest *a,
 								 const Hallway__V1__ScanRequest *b);

@@ -16,6 +16,8 @@
 #include "hallway.h"
 #include "scan.h"
 
+static Hallway__V1__ScanRequest *build(ForeignScanState *node, const HallwayScanPlan *plan,
+									   const HallwayScanExprs *exprs, bool foresee);
 static uint64 limit_bound(ForeignScanState *node, const HallwayScanExprs *exprs);
 static bool needs_running(Node *node, void *context);
 
@@ -44,14 +46,29 @@ hallway_request_init(ForeignScanState *node, const HallwayScanPlan *plan, Hallwa
 	MemoryContextSwitchTo(oldcontext);
 }
 
-/* The request with parameters evaluated, in the current memory context. */
 Hallway__V1__ScanRequest *
 hallway_request_build(ForeignScanState *node, const HallwayScanPlan *plan,
 					  const HallwayScanExprs *exprs)
 {
+	return build(node, plan, exprs, false);
+}
+
+Hallway__V1__ScanRequest *
+hallway_request_foresee(ForeignScanState *node, const HallwayScanPlan *plan,
+						const HallwayScanExprs *exprs)
+{
+	return build(node, plan, exprs, true);
+}
+
+/* foresee: without those values that only running the query gives. */
+static Hallway__V1__ScanRequest *
+build(ForeignScanState *node, const HallwayScanPlan *plan, const HallwayScanExprs *exprs,
+	  bool foresee)
+{
 	ExprContext *econtext = node->ss.ps.ps_ExprContext;
 	Hallway__V1__ScanRequest *request = palloc(sizeof(Hallway__V1__ScanRequest));
 	List	   *parameters = ((ForeignScan *) node->ss.ps.plan)->fdw_exprs;
+	ParamListInfo given = node->ss.ps.state->es_param_list_info;
 	ListCell   *lc;
 
 	hallway__v1__scan_request__init(request);
@@ -63,17 +80,24 @@ hallway_request_build(ForeignScanState *node, const HallwayScanPlan *plan,
 	foreach(lc, exprs->params)
 	{
 		Expr	   *expr = list_nth(parameters, foreach_current_index(lc));
-		Hallway__V1__Value *value = palloc(sizeof(Hallway__V1__Value));
+		Hallway__V1__Value *value;
 		Datum		datum;
 		bool		isnull;
 
+		if (foresee && needs_running((Node *) expr, given))
+		{
+			request->parameters[request->n_parameters++] = NULL;
+			continue;
+		}
+		value = palloc(sizeof(Hallway__V1__Value));
 		hallway__v1__value__init(value);
 		datum = ExecEvalExprSwitchContext(lfirst(lc), econtext, &isnull);
 		hallway_encode_value(exprType((Node *) expr), datum, isnull, value);
 		request->parameters[request->n_parameters++] = value;
 	}
 
-	request->limit = limit_bound(node, exprs);
+	if (!foresee)
+		request->limit = limit_bound(node, exprs);
 	request->progress = node->ss.ps.instrument != NULL;
 	return request;
 }

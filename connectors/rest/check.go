@@ -482,6 +482,9 @@ func (l *loader) checkObject(m *Manifest, o *Object) {
 	if f := o.field(o.Modified); o.Modified != "" && (f == nil || f.Type != "datetime" || f.List) {
 		l.at(path+".modified", "there is no field %q of type datetime", o.Modified)
 	}
+	if d := o.Deleted; d != nil {
+		l.checkDeleted(m, o, path+".deleted")
+	}
 	for i, u := range o.Unique {
 		if o.field(u) == nil {
 			l.at(path+".unique["+itoa(i)+"]", "there is no field %q", u)

@@ -262,6 +262,7 @@ type Object struct {
 	Items       *string  `yaml:"items" doc:"As read.items, for this object."`
 	Query       []Pair   `yaml:"query" doc:"Further query parameters of its list requests."`
 	Modified    string   `yaml:"modified" doc:"The datetime field that the API sets to its own time whenever a record changes; a replica asks for what was changed since last time."`
+	Deleted     *Deleted `yaml:"deleted" doc:"Where the API tells which records were deleted; without it a replica compares keys."`
 	Unique      []string `yaml:"unique" doc:"Fields whose values are unique and which the API finds fast."`
 	Lookups     []string `yaml:"lookups" doc:"Fields which the API finds fast; an equality on one costs one call."`
 	Create      *Write   `yaml:"create" doc:"As at the top, for this object."`
@@ -269,6 +270,13 @@ type Object struct {
 	Delete      *Write   `yaml:"delete" doc:"As at the top, for this object."`
 	Upsert      *Write   `yaml:"upsert" doc:"As at the top, for this object."`
 	Fields      []Field  `yaml:"fields" check:"required" doc:"The fields of a record, by name, in the order of the imported columns."`
+}
+
+// Deleted is where the API tells which records were deleted.
+type Deleted struct {
+	Object string `yaml:"object" check:"required" doc:"The object of this manifest that lists deleted records: a collection of its own, or the same path with other query parameters."`
+	Key    string `yaml:"key" check:"required" doc:"Its field with the key that the record had."`
+	At     string `yaml:"at" check:"required" doc:"Its datetime field with the API's own time of the deletion. It must be filtered by (operator ge)."`
 }
 
 // Field of a record.

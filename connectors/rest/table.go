@@ -35,10 +35,11 @@ type table struct {
 	update   *Write
 	delete   *Write
 	upsert   *Write
+	deleted  *table // the records that were deleted; nil: not told
 }
 
 // Table binds a foreign table to the object that its option names.
-func (s *source) Table(_ context.Context, spec connectors.TableSpec) (connectors.Table, error) {
+func (s *source) Table(ctx context.Context, spec connectors.TableSpec) (connectors.Table, error) {
 	on := fmt.Sprintf("table %q", spec.Name)
 	specs := New().Options()
 	if err := connectors.CheckOptions(specs, connectors.OnTable, on, spec.Options); err != nil {
@@ -88,7 +89,7 @@ func (s *source) Table(_ context.Context, spec connectors.TableSpec) (connectors
 	}
 	t.create, t.update, t.delete = writeOf(o.Create, s.m.Create), writeOf(o.Update, s.m.Update), writeOf(o.Delete, s.m.Delete)
 	t.upsert = writeOf(o.Upsert, s.m.Upsert)
-	return t, nil
+	return t, t.bindDeleted(ctx)
 }
 
 func (t *table) bind(i int, cs connectors.ColumnSpec) error {

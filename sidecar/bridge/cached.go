@@ -39,6 +39,9 @@ func withoutPolicy(options map[string]string) {
 
 // cachedTable is a table whose rows may be kept, as one account sees it.
 type cachedTable struct {
+	// off: they are not. What is written through the table matters to others
+	// that show the same object.
+	off   bool
 	db    CacheDatabase
 	id    cache.Identity
 	at    cache.Address
@@ -52,6 +55,15 @@ type cachedTable struct {
 
 // cached says how a table is cached for the one who calls; nil: it is not.
 func (s *Server) cached(c *call, b *bound) *cachedTable {
+	if t := s.known(c, b); t != nil && !t.off {
+		return t
+	}
+	return nil
+}
+
+// known is cached for any table of a database that the cache may be in; nil: it
+// cannot be.
+func (s *Server) known(c *call, b *bound) *cachedTable {
 	if c == nil || c.conn == nil {
 		return nil
 	}
@@ -59,20 +71,17 @@ func (s *Server) cached(c *call, b *bound) *cachedTable {
 	if peer == nil {
 		return nil
 	}
-	return s.cachedAt(peer.identity, peer.address, b)
+	return s.knownAt(peer.identity, peer.address, b)
 }
 
-// cachedAt says how a table is cached in a database; nil: it is not.
-func (s *Server) cachedAt(id cache.Identity, at cache.Address, b *bound) *cachedTable {
-	if s.cfg.Cache == nil || b.table == nil || !b.rel.policy.on || id == (cache.Identity{}) {
+// knownAt is known in a database.
+func (s *Server) knownAt(id cache.Identity, at cache.Address, b *bound) *cachedTable {
+	if s.cfg.Cache == nil || b.table == nil || b.rel.policy.relid == 0 || id == (cache.Identity{}) {
 		return nil
 	}
 	d := b.table.Describe()
-	if len(d.Key) == 0 || b.rel.policy.relid == 0 {
-		return nil
-	}
 	t := &cachedTable{db: s.cfg.Cache.Database(id, at), id: id, at: at,
-		def: definition(b, d), lag: d.ListLag}
+		off: !b.rel.policy.on || len(d.Key) == 0, def: definition(b, d), lag: d.ListLag}
 	switch {
 	case t.lag == 0:
 		t.lag = connectors.DefaultListLag

@@ -188,7 +188,7 @@ type journaled struct {
 func (w *journaled) record(seen *written) {
 	switch {
 	case w == nil || w.batch.Op == connectors.Delete:
-	case seen != nil:
+	case seen != nil && !seen.t.off:
 		w.columns, w.tuples = seen.t.columns, &seen.tuples
 	case w.batch.Op == connectors.Update && !w.j.stmt.Compensate:
 	default:
@@ -360,7 +360,7 @@ func (s *Server) openJournaled(ctx context.Context, id database.Identity, at dat
 		b.release()
 		return nil, &connectors.Error{Class: connectors.NotSupported, Message: "the table cannot be written"}
 	}
-	return &journalTable{s: s, b: b, m: m, cached: s.cachedAt(id, at, b)}, nil
+	return &journalTable{s: s, b: b, m: m, cached: s.knownAt(id, at, b)}, nil
 }
 
 // journalTable is a table as the journal uses it.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
@@ -89,7 +90,7 @@ func (s *Server) Maintain(ctx context.Context, req *hallwayv1.MaintainRequest) (
 	switch req.GetAction() {
 	case hallwayv1.MaintainAction_MAINTAIN_ACTION_REFRESH:
 		if t.def.Replica {
-			n, err = s.sync(ctx, t, req.GetWaitMs())
+			n, err = s.sync(ctx, b.rel.spec.Name, t, req.GetWaitMs())
 		} else {
 			n, err = s.refresh(ctx, b.rel, t)
 		}
@@ -108,7 +109,7 @@ func (s *Server) Maintain(ctx context.Context, req *hallwayv1.MaintainRequest) (
 			err = notDone("forgetting a row", err)
 		}
 	case hallwayv1.MaintainAction_MAINTAIN_ACTION_SYNC:
-		n, err = s.sync(ctx, t, req.GetWaitMs())
+		n, err = s.sync(ctx, b.rel.spec.Name, t, req.GetWaitMs())
 	default:
 		return nil, protocolError("action %d", req.GetAction())
 	}
@@ -130,7 +131,11 @@ func (s *Server) whyNotCached(b *bound) string {
 
 // notDone is the error of maintenance that the database did not do.
 func notDone(what string, err error) error {
-	return &connectors.Error{Class: connectors.Unavailable, Message: what + " did not work: " + err.Error(), Err: err}
+	e := &connectors.Error{Class: connectors.Unavailable, Message: what + " did not work: " + err.Error(), Err: err}
+	if errors.Is(err, cache.ErrBusy) || errors.Is(err, cache.ErrFull) || errors.Is(err, cache.ErrOvertaken) || cache.IsLocked(err) {
+		e.Class, e.Hint = connectors.Locked, "Try again."
+	}
+	return e
 }
 
 // forgetObject makes whoever asks next get what the API says now.
@@ -142,9 +147,9 @@ func (s *Server) forgetObject(t *cachedTable) {
 	})
 }
 
-func (s *Server) sync(ctx context.Context, t *cachedTable, waitMs uint64) (int64, error) {
+func (s *Server) sync(ctx context.Context, name string, t *cachedTable, waitMs uint64) (int64, error) {
 	if s.cfg.Replicas == nil || !t.def.Replica {
-		return 0, &connectors.Error{Class: connectors.NotSupported, Message: "the table is not a replica",
+		return 0, &connectors.Error{Class: connectors.NotSupported, Message: fmt.Sprintf("foreign table %q is not a replica", name),
 			Hint: "Set its option cache to 'replica'."}
 	}
 	n, err := s.cfg.Replicas.Sync(ctx, t.id, t.at, t.def, time.Duration(min(waitMs, 1<<40))*time.Millisecond)
@@ -172,13 +177,53 @@ func (s *Server) resume(ctx context.Context) (*hallwayv1.MaintainResponse, error
 	return &hallwayv1.MaintainResponse{}, nil
 }
 
+// surePatience bounds refresh's wait for the API's list to show what was written.
+const surePatience = 15 * time.Second
+
+// untilSure waits until the API's list must show all that was written and is not
+// known here: what it shows before must not be kept.
+func (s *Server) untilSure(ctx context.Context, rel *relation, t *cachedTable) error {
+	for end := time.Now().Add(surePatience); ; {
+		at := s.overlay.View(t.place).SureAt
+		if at.IsZero() {
+			return nil
+		}
+		wait := max(time.Until(at), 0) + time.Millisecond
+		if time.Now().Add(wait).After(end) {
+			return &connectors.Error{Class: connectors.Conflict,
+				Message: fmt.Sprintf("foreign table %q cannot be refreshed yet", rel.spec.Name),
+				Detail:  "Rows of its object were written, and the API's lists may not show them for some time.",
+				Hint:    fmt.Sprintf("Try again in %.0f s.", math.Ceil(wait.Seconds()))}
+		}
+		if !sleep(ctx, wait) {
+			return fmt.Errorf("waiting for the API to show what was written: %w", ctx.Err())
+		}
+	}
+}
+
 // emptyHash is the shim's hash of a predicate without bytes: PostgreSQL's
 // hash_bytes_extended, as hashtextextended gives it for an empty text.
 const emptyHash = -6939563903564495251
 
+// refreshTries bounds how often refresh reads all rows, if some are written
+// meanwhile.
+const refreshTries = 3
+
 // refresh reads all rows of a table and keeps them as the region without
 // conjuncts.
 func (s *Server) refresh(ctx context.Context, rel *relation, t *cachedTable) (int64, error) {
+	for tries := 1; ; tries++ {
+		if err := s.untilSure(ctx, rel, t); err != nil {
+			return 0, err
+		}
+		n, err := s.refreshOnce(ctx, rel, t)
+		if tries == refreshTries || !errors.Is(err, cache.ErrOvertaken) {
+			return n, err
+		}
+	}
+}
+
+func (s *Server) refreshOnce(ctx context.Context, rel *relation, t *cachedTable) (int64, error) {
 	b, err := s.bindRelation(ctx, rel)
 	if err != nil {
 		return 0, err

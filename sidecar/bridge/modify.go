@@ -59,7 +59,7 @@ func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hal
 	s.stats.writes.Add(1)
 	defer s.stats.writes.Add(-1)
 	number := uint64(0)
-	t := s.cached(callOf(ctx), b)
+	t := s.known(callOf(ctx), b)
 	err = s.writeParts(ctx, b, m, batch, writeOptions{SkipUnchanged: req.GetSkipUnchanged(), Images: j.images()},
 		func(ctx context.Context, p *part) error {
 			w, err := j.begin(ctx, p.batch, p.at, p.before)
@@ -71,14 +71,19 @@ func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hal
 			number = max(number, n)
 			return err
 		})
+	// A write that failed after all gets no number to wait for.
+	settle := func() { s.settleSoon(ctx, t, number) }
 	if err != nil {
+		settle()
 		return nil, err
 	}
 	if err := batch.Returning.Flush(); err != nil {
+		settle()
 		return nil, connectors.AfterWrite(onColumn(err, b.rel.spec.Columns, batch.ReturningColumns))
 	}
 	resp := &hallwayv1.ModifyResponse{Tuples: returned, WriteNumber: number, Calls: batch.Stats.Calls.Load()}
 	if err := s.results(ctx, batch, resp); err != nil {
+		settle()
 		return nil, err
 	}
 	applied := 0
@@ -108,16 +113,18 @@ func (s *Server) sendPart(ctx context.Context, b *bound, m connectors.Modifier, 
 	}
 	if err := m.Modify(ctx, p.batch); err != nil {
 		err = onColumn(unknownIfSent(err), b.rel.spec.Columns, p.batch.ReturningColumns)
-		if wrote(err, p.batch) {
+		done := wrote(err, p.batch)
+		if done {
 			err = connectors.AfterWrite(err)
 		}
-		if isUnknown(err) {
-			seen.unknown()
+		number := uint64(0)
+		if done || isUnknown(err) {
+			number = seen.unknown()
 		} else {
 			seen.nothing()
 		}
 		after(err)
-		return 0, err
+		return number, err
 	}
 	number := seen.done()
 	after(nil)

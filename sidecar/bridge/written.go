@@ -4,7 +4,9 @@
 package bridge
 
 import (
+	"context"
 	"slices"
+	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/cache"
@@ -13,8 +15,12 @@ import (
 	"github.com/hallwaydb/hallway/sidecar/rows"
 )
 
-// written follows one Modify of a table that is cached. Its methods do nothing
-// on nil.
+// errorPatience is how long a write that failed after all waits for the cache to
+// show, or forget, what it has changed: the backend gets no number to ask for.
+const errorPatience = 100 * time.Millisecond
+
+// written follows one Modify of a table that is cached, or that is beside one.
+// Its methods do nothing on nil.
 type written struct {
 	s     *Server
 	t     *cachedTable
@@ -45,7 +51,7 @@ func (s *Server) beginWrite(t *cachedTable, rel *relation, batch *connectors.Bat
 	}
 	slices.Sort(names)
 	w.write = s.overlay.Begin(t.place, slices.Compact(names))
-	if batch.Op != connectors.Delete {
+	if batch.Op != connectors.Delete && !t.off {
 		batch.RecordColumns = t.columns
 		// A batch for each row.
 		batch.Record = rows.NewBuilder(rel.typesAt(t.columns), func(tuple []byte, _ int) error {
@@ -90,14 +96,14 @@ func (w *written) text(key []pushdown.Value) []string {
 }
 
 // unknown is called when the write's answer is not known. Of these three the
-// first call counts.
-func (w *written) unknown() {
+// first call counts. It gives the number for Settle.
+func (w *written) unknown() uint64 {
 	if w == nil || w.over {
-		return
+		return 0
 	}
 	w.over = true
 	w.write.End(nil, true, w.t.lag)
-	w.s.queue.add(w.t, nil, true)
+	return w.s.queue.add(w.t, nil, true)
 }
 
 // nothing is called when the API has not written.
@@ -126,9 +132,23 @@ func (w *written) done() uint64 {
 	return w.s.queue.add(w.t, writes, false)
 }
 
+// settleSoon waits for what was written, but not for long. number 0: nothing was.
+func (s *Server) settleSoon(ctx context.Context, t *cachedTable, number uint64) {
+	if number == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, errorPatience)
+	defer cancel()
+	s.queue.settled(ctx, t, number)
+}
+
 // changes of the overlay and writes to the cache; unsure: that is not all.
 func (w *written) changes() (changes []overlay.Change, writes []cache.Write, unsure bool) {
 	b := w.batch
+	if w.t.off {
+		wrote := func(r connectors.Result) bool { return r.Outcome != connectors.Refused }
+		return nil, nil, len(b.Results) != len(b.Rows) || slices.ContainsFunc(b.Results, wrote)
+	}
 	if b.Record != nil && b.Record.Flush() != nil {
 		b.Recorded = nil
 	}

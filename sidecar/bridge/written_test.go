@@ -218,3 +218,92 @@ func TestMaintain(t *testing.T) {
 		&hallwayv1.MaintainRequest{Relation: cachedThings(1), Action: hallwayv1.MaintainAction_MAINTAIN_ACTION_REFRESH})
 	assert.Equal(t, "0A000", wire(t, err).GetSqlstate())
 }
+
+// Rows that were written while they were read are read again, not for ever.
+func TestMaintain_RefreshOvertaken(t *testing.T) {
+	var overtaken, commits atomic.Int64
+	room := &fakeCache{commit: func() error {
+		if commits.Add(1) <= overtaken.Load() {
+			return cache.ErrOvertaken
+		}
+		return nil
+	}}
+	c := start(t, keyed(&fake{scan: numbers(6)}), withCache(room)).cachedClient()
+	refresh := &hallwayv1.MaintainRequest{Relation: cachedThings(1), Action: hallwayv1.MaintainAction_MAINTAIN_ACTION_REFRESH}
+	overtaken.Store(refreshTries - 1)
+	r, err := c.Maintain(t.Context(), refresh)
+	require.NoError(t, err)
+	assert.EqualValues(t, 6, r.GetRows())
+	commits.Store(0)
+	overtaken.Store(100)
+	_, err = c.Maintain(t.Context(), refresh)
+	assert.Equal(t, "55P03", wire(t, err).GetSqlstate())
+	assert.Equal(t, "Try again.", wire(t, err).GetHint())
+	assert.EqualValues(t, refreshTries, commits.Load())
+}
+
+// A table that is not cached may show the object of one that is.
+func TestWritten_ThroughATableThatIsNotCached(t *testing.T) {
+	room := &fakeCache{}
+	refuse := false
+	f := keyed(&fake{scan: numbers(3), modify: func(ctx context.Context, b *connectors.Batch) error {
+		if refuse {
+			b.Results = []connectors.Result{{Outcome: connectors.Refused, Err: &connectors.Error{Class: connectors.UniqueViolation, Message: "taken"}}}
+			return nil
+		}
+		assert.Nil(t, b.Record, "nobody wants the row")
+		return recording(ctx, b)
+	}})
+	w := start(t, f, withCache(room))
+	c := w.cachedClient()
+	off := cachedThings(2, func(r *hallwayv1.Relation) {
+		r.RelationOid = 77
+		r.Cache.Mode = hallwayv1.CacheMode_CACHE_MODE_OFF
+	})
+	req := insertThing(9, "new")
+	req.Relation = off
+	r, err := c.Modify(t.Context(), req)
+	require.NoError(t, err)
+	require.True(t, settled(t, c, r.GetWriteNumber(), "abc", 5*time.Second))
+	assert.Equal(t, []string{`invalidate object 99 "things" except 0`}, room.list())
+	got, err := allThings(t, c, cachedThings(1))
+	require.NoError(t, err)
+	assert.Contains(t, got.footer.GetCache(), "not kept: rows were written")
+
+	refuse = true
+	_, err = c.Modify(t.Context(), req)
+	require.Error(t, err)
+	assert.Len(t, room.list(), 1, "nothing was written")
+
+	// Where the cache has nothing to do with, nothing is to be forgotten.
+	_, err = w.client().Modify(t.Context(), req)
+	require.Error(t, err)
+	assert.Len(t, room.list(), 1)
+}
+
+func TestMaintain_RefreshWaitsForTheList(t *testing.T) {
+	const lag = 200 * time.Millisecond
+	room := &fakeCache{}
+	f := keyed(&fake{scan: numbers(6), modify: func(context.Context, *connectors.Batch) error {
+		return &connectors.Error{Class: connectors.UnknownOutcome, Message: "no answer"}
+	}})
+	f.desc.ListLag = lag
+	c := start(t, f, withCache(room)).cachedClient()
+	refresh := func(ctx context.Context) (uint64, error) {
+		r, err := c.Maintain(ctx, &hallwayv1.MaintainRequest{Relation: cachedThings(1), Action: hallwayv1.MaintainAction_MAINTAIN_ACTION_REFRESH})
+		return r.GetRows(), err
+	}
+	_, err := c.Modify(t.Context(), insertThing(9, "new"))
+	require.Error(t, err)
+	written := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), lag/4)
+	defer cancel()
+	_, err = refresh(ctx)
+	require.Error(t, err, "it can be interrupted")
+	assert.Less(t, time.Since(written), lag)
+	n, err := refresh(t.Context())
+	require.NoError(t, err)
+	assert.EqualValues(t, 6, n)
+	assert.GreaterOrEqual(t, time.Since(written), lag-10*time.Millisecond)
+	assert.Equal(t, []int{6}, room.fills())
+}

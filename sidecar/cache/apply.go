@@ -290,7 +290,7 @@ func (t *Table) applyUpsert(ctx context.Context, tx pgx.Tx, s source, whole bool
 // the row out of it. In an AND, OR or NOT of comparisons NULL stands for "not
 // known", so FALSE is for certain; IS tests are not so.
 func (t *Table) deleteUnsure(ctx context.Context, tx pgx.Tx, s source, inside bool) error {
-	others, many, err := t.otherRegions(ctx, tx, nil, time.Now())
+	others, many, err := t.otherRegions(ctx, tx, nil)
 	if err != nil {
 		return err
 	}
@@ -393,7 +393,7 @@ func (d *Database) Forget(ctx context.Context, relid uint32, key []string) (int6
 }
 
 func (t *Table) forget(ctx context.Context, tx pgx.Tx, key []string) (int64, error) {
-	others, many, err := t.otherRegions(ctx, tx, nil, time.Now())
+	others, many, err := t.otherRegions(ctx, tx, nil)
 	if err != nil {
 		return 0, err
 	}

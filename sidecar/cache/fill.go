@@ -401,7 +401,7 @@ func (f *Fill) finish(ctx context.Context, tx pgx.Tx) (r Result, err error) {
 		return r, err
 	}
 	hash := f.region.Hash
-	others, many, err := t.otherRegions(ctx, tx, &hash, f.fetchedAt)
+	others, many, err := t.otherRegions(ctx, tx, &hash)
 	if err != nil {
 		return r, err
 	}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -70,6 +71,13 @@ func (d *Database) due() bool {
 	}
 	d.active, d.cleaned = false, time.Now()
 	return true
+}
+
+// again has the next round look at the database, too.
+func (d *Database) again() {
+	d.mu.Lock()
+	d.active = true
+	d.mu.Unlock()
 }
 
 // Clean does one round of housekeeping, unless another sidecar is at it.
@@ -204,39 +212,62 @@ func (h *house) expire(ctx context.Context) error {
 	return err //nolint:wrapcheck // Clean says what for
 }
 
-// evict deletes the least recently used regions while the tables are too large.
-// What the file of a table shrinks by is known only afterwards, so it reckons
-// with twice what a region's tuples had on the wire.
+// rowOverhead is what a row takes in a table and its index beside its values,
+// roughly.
+const rowOverhead = 64
+
+// evict deletes the least recently used regions while the rows of the tables
+// take too much room. What deleted rows leave in the files is for the next fills
+// to use; only when files have twice the size, holes and all, are regions
+// deleted that would have room, until files shrink.
 func (h *house) evict(ctx context.Context) error {
 	sizes, err := h.sizes(ctx)
 	if err != nil {
 		return err
 	}
-	var total int64
-	for _, n := range sizes {
-		total += n
-	}
-	excess := total - h.d.cfg.MaxBytes
-	if excess <= 0 {
-		return nil
-	}
-	// A tenth more, so that not every fill is followed by this.
-	excess += h.d.cfg.MaxBytes / 10
-	rows, err := h.conn.Query(ctx, "SELECT cache_id, hash, bytes FROM hallway.cache_regions ORDER BY last_used, fetched_at")
+	rows, err := h.conn.Query(ctx, "SELECT cache_id, hash, bytes + $1 * rows, condition = 'true' FROM hallway.cache_regions ORDER BY last_used, fetched_at", rowOverhead)
 	if err != nil {
 		return err //nolint:wrapcheck // Clean says what for
 	}
-	type region struct{ id, hash, bytes int64 }
+	type region struct {
+		id, hash, bytes int64
+		whole           bool
+	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r region, err error) {
-		return r, row.Scan(&r.id, &r.hash, &r.bytes)
+		return r, row.Scan(&r.id, &r.hash, &r.bytes, &r.whole)
 	})
 	if err != nil {
 		return err //nolint:wrapcheck // Clean says what for
 	}
 	left := map[int64]int{}
+	all, used, whole := map[int64]int64{}, map[int64]int64{}, map[int64]int64{}
 	for _, r := range list {
 		left[r.id]++
+		all[r.id] += r.bytes
+		if r.whole {
+			whole[r.id] = max(whole[r.id], r.bytes)
+		}
 	}
+	var files, excess int64
+	for id, n := range sizes {
+		files += n
+		if used[id] = all[id]; whole[id] > 0 {
+			used[id] = whole[id] // the others are part of it
+		}
+		used[id] = min(used[id], n)
+		excess += used[id]
+	}
+	excess -= h.d.cfg.MaxBytes
+	if files > 2*h.d.cfg.MaxBytes {
+		excess = max(excess, files-2*h.d.cfg.MaxBytes)
+		h.d.again()
+	}
+	if excess <= 0 {
+		return nil
+	}
+	// A tenth more, so that not every fill is followed by this.
+	excess += h.d.cfg.MaxBytes / 10
+	taken := maps.Clone(used)
 	var ids, hashes []int64
 	for _, r := range list {
 		if excess <= 0 {
@@ -245,11 +276,12 @@ func (h *house) evict(ctx context.Context) error {
 		ids, hashes = append(ids, r.id), append(hashes, r.hash)
 		h.lost[r.id] = true
 		left[r.id]--
-		freed := min(2*r.bytes, sizes[r.id])
+		// Its share, as regions overlap and sizes are estimates.
+		freed := int64(float64(r.bytes) / float64(max(all[r.id], 1)) * float64(taken[r.id]))
 		if left[r.id] == 0 {
-			freed = sizes[r.id]
+			freed = used[r.id]
 		}
-		sizes[r.id] -= freed
+		used[r.id] -= freed
 		excess -= freed
 	}
 	for id, n := range sizes {
@@ -317,7 +349,7 @@ func (h *house) sweepTable(ctx context.Context, r registration) (t *Table, n int
 		if err := t.lockWriterIn(ctx, tx, 0); err != nil {
 			return err
 		}
-		regions, many, err := t.otherRegions(ctx, tx, nil, time.Now())
+		regions, many, err := t.otherRegions(ctx, tx, nil)
 		switch {
 		case err != nil:
 			return err

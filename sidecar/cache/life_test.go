@@ -264,12 +264,14 @@ func TestClean_MakesRoom(t *testing.T) {
 	def := w.define("deals", deals, 0)
 	table := w.table(def)
 	cols := everyColumn(def)
-	for s := range 8 {
-		var list [][]any
+	some := func(s int) (list [][]any) {
 		for i := range 3000 {
 			list = append(list, []any{int64(s*10000 + i), int64(s), int64(i), strings.Repeat("p", 50)})
 		}
-		w.mustFill(table, def, region(t, def, cols, eq(1, int4Type, int64(s))), list...)
+		return list
+	}
+	for s := range 8 {
+		w.mustFill(table, def, region(t, def, cols, eq(1, int4Type, int64(s))), some(s)...)
 		w.exec("UPDATE hallway.cache_regions SET last_used = now() - interval '1 h' * %d WHERE condition LIKE '%%(''%d''%%'", 8-s, s)
 	}
 	require.NoError(t, w.d.Touch(context.Background(), []cache.Use{{CacheID: table.ID(), Hash: region(t, def, cols, eq(1, int4Type, int64(0))).Hash}}))
@@ -279,10 +281,31 @@ func TestClean_MakesRoom(t *testing.T) {
 	require.NotContains(t, left, `("stage" = ('1'::int4)){1,2,3,4}`)
 	require.Less(t, len(left), 8)
 	require.Equal(t, fmt.Sprint(len(left)*3000), w.one("SELECT count(*) FROM %s", table.Name().Sanitize()), "rows go with their regions")
+	size := func() string {
+		return w.one("SELECT sum(pg_total_relation_size(cache_relid)) FROM hallway.cache_tables")
+	}
+	before := size()
+	t.Logf("%d regions left, in %s bytes", len(left), before)
 	for range 10 {
 		require.NoError(t, w.d.Clean(context.Background()))
 	}
-	require.Equal(t, "t", w.one("SELECT sum(pg_total_relation_size(cache_relid)) <= %d FROM hallway.cache_tables", 2<<20))
+	require.Equal(t, left, w.regions(table), "holes in files are no reason to forget more")
+	for s := 11; s < 11+len(left); s++ {
+		w.mustFill(table, def, region(t, def, cols, eq(1, int4Type, int64(s))), some(s)...)
+		require.NoError(t, w.d.Clean(context.Background()))
+	}
+	require.LessOrEqual(t, len(w.regions(table)), len(left))
+	require.Equal(t, "t", w.one("SELECT %s <= %s", size(), before), "new rows take the room of old ones")
+
+	// Files that are far too large shrink nevertheless.
+	for s := 21; s < 31; s++ {
+		w.mustFill(table, def, region(t, def, cols, eq(1, int4Type, int64(s))), some(s)...)
+	}
+	require.Equal(t, "t", w.one("SELECT %s > %d", size(), 4<<20))
+	for range 10 {
+		require.NoError(t, w.d.Clean(context.Background()))
+	}
+	require.Equal(t, "t", w.one("SELECT %s <= %d", size(), 4<<20))
 
 	// Nobody has read them for long.
 	w.exec("UPDATE hallway.cache_regions SET last_used = now() - interval '25 h'")

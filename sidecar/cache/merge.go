@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -95,21 +94,19 @@ type otherRegion struct {
 	hash      int64
 	condition string
 	columns   []int16
-	// newer: it was fetched after the rows that are merged.
-	newer bool
 }
 
 // otherRegions reads the regions of the table but one; many is true, and the
 // list empty, if they are more than manyRegions. The writer lock is held, so no
 // other fill adds one.
-func (t *Table) otherRegions(ctx context.Context, tx pgx.Tx, except *int64, fetchedAt time.Time) (list []otherRegion, many bool, err error) {
-	rows, err := tx.Query(ctx, `SELECT hash, condition, columns, fetched_at >= $4 FROM hallway.cache_regions
-WHERE cache_id = $1 AND hash IS DISTINCT FROM $2 LIMIT $3`, t.id, except, manyRegions+1, fetchedAt)
+func (t *Table) otherRegions(ctx context.Context, tx pgx.Tx, except *int64) (list []otherRegion, many bool, err error) {
+	rows, err := tx.Query(ctx, `SELECT hash, condition, columns FROM hallway.cache_regions
+WHERE cache_id = $1 AND hash IS DISTINCT FROM $2 LIMIT $3`, t.id, except, manyRegions+1)
 	if err != nil {
 		return nil, false, fmt.Errorf("reading the regions: %w", err)
 	}
 	list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r otherRegion, err error) {
-		return r, row.Scan(&r.hash, &r.condition, &r.columns, &r.newer)
+		return r, row.Scan(&r.hash, &r.condition, &r.columns)
 	})
 	if err != nil {
 		return nil, false, fmt.Errorf("reading the regions: %w", err)
@@ -161,8 +158,9 @@ func (t *Table) notWritten(column func(int) string) string {
 
 // merge runs the statement. condition is the region's, empty if nothing is to be
 // deleted; rows that were written since are left alone if skip is set.
-// lost tells for each of others whether a row that was in it was deleted, or,
-// if it is newer, changed, or whether a row came into it that it knew was not.
+// lost tells for each of others whether a row that was or is in it was inserted,
+// changed or deleted: then it shows neither the state it was fetched in nor the
+// new one.
 func (t *Table) merge(ctx context.Context, tx pgx.Tx, s source, condition string, skip bool, since time.Time, others []otherRegion) (r Result, lost []bool, err error) {
 	var b strings.Builder
 	old := func(i int) string { return "t." + t.columns[i] }
@@ -195,9 +193,8 @@ func (t *Table) merge(ctx context.Context, tx pgx.Tx, s source, condition string
 	}
 	b.WriteString(",\nx AS MATERIALIZED (SELECT s.*, " + unknown + " AS new FROM s LEFT JOIN " + t.sql + " AS t ON " + onKey +
 		" WHERE (" + differs + ")" + keep(fetched) + ")")
-	newer := slices.ContainsFunc(others, func(o otherRegion) bool { return o.newer })
 	returning, touched := "1", "SELECT * FROM i"
-	if newer {
+	if len(others) > 0 {
 		returning = "t.*"
 	}
 	updated := "0"
@@ -222,13 +219,9 @@ func (t *Table) merge(ctx context.Context, tx pgx.Tx, s source, condition string
 			if condition != "" {
 				list[i] = "EXISTS (SELECT FROM g WHERE " + o.condition + ")"
 			}
-			if o.newer {
-				list[i] += " OR EXISTS (SELECT FROM n WHERE " + o.condition + ")"
-			}
+			list[i] += " OR EXISTS (SELECT FROM n WHERE " + o.condition + ")"
 		}
-		if newer {
-			b.WriteString(",\nn AS (" + touched + ")")
-		}
+		b.WriteString(",\nn AS (" + touched + ")")
 		hits = "ARRAY[" + strings.Join(list, ", ") + "]"
 	}
 	distinct := "0"
@@ -298,14 +291,11 @@ func queryRaw(ctx context.Context, tx pgx.Tx, sql string, params []param) ([][]b
 	return res.Rows[0], nil
 }
 
-// contradicted tells for each of others whether it is newer than the rows that
-// were copied into the empty table, and one of them is in it nevertheless.
+// contradicted tells for each of others whether one of the rows that were copied
+// into the empty table is in it, of which it knew nothing.
 func (t *Table) contradicted(ctx context.Context, tx pgx.Tx, others []otherRegion) ([]bool, error) {
 	lost := make([]bool, len(others))
 	for i, o := range others {
-		if !o.newer {
-			continue
-		}
 		if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+t.sql+" WHERE "+o.condition+")").Scan(&lost[i]); err != nil {
 			return nil, fmt.Errorf("finding the regions of rows: %w", err)
 		}

@@ -177,12 +177,10 @@ type regionLocks struct {
 	closed  bool
 }
 
-// lockWait bounds what a lock may cost a fill.
-const lockWait = 2 * time.Second
-
-// try takes a lock, or fails with ErrBusy.
+// try takes a lock, or fails with ErrBusy. It costs a fill no more than a
+// connection may.
 func (l *regionLocks) try(ctx context.Context, key int64) (release func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	ctx, cancel := context.WithTimeout(ctx, l.db.ConnectTimeout())
 	defer cancel()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -224,7 +222,7 @@ func (l *regionLocks) release(key int64) {
 	if l.conn == nil || l.conn.IsClosed() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
+	ctx, cancel := context.WithTimeout(context.Background(), l.db.ConnectTimeout())
 	defer cancel()
 	if len(l.held) == 0 && l.closed {
 		l.closing()

@@ -159,9 +159,16 @@ func TestRegions_ThatCannotBeRightAnyMoreGo(t *testing.T) {
 	// A row in two columns: what has more columns goes.
 	w.mustFill(table, def, few, []any{int64(3), int64(2)}, []any{int64(4), int64(2)})
 	require.Equal(t, []string{few2}, w.regions(table))
-	// A row in all columns: what has fewer stays.
+	// A row came in that the other one, fetched before, knew nothing of.
 	w.mustFill(table, def, b, []any{int64(5), int64(2), int64(50), "e"}, []any{int64(3), int64(2), int64(30), "c"})
-	require.Equal(t, []string{conditionB, few2}, w.regions(table))
+	require.Equal(t, []string{conditionB}, w.regions(table))
+	// Rows that it has not, or has as they are, are no reason.
+	w.mustFill(table, def, a, []any{int64(1), int64(1), int64(10), "a"}, []any{int64(2), int64(1), int64(19), "b"})
+	w.mustFill(table, def, few, []any{int64(3), int64(2)}, []any{int64(4), int64(2)}, []any{int64(5), int64(2)})
+	require.Equal(t, []string{conditionB, conditionA, few2}, w.regions(table))
+	// One that changed is: B would show it beside what it fetched before.
+	w.mustFill(table, def, a, []any{int64(1), int64(1), int64(10), "a"}, []any{int64(2), int64(1), int64(21), "b"})
+	require.Equal(t, []string{conditionA, few2}, w.regions(table))
 }
 
 // A fill that began earlier and ends later must not put its older rows under a

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hallwaydb/hallway/sidecar/database"
 	"github.com/hallwaydb/hallway/sidecar/transport"
 )
 
@@ -70,6 +71,8 @@ type Settings struct {
 	Cache        bool
 	CacheSize    int64
 	DatabaseRole string
+	// DatabaseTimeout is how long a database may take to let the sidecar in.
+	DatabaseTimeout time.Duration
 
 	given map[string]bool
 }
@@ -91,7 +94,7 @@ func Default() *Settings {
 		Drain:       10 * time.Second,
 
 		JournalRetention: 30 * 24 * time.Hour,
-		Cache:            true, CacheSize: 4 << 30, DatabaseRole: "hallway",
+		Cache:            true, CacheSize: 4 << 30, DatabaseRole: "hallway", DatabaseTimeout: database.DefaultConnectTimeout,
 		given: map[string]bool{},
 	}
 }
@@ -221,6 +224,8 @@ func Fields() []Field {
 			get: func(s *Settings) []string { return []string{formatSize(s.CacheSize)} }},
 		text("database_role", `Role as which the sidecar logs in to the databases that ask, over their Unix sockets: the one that CREATE EXTENSION made. pg_hba.conf must let the sidecar's operating system user be it.`,
 			func(s *Settings) *string { return &s.DatabaseRole }, notEmpty),
+		duration("database_timeout", `How long a database may take to let the sidecar in, before it goes on without; a statement there may take 15 times that. From 100ms to 10m.`,
+			func(s *Settings) *time.Duration { return &s.DatabaseTimeout }, 100*time.Millisecond, 10*time.Minute),
 	}
 }
 

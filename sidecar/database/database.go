@@ -24,6 +24,9 @@ import (
 // knows, without the patch level.
 const ExtensionVersion = "0.1"
 
+// DefaultConnectTimeout is Config.ConnectTimeout's default.
+const DefaultConnectTimeout = 2 * time.Second
+
 // Config of a Manager. Zero values stand for the defaults.
 type Config struct {
 	Log *slog.Logger
@@ -33,9 +36,9 @@ type Config struct {
 	// for the sidecar, which PostgreSQL cannot see. Default 100 ms.
 	LockTimeout time.Duration
 	// StatementTimeout bounds every statement that does not say otherwise, and
-	// an idle transaction. Default 30 s.
+	// an idle transaction. Default 15 times ConnectTimeout.
 	StatementTimeout time.Duration
-	// ConnectTimeout bounds making a connection. Default 2 s.
+	// ConnectTimeout bounds making a connection. Default DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 	// Connections of a database's pool, at most. Default 8.
 	Connections int
@@ -56,8 +59,8 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	set(&c.LockTimeout, 100*time.Millisecond)
-	set(&c.StatementTimeout, 30*time.Second)
-	set(&c.ConnectTimeout, 2*time.Second)
+	set(&c.ConnectTimeout, DefaultConnectTimeout)
+	set(&c.StatementTimeout, 15*c.ConnectTimeout)
 	set(&c.Idle, 10*time.Minute)
 	if c.Connections <= 0 {
 		c.Connections = 8
@@ -209,6 +212,9 @@ type Database struct {
 
 // Identity of the database.
 func (d *Database) Identity() Identity { return d.identity }
+
+// ConnectTimeout is how long the database may take to let anybody in.
+func (d *Database) ConnectTimeout() time.Duration { return d.cfg.ConnectTimeout }
 
 // Address of the database.
 func (d *Database) Address() Address { return d.address }

@@ -122,13 +122,18 @@ func (r *replica) copy(ctx context.Context) error {
 	if c.unknown = newest != nil && len(newest) != 8; !c.unknown {
 		c.newest = newest
 	}
-	if _, err := r.scan(ctx, q, func(batch []byte, n int) error { return c.chunk(ctx, batch, n) }); err != nil {
+	if err := r.collect(ctx, q, r.stage.rows, func(batch []byte, n int) error { return c.chunk(ctx, batch, n) }); err != nil {
 		return err
+	}
+	if r.state.asOf != nil {
+		if err := r.confirmCopy(ctx, c); err != nil {
+			return err
+		}
 	}
 	r.pages = c.pages + r.stats.Pages.Load()
 	var merged Merged
 	err := r.merge(ctx, func(tx pgx.Tx) error {
-		if err := r.dedupe(ctx, tx, r.stage.rows); err != nil {
+		if _, err := r.dedupe(ctx, tx, r.stage.rows); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, `ANALYZE `+r.stage.rows.Sanitize()); err != nil {
@@ -138,7 +143,7 @@ func (r *replica) copy(ctx context.Context) error {
 		if merged, err = r.cache.MergeStaged(ctx, tx, r.stage.rows, true, r.since()); err != nil {
 			return fmt.Errorf("merging: %w", err)
 		}
-		return r.finish(ctx, tx, r.cursorFrom(c.newest, c.unknown), true)
+		return r.finish(ctx, tx, r.cursorFrom(c.newest, c.unknown), true, true)
 	})
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ package sync
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	gosync "sync"
 	"time"
@@ -30,7 +31,13 @@ type fakeAPI struct {
 
 	pageRows            int
 	noModified, noOrder bool
-	opened              int
+	// shuffle gives each page its own order, so that pages overlap and leave out.
+	shuffle bool
+	// passOver is a row that lists without a filter leave out.
+	passOver string
+	// graves are the deleted records' keys with their times; nil: it does not tell.
+	graves map[string]time.Time
+	opened int
 }
 
 type fakeRow struct {
@@ -62,6 +69,18 @@ func (f *fakeAPI) remove(id string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.rows, id)
+	if f.graves != nil {
+		f.graves[id] = time.Now().Add(f.skew).Truncate(time.Millisecond)
+	}
+}
+
+// asked gives the scans since it was last called: columns and filter.
+func (f *fakeAPI) asked() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := f.scans
+	f.scans = nil
+	return out
 }
 
 func (f *fakeAPI) contents() map[string]string {
@@ -106,14 +125,14 @@ func (f fakeTable) Scan(ctx context.Context, q connectors.Query, out *rows.Build
 		return connectors.ScanResult{}, err
 	}
 	f.mu.Lock()
-	text := ""
+	text := fmt.Sprint(len(q.Columns), " columns ")
 	for _, c := range q.Conjuncts {
 		text += pushdown.Format(c, []string{"id", "name", "updated"})
 	}
 	f.scans = append(f.scans, text)
 	f.mu.Unlock()
 	last := ""
-	for {
+	for at := 0; ; at++ {
 		f.mu.Lock()
 		f.pages++
 		n, page := f.pages, f.page
@@ -130,12 +149,17 @@ func (f fakeTable) Scan(ctx context.Context, q connectors.Query, out *rows.Build
 		f.mu.Lock()
 		var ids []string
 		for id := range f.rows {
-			if id > last {
+			if id > last && (id != f.passOver || len(q.Conjuncts) > 0) {
 				ids = append(ids, id)
 			}
 		}
-		slices.Sort(ids)
-		count := 0
+		if f.shuffle {
+			// By offset, in an order that means nothing.
+			rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+		} else {
+			slices.Sort(ids)
+		}
+		count, skip := 0, at*f.pageRows
 		for _, id := range ids {
 			values := []pushdown.Value{{V: id}, {V: f.rows[id].name}, {V: f.rows[id].updated.UnixMicro() - epoch}}
 			if ok, err := pred.Matches(func(c int) pushdown.Value { return values[c] }); err != nil || !ok {
@@ -144,8 +168,14 @@ func (f fakeTable) Scan(ctx context.Context, q connectors.Query, out *rows.Build
 			if count == f.pageRows {
 				break
 			}
+			if f.shuffle {
+				if skip--; skip >= 0 {
+					continue
+				}
+			} else {
+				last = id
+			}
 			count++
-			last = id
 			for _, c := range q.Columns {
 				out.Value(values[c])
 			}
@@ -163,6 +193,38 @@ func (f fakeTable) Scan(ctx context.Context, q connectors.Query, out *rows.Build
 			return connectors.ScanResult{}, nil
 		}
 	}
+}
+
+// Deleted is what fakeAPI.graves has.
+func (f fakeTable) Deleted() connectors.Table {
+	if f.graves == nil {
+		return nil
+	}
+	return fakeGraves{f}
+}
+
+type fakeGraves struct{ fakeTable }
+
+func (f fakeGraves) Scan(_ context.Context, q connectors.Query, out *rows.Builder) (connectors.ScanResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	types := []pushdown.Type{fakeTypes()[0], fakeTypes()[2]}
+	pred, err := pushdown.CompileAll(q.Conjuncts, types)
+	if err != nil {
+		return connectors.ScanResult{}, err
+	}
+	f.scans = append(f.scans, "graves "+pushdown.Format(q.Conjuncts[0], []string{"id", "deleted"}))
+	for id, at := range f.graves {
+		values := []pushdown.Value{{V: id}, {V: at.UnixMicro() - epoch}}
+		if ok, err := pred.Matches(func(c int) pushdown.Value { return values[c] }); err != nil || !ok {
+			continue
+		}
+		out.Value(values[0])
+		if err := out.EndRow(); err != nil {
+			return connectors.ScanResult{}, err
+		}
+	}
+	return connectors.ScanResult{}, nil
 }
 
 // fakeOpener binds every definition to the API.

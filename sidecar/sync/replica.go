@@ -55,9 +55,11 @@ type replica struct {
 	stats   connectors.Stats
 	began   time.Time // by the database's clock
 	change  *change   // nil: the API does not say when a row was changed
+	// dead are the records that were deleted; nil: the API does not tell.
+	dead connectors.Table
 }
 
-// options of a replica.
+// options of a replica. compare below 0: not set.
 type options struct {
 	refresh, compare, overlap time.Duration
 }
@@ -157,7 +159,7 @@ FROM hallway.replicas r JOIN hallway.replicated_tables t ON t.relid = r.relid WH
 		return d
 	}
 	r.opts.refresh = max(set(refresh, defaultRefresh), time.Second)
-	r.opts.compare = set(compare, 0)
+	r.opts.compare = set(compare, -1)
 	r.opts.overlap = set(overlap, defaultOverlap)
 	err = r.conn.QueryRow(ctx, `SELECT hallway.relation_definition($1::oid::regclass,
   coalesce((SELECT oid FROM pg_roles WHERE rolname = t.sync_as), k.relowner))
@@ -202,6 +204,9 @@ func (r *replica) run(ctx context.Context, packed []byte) error {
 	}
 	def.Replica = true
 	r.t, r.release = &table{Table: bound, Definition: def}, release
+	if g, ok := bound.(connectors.Graveyard); ok {
+		r.dead = g.Deleted()
+	}
 	if len(def.Key) == 0 {
 		return &connectors.Error{Class: connectors.NotSupported, Message: "the table has no key, so it cannot be a replica",
 			Hint: "Set the option key 'true' on the columns that identify a row."}
@@ -254,13 +259,14 @@ func (r *replica) start(ctx context.Context, as string) error {
 }
 
 // finish is the end of a merge's transaction: what is true from now on. cursor
-// nil: there is none. whole: rows that went in the API are gone here.
-func (r *replica) finish(ctx context.Context, tx pgx.Tx, cursor []byte, whole bool) error {
+// nil: there is none. whole: rows that went in the API are gone here; compared:
+// all keys were read.
+func (r *replica) finish(ctx context.Context, tx pgx.Tx, cursor []byte, whole, compared bool) error {
 	_, err := tx.Exec(ctx, `UPDATE hallway.replicas SET state = 'idle', reason = NULL, error = NULL, failures = 0,
   rows_read = $2, pages_read = $3, total_rows = NULL, copy_shape = NULL, copy_position = NULL, copy_cursor = NULL, change_cursor = $4,
   compared_at = CASE WHEN $5 THEN began_at ELSE compared_at END, last_success = clock_timestamp(),
   next_run = greatest(began_at + $6::interval, clock_timestamp()) WHERE relid = $1`,
-		r.relid, r.rows, int64(r.pages), cursor, whole, r.opts.refresh)
+		r.relid, r.rows, int64(r.pages), cursor, compared, r.opts.refresh)
 	if err == nil && whole {
 		_, err = tx.Exec(ctx, `UPDATE hallway.cache_tables SET as_of = $2, replica = true WHERE id = $1`, r.cache.ID(), r.began)
 	}

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
@@ -137,17 +138,21 @@ func (r *replica) copyIn(ctx context.Context, tx pgx.Tx, table pgx.Identifier, c
 	return nil
 }
 
-// dedupe leaves the last of the staged rows with one key: an API whose pages
-// move while they are read sends some twice.
-func (r *replica) dedupe(ctx context.Context, tx pgx.Tx, table pgx.Identifier) error {
+// dedupe leaves the last of the staged rows with one key, and counts the others:
+// an API whose pages move while they are read sends some twice.
+func (r *replica) dedupe(ctx context.Context, on execer, table pgx.Identifier) (int64, error) {
 	s := &r.stage
 	key := s.list(r.t.Definition.Key, s.name)
-	_, err := tx.Exec(ctx, `DELETE FROM `+table.Sanitize()+` t USING (SELECT `+key+`, max(`+numberColumn+`) AS last FROM `+table.Sanitize()+
+	tag, err := on.Exec(ctx, `DELETE FROM `+table.Sanitize()+` t USING (SELECT `+key+`, max(`+numberColumn+`) AS last FROM `+table.Sanitize()+
 		` GROUP BY `+key+` HAVING count(*) > 1) d WHERE `+s.equal("t", "d", r.t.Definition.Key)+` AND t.`+numberColumn+` < d.last`)
 	if err != nil {
-		return fmt.Errorf("looking for rows that came twice: %w", err)
+		return 0, fmt.Errorf("looking for rows that came twice: %w", err)
 	}
-	return nil
+	return tag.RowsAffected(), nil
+}
+
+type execer interface {
+	Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error)
 }
 
 // equal is the condition that two tables' rows have the same key.
@@ -161,7 +166,7 @@ func (s *staging) equal(a, b string, key []int) string {
 
 var errBadTuple = errors.New("a connector's tuple cannot be read")
 
-// tuples walks over a batch and calls each with a tuple's values; nil is NULL.
+// walk goes over a batch and calls each with a tuple's values; nil is NULL.
 func walk(batch []byte, n, columns int, each func(values [][]byte)) error {
 	values := make([][]byte, columns)
 	for range n {
@@ -214,11 +219,83 @@ func (r *replica) scan(ctx context.Context, q connectors.Query, sink func(batch 
 	for k, i := range q.Columns {
 		types[k] = r.t.Definition.Columns[i].Type
 	}
+	return r.scanTable(ctx, r.t, types, q, sink)
+}
+
+// scanTable is scan of any table, whose columns of q have these types.
+func (r *replica) scanTable(ctx context.Context, t connectors.Table, types []pushdown.Type, q connectors.Query, sink func(batch []byte, n int) error) (connectors.ScanResult, error) {
 	q.Stats = &r.stats
 	out := rows.NewBuilder(types, sink, rows.Options{Reuse: true})
-	result, err := r.t.Scan(ctx, q, out)
+	result, err := t.Scan(ctx, q, out)
 	if err == nil {
 		err = out.Flush()
 	}
 	return result, err
+}
+
+// maxPasses is how often a list is read at most that shows rows twice.
+const maxPasses = 20
+
+// collect scans into a table, by sink. An API that does not list in the order of
+// the key may, when rows move between its pages, show some twice and others not
+// at all; where some come twice it is read again until nothing new comes.
+func (r *replica) collect(ctx context.Context, q connectors.Query, table pgx.Identifier, sink func(batch []byte, n int) error) error {
+	if r.t.Describe().KeyOrdered {
+		_, err := r.scan(ctx, q, sink)
+		return err
+	}
+	order := ascending{r: r, columns: q.Columns}
+	for pass := 1; ; pass++ {
+		read := int64(0)
+		_, err := r.scan(ctx, q, func(batch []byte, n int) error {
+			read += int64(n)
+			if pass == 1 {
+				if err := order.note(batch, n); err != nil {
+					return err
+				}
+			}
+			return sink(batch, n)
+		})
+		if err != nil || !order.broken {
+			return err
+		}
+		twice, err := r.dedupe(ctx, r.conn, table)
+		if err != nil || twice == 0 || twice == read && pass > 1 {
+			return err
+		}
+		if pass == maxPasses {
+			r.n.log.Warn("the API lists rows in another order each time: some may be missing until the next run", "table", r.name)
+			return nil
+		}
+	}
+}
+
+// ascending tells whether keys come one greater than the other, byte by byte:
+// then none comes twice.
+type ascending struct {
+	r       *replica
+	columns []int
+	last    []byte
+	broken  bool
+}
+
+func (a *ascending) note(batch []byte, n int) error {
+	if a.broken {
+		return nil
+	}
+	var at []int
+	for _, i := range a.r.t.Definition.Key {
+		at = append(at, slices.Index(a.columns, i))
+	}
+	var key []byte
+	return walk(batch, n, len(a.columns), func(values [][]byte) {
+		key = key[:0]
+		for _, k := range at {
+			key = append(key, values[k]...)
+		}
+		if a.last != nil && bytes.Compare(key, a.last) <= 0 {
+			a.broken = true
+		}
+		a.last = append(a.last[:0], key...)
+	})
 }

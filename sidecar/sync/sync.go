@@ -10,7 +10,7 @@
 //
 // This file is what the rooms above use. database.go is one database's loop,
 // jobs.go its jobs, replica.go one run of one replica, copy.go and changes.go
-// the two kinds of run, staging.go and merge.go where their rows go.
+// the two kinds of run, compare.go what was deleted, staging.go where rows go.
 package sync
 
 import (

@@ -42,6 +42,7 @@ func main() {
 type bench struct {
 	rounds, rows, restRows int
 	filled                 int // tables made to be filled
+	replicas               int // refreshes of the replica
 	results                string
 
 	env     *harness.Env
@@ -91,6 +92,10 @@ func (b *bench) run(ctx context.Context) error {
 	}
 	log.Printf("filling caches of %d rows", b.rows)
 	if err := s.prepareCached(ctx); err != nil {
+		return err
+	}
+	log.Printf("making a replica of %d rows", b.rows)
+	if err := s.prepareReplica(ctx); err != nil {
 		return err
 	}
 	log.Printf("warming up")
@@ -179,9 +184,10 @@ func (b *bench) judge() {
 	add("cached_key_lookup_simple_vs_local", b.median("simple_cached")/b.median("simple_local"), "ratio", 3, true, "parsed and planned each time")
 	add("cached_inner_lookup_100k_vs_local", b.median("cached_inner")/b.median("local_inner"), "ratio", 5, true, "nested loop, 100,000 lookups by key")
 	add("cache_fill_vs_copy", b.median("fill")/b.median("copy"), "ratio", 2, true, "first miss of a table until it is cached, against COPY BINARY into such a table")
+	add("replica_refresh_1pct_changed_vs_full", b.median("replica_increment")/b.median("replica_full"), "ratio", 0.25, true, "the run itself, keys of all rows compared; against reading all rows anew")
 	add("bloat_dead_tuples", b.median("dead_tuples"), "tuples", 0, true, "after 100 refreshes without a change")
 	add("bloat_bytes", b.median("grown"), "bytes", 0, true, "table and indexes, after the same")
-	for _, n := range []string{"lookup_local", "lookup_cached", "simple_local", "simple_cached", "local_inner", "cached_inner", "local_agg", "cached_agg", "cached_13", "fill", "copy", "local_3", "live_3", "local_13", "live_13", "fdw_13", "local_count", "live_count", "insert", "post"} {
+	for _, n := range []string{"lookup_local", "lookup_cached", "simple_local", "simple_cached", "local_inner", "cached_inner", "local_agg", "cached_agg", "cached_13", "fill", "copy", "replica_increment", "replica_changes", "replica_full", "local_3", "live_3", "local_13", "live_13", "fdw_13", "local_count", "live_count", "insert", "post"} {
 		add("raw_"+n+"_ms", b.median(n), "ms", 0, true, "")
 	}
 	add("raw_sidecar_cpu_ms", b.median("sidecar_cpu"), "ms", 0, true, "of live_13")

@@ -135,7 +135,7 @@ func (s *session) round(ctx context.Context, warmup bool) error {
 			keep("sidecar_cpu", ms(after-cpu))
 		}
 	}
-	for _, m := range []func(context.Context, func(string, float64)) error{s.cached, s.oneRow, s.writes, s.rest, s.decode, s.stop} {
+	for _, m := range []func(context.Context, func(string, float64)) error{s.cached, s.replica, s.oneRow, s.writes, s.rest, s.decode, s.stop} {
 		if err := m(ctx, keep); err != nil {
 			return err
 		}

@@ -2,17 +2,27 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -27,6 +37,65 @@ type replicaRoom struct {
 	c       *harness.Conn
 	pb      *harness.PocketBase
 	sidecar *harness.Sidecar
+	seen    *requests
+}
+
+// requests are those that the replica's server gets, in order: "GET path?query".
+type requests struct {
+	mu  sync.Mutex
+	all []string
+}
+
+// take gives the requests since it was last called whose text has all parts; a
+// part that begins with "!" must not be there.
+func (q *requests) take(parts ...string) (list []string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range q.all {
+		if !slices.ContainsFunc(parts, func(p string) bool {
+			not, negated := strings.CutPrefix(p, "!")
+			return strings.Contains(r, not) == negated
+		}) {
+			list = append(list, r)
+		}
+	}
+	q.all = nil
+	return list
+}
+
+// watched is a way to an API on which its requests are seen.
+func watched(t *testing.T, target string) (string, *requests) {
+	t.Helper()
+	u, err := url.Parse(target)
+	require.NoError(t, err)
+	q := &requests{}
+	proxy := httputil.NewSingleHostReverseProxy(u)
+	proxy.ErrorLog = log.New(io.Discard, "", 0)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		q.mu.Lock()
+		q.all = append(q.all, req.Method+" "+req.URL.Path+"?"+req.URL.RawQuery)
+		q.mu.Unlock()
+		proxy.ServeHTTP(w, req)
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL, q
+}
+
+// manifestWith is a directory with the manifest of the demonstration CRM, in
+// which each old text is replaced by the new one after it.
+func manifestWith(t *testing.T, oldnew ...string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(env.Root, "examples", "pocketbase.yaml"))
+	require.NoError(t, err)
+	text := string(b)
+	for i := 0; i < len(oldnew); i += 2 {
+		require.Contains(t, text, oldnew[i])
+		text = strings.Replace(text, oldnew[i], oldnew[i+1], 1)
+	}
+	dir, err := env.Mkdir("manifest")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "pocketbase.yaml"), []byte(text), 0o644))
+	return dir
 }
 
 const crmServer = `CREATE SERVER %[1]s FOREIGN DATA WRAPPER hallway
@@ -44,7 +113,9 @@ func newReplicaRoom(t *testing.T, contacts int, settings harness.SidecarSettings
 	r.db = env.Database(t)
 	r.db.Connect(t).Exec("ALTER DATABASE %s SET hallway.address = '%s'", r.db.Name, r.sidecar.Address())
 	r.c = r.db.Connect(t)
-	r.c.Exec(crmServer, "crm", pb.URL, pb.User, pb.Password, "read_through")
+	var address string
+	address, r.seen = watched(t, pb.URL)
+	r.c.Exec(crmServer, "crm", address, pb.User, pb.Password, "read_through")
 	r.c.Exec(crmServer, "live", pb.URL, pb.User, pb.Password, "off")
 	return r
 }
@@ -124,7 +195,8 @@ func TestReplicaOfPocketBase(t *testing.T) {
 	assert.NotEqual(t, "3000", r.c.Value(`SELECT rows FROM hallway.sync_status`), "an increment read everything")
 }
 
-// A sidecar that is killed while it copies goes on where it stood.
+// A sidecar that is killed while it copies goes on where it stood: the API is
+// not asked again for what was copied.
 func TestReplicaSurvivesItsSidecar(t *testing.T) {
 	r := newReplicaRoom(t, 6000, harness.SidecarSettings{})
 	r.c.Exec(`ALTER FOREIGN TABLE crm.contacts OPTIONS (ADD page_size '50')`)
@@ -147,6 +219,10 @@ func TestReplicaSurvivesItsSidecar(t *testing.T) {
 	require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool {
 		return r.c.Value(`SELECT last_success IS NOT NULL FROM hallway.replicas`) == "t"
 	}), "it does not go on")
+	pages := r.seen.take("/contacts/records?", "perPage=50")
+	t.Logf("killed after %d rows; %d pages of 50", stood, len(pages))
+	// 120, the empty one at the end, those on their way when it was killed.
+	assert.LessOrEqual(t, len(pages), 120+6)
 	assert.Contains(t, harness.Tail(r.sidecar.Log, 1<<20), "taking up a copy where it stood")
 	r.wait()
 	r.equal()
@@ -178,20 +254,101 @@ func TestReplicaWebhook(t *testing.T) {
 	id := r.ids(1)[0]
 	r.patch(id, map[string]any{"last_name": "By webhook"})
 	now := time.Now()
+	r.seen.take()
+	before := r.c.Query(`SELECT requested_at, began_at, next_run FROM hallway.replicas`)
 	assert.Equal(t, 401, post(url, "another key of the same kind", now, "{}"))
 	assert.Equal(t, 401, post(url, key, now.Add(-6*time.Minute), "{}"))
 	assert.Equal(t, 401, post(url, key, now.Add(6*time.Minute), "{}"))
 	assert.Equal(t, 401, post(strings.Replace(url, "contacts", "companies", 1), key, now, "{}"))
 	assert.Equal(t, 401, post(strings.Replace(url, r.db.Name, "nowhere", 1), key, now, "{}"))
 	assert.Equal(t, 413, post(url, key, now, strings.Repeat("x", 300<<10)))
+	time.Sleep(time.Second)
+	assert.Equal(t, before, r.c.Query(`SELECT requested_at, began_at, next_run FROM hallway.replicas`), "a refused delivery had an effect")
+	assert.Equal(t, "0", r.c.Value(`SELECT count(*) FROM hallway.webhook_deliveries`))
+	assert.Empty(t, r.seen.take(), "the API was asked for a refused delivery")
 	assert.Equal(t, 202, post(url, key, now, "{}"))
 	assert.Equal(t, 409, post(url, key, now, "{}"), "the same again")
 	require.True(t, harness.Eventually(t.Context(), 10*time.Second, func() bool {
 		return r.c.Value(`SELECT last_name FROM %s WHERE id = '%s'`, r.table(), id) == "By webhook"
 	}), "the delivery had no effect")
+	time.Sleep(time.Second)
+	r.seen.take()
+	assert.Equal(t, 409, post(url, key, now, "{}"), "and again")
+	time.Sleep(time.Second)
+	assert.Empty(t, r.seen.take(), "the API was asked for a delivery that came before")
+	for _, log := range []string{r.sidecar.Log, r.db.Cluster.Log()} {
+		b, err := os.ReadFile(log)
+		require.NoError(t, err)
+		assert.NotContains(t, string(b), key)
+	}
+	assert.NotContains(t, fmt.Sprint(r.c.Query(`SELECT (SELECT json_agg(r) FROM hallway.replicas r), (SELECT json_agg(j) FROM hallway_sync.river_job j),
+		(SELECT json_agg(d) FROM hallway.webhook_deliveries d)`)), key)
 }
 
-// What others see of a replica is a feed: each change of the API once.
+// Where the API tells what was deleted, nobody lists the keys of all rows.
+func TestReplicaWithTombstones(t *testing.T) {
+	r := newReplicaRoom(t, 1500, harness.SidecarSettings{Manifests: manifestWith(t,
+		"\n  contacts:\n", `
+  graves:
+    path: /api/collections/graves/records
+    key: id
+    fields:
+      id: {type: text, read_only: true, missing: never}
+      record: {type: text, missing: never}
+      created: {type: datetime, read_only: true, missing: never}
+
+  contacts:
+    deleted: {object: graves, key: record, at: created}
+`)})
+	require.NoError(t, r.pb.Call("POST", "/api/collections", map[string]any{"name": "graves", "type": "base", "fields": []map[string]any{
+		{"name": "record", "type": "text"}, {"name": "created", "type": "autodate", "onCreate": true}}}, nil))
+	r.c.Exec(`SELECT hallway.replicate('crm.contacts', '1 h')`)
+	r.wait()
+	r.equal()
+	ids := r.ids(10)
+	r.seen.take()
+	for _, id := range ids[:3] {
+		r.delete(id)
+		require.NoError(t, r.pb.Call("POST", "/api/collections/graves/records", map[string]any{"record": id}, nil))
+	}
+	r.patch(ids[4], map[string]any{"last_name": "Changed"})
+	// Another of the same key; its time is not that of the first.
+	require.NoError(t, r.pb.Call("POST", "/api/collections/contacts/records",
+		map[string]any{"id": ids[0], "email": "again@example.com", "last_name": "Again", "status": "lead"}, nil))
+	r.wait()
+	asked := r.seen.take("GET ")
+	r.equal()
+	assert.Len(t, slices.DeleteFunc(slices.Clone(asked), func(s string) bool { return !strings.Contains(s, "/graves/records?") }), 1)
+	for _, s := range asked {
+		assert.Contains(t, s, "filter=", "something was listed whole")
+	}
+	assert.Equal(t, "1", r.c.Value(`SELECT count(*) FROM %s WHERE id = '%s' AND last_name = 'Again'`, r.table(), ids[0]))
+}
+
+// While a copy runs, who asks interactively goes first: all of the API's rate is
+// his while he uses it.
+func TestReplicaComesAfterReaders(t *testing.T) {
+	r := newReplicaRoom(t, 2000, harness.SidecarSettings{Manifests: manifestWith(t, "\nread:\n", "\nlimits: {per_second: 20, burst: 1}\n\nread:\n")})
+	ids := r.c.Query(`SELECT id FROM live.companies ORDER BY id LIMIT 20`)
+	r.c.Exec(`ALTER FOREIGN TABLE crm.contacts OPTIONS (ADD page_size '10')`)
+	r.c.Exec(`SELECT hallway.replicate('crm.contacts', '1 h')`)
+	r.c.Exec(`SET hallway.max_age = 0; SELECT count(*) FROM crm.companies WHERE id = '%s'`, ids[0][0])
+	require.True(t, harness.Eventually(t.Context(), 20*time.Second, func() bool {
+		return r.c.Value(`SELECT coalesce(max(pages_read), 0) >= 5 FROM hallway.replicas`) == "t"
+	}), "nothing is copied")
+	r.seen.take()
+	for _, id := range ids {
+		r.c.Exec(`SELECT * FROM crm.companies WHERE id = '%s'`, id[0])
+	}
+	all := r.seen.take("GET ")
+	copied := slices.DeleteFunc(slices.Clone(all), func(s string) bool { return !strings.Contains(s, "/contacts/") })
+	require.GreaterOrEqual(t, len(all)-len(copied), len(ids), "the lookups did not come to the API")
+	assert.Less(t, len(copied), len(ids)/2, "pages of the copy beside %d lookups", len(ids))
+	assert.Equal(t, "backfill", r.c.Value(`SELECT state FROM hallway.sync_status`), "the copy was over before the lookups were")
+}
+
+// What others see of a replica is a feed: each change of the API once, by
+// triggers, notifications and logical decoding.
 func TestReplicaIsAFeedOfChanges(t *testing.T) {
 	r := newReplicaRoom(t, 500, harness.SidecarSettings{})
 	r.c.Exec(`SELECT hallway.replicate('crm.contacts', '1 h')`)
@@ -200,15 +357,17 @@ func TestReplicaIsAFeedOfChanges(t *testing.T) {
 	r.c.Exec(`CREATE TABLE feed (n bigserial, op text, id text, name text);
 		CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$ BEGIN
 			INSERT INTO feed (op, id, name) VALUES (TG_OP, coalesce(NEW.id, OLD.id), NEW.last_name);
-			PERFORM pg_notify('contacts', TG_OP); RETURN NULL; END $$;
+			PERFORM pg_notify('contacts', TG_OP || ' ' || coalesce(NEW.id, OLD.id)); RETURN NULL; END $$;
 		CREATE TRIGGER feed AFTER INSERT OR UPDATE OR DELETE ON %[1]s FOR EACH ROW EXECUTE FUNCTION note();
 		CREATE PUBLICATION contacts FOR TABLE %[1]s`, table)
-	r.c.Exec(`SELECT pg_create_logical_replication_slot('%s_binary', 'pgoutput')`, r.db.Name)
-	r.c.Exec(`SELECT pg_create_logical_replication_slot('%s_text', 'test_decoding')`, r.db.Name)
-	t.Cleanup(func() {
-		c := r.db.Connect(t)
-		c.Exec(`SELECT pg_drop_replication_slot('%[1]s_binary'), pg_drop_replication_slot('%[1]s_text')`, r.db.Name)
-	})
+	r.c.Exec(`SELECT pg_create_logical_replication_slot('%s_feed', 'pgoutput')`, r.db.Name)
+	t.Cleanup(func() { r.db.Connect(t).Exec(`SELECT pg_drop_replication_slot('%s_feed')`, r.db.Name) })
+	listener, err := pgx.Connect(t.Context(), r.db.Cluster.DSN(r.db.Name, "postgres"))
+	require.NoError(t, err)
+	defer func() { _ = listener.Close(context.WithoutCancel(t.Context())) }()
+	_, err = listener.Exec(t.Context(), "LISTEN contacts")
+	require.NoError(t, err)
+
 	ids := r.ids(20)
 	var want []harness.Row
 	for i := range 4 {
@@ -225,20 +384,38 @@ func TestReplicaIsAFeedOfChanges(t *testing.T) {
 	// Seen more than once by the overlap; it is to count once.
 	r.wait()
 	r.wait()
+	// A copy of everything changes nothing either.
+	r.c.Exec(`UPDATE hallway.cache_tables SET as_of = NULL WHERE replica`)
 	r.wait()
-	require.ElementsMatch(t, want, r.c.Query(`SELECT op, id, name FROM feed ORDER BY n`))
+	assert.ElementsMatch(t, want, r.c.Query(`SELECT op, id, name FROM feed ORDER BY n`), "by the trigger")
 
-	decoded := r.c.Query(`SELECT data FROM pg_logical_slot_get_changes('%s_text', NULL, NULL, 'skip-empty-xacts', '1') WHERE data LIKE 'table %s:%%'`, r.db.Name, table)
-	counts := map[string]int{}
-	for _, d := range decoded {
-		counts[strings.Fields(strings.SplitN(d[0], ": ", 2)[1])[0]]++
-	}
-	assert.Equal(t, map[string]int{"UPDATE:": 4, "DELETE:": 3, "INSERT:": 3}, counts, "%v", decoded)
-	// pgoutput: the first byte of a message is its kind.
-	kinds := map[string]int{}
-	for _, k := range r.c.Query(`SELECT chr(get_byte(data, 0)) FROM pg_logical_slot_get_binary_changes('%[1]s_binary', NULL, NULL,
+	var messages [][]byte
+	for _, m := range r.c.Query(`SELECT encode(data, 'hex') FROM pg_logical_slot_get_binary_changes('%s_feed', NULL, NULL,
 		'proto_version', '1', 'publication_names', 'contacts')`, r.db.Name) {
-		kinds[k[0]]++
+		b, err := hex.DecodeString(m[0])
+		require.NoError(t, err)
+		messages = append(messages, b)
 	}
-	assert.Equal(t, [3]int{3, 4, 3}, [3]int{kinds["I"], kinds["U"], kinds["D"]}, "%v", kinds)
+	var decoded []harness.Row
+	for _, c := range decodePgoutput(t, messages) {
+		name, ok := c.values["last_name"]
+		if !ok {
+			name = harness.Null
+		}
+		decoded = append(decoded, harness.Row{c.op, c.values["id"], name})
+	}
+	assert.ElementsMatch(t, want, decoded, "by logical decoding")
+
+	var heard, notified []string
+	for range want {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		n, err := listener.WaitForNotification(ctx)
+		cancel()
+		require.NoError(t, err, "after %q", heard)
+		heard = append(heard, n.Payload)
+	}
+	for _, w := range want {
+		notified = append(notified, w[0]+" "+w[1])
+	}
+	assert.ElementsMatch(t, notified, heard, "by notifications")
 }

@@ -21,7 +21,7 @@ import (
 // full copies, increments and merges. When the changes stop, the replica is what
 // the API has, without anybody's help.
 func TestReplica_KilledAtAnyMoment(t *testing.T) {
-	const rounds, killsARound = 8, 3
+	const rounds, killsARound = 6, 3
 	seed := uint64(time.Now().UnixNano())
 	if fixed, err := strconv.ParseUint(os.Getenv("HALLWAY_SEED"), 10, 64); err == nil {
 		seed = fixed

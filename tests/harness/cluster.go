@@ -60,6 +60,10 @@ func (e *Env) StartCluster(locale, library string, settings ...string) (*Cluster
 	if err != nil {
 		return nil, err
 	}
+	return e.startCluster(bin, locale, library, settings)
+}
+
+func (e *Env) startCluster(bin, locale, library string, settings []string) (*Cluster, error) {
 	dir, err := e.Mkdir("pg")
 	if err != nil {
 		return nil, err

@@ -294,6 +294,18 @@ type View struct {
 	// Unsure: something was written that the list may not show and that is not
 	// in Rows. What it shows must not be kept.
 	Unsure bool
+	// SureAt is when that ends, if nothing else is written; zero: it is not Unsure.
+	SureAt time.Time
+}
+
+// unsure until then, if that is still to come.
+func (v *View) unsure(now, until time.Time) {
+	if now.Before(until) {
+		v.Unsure = true
+		if until.After(v.SureAt) {
+			v.SureAt = until
+		}
+	}
 }
 
 // View of a place.
@@ -301,19 +313,20 @@ func (l *Log) View(p Place) View {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
-	v := View{Unsure: now.Before(l.doubt[p.Server])}
+	v := View{}
+	v.unsure(now, l.doubt[p.Server])
 	o := l.objects[objectKey{p.Server, p.Object}]
 	if o == nil {
 		return v
 	}
 	v.Stamp = o.stamp
-	v.Unsure = v.Unsure || now.Before(o.unsure)
+	v.unsure(now, o.unsure)
 	for k, t := range o.tables {
 		if k.account != p.Account || !now.Before(t.until) {
 			continue
 		}
 		if k.table != p.Table {
-			v.Unsure = true
+			v.unsure(now, t.until)
 			continue
 		}
 		for key, r := range t.rows {

@@ -312,6 +312,7 @@ func TestLog(t *testing.T) {
 		q := p
 		q.Table = [32]byte{2}
 		assert.True(t, l.View(q).Unsure, "its list may lack the row")
+		assert.Equal(t, clock.Add(lag), l.View(q).SureAt)
 		write(l, q, lag)
 		assert.Empty(t, l.View(p).Rows, "the row that p wrote is of the past")
 		assert.True(t, l.View(p).Unsure)
@@ -356,10 +357,14 @@ func TestLog(t *testing.T) {
 	})
 	t.Run("in doubt", func(t *testing.T) {
 		l, p := fresh()
-		l.Doubt(p.Server, clock.Add(lag))
-		assert.True(t, l.View(p).Unsure)
-		clock = clock.Add(lag)
+		until := clock.Add(lag)
+		l.Doubt(p.Server, until)
+		assert.Equal(t, View{Unsure: true, SureAt: until}, l.View(p))
+		l.Begin(p, nil).End(nil, true, lag/2)
+		assert.Equal(t, until, l.View(p).SureAt, "the later one")
+		clock = until
 		assert.False(t, l.View(p).Unsure)
+		assert.Zero(t, l.View(p).SureAt)
 	})
 	t.Run("too much", func(t *testing.T) {
 		l, p := fresh()

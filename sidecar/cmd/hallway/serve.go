@@ -257,7 +257,7 @@ func openRooms(s *config.Settings, log *slog.Logger, instance string) *rooms {
 	if !s.Cache {
 		return r
 	}
-	databases := database.NewManager(database.Config{Log: log, Role: s.DatabaseRole})
+	databases := database.NewManager(database.Config{Log: log, Role: s.DatabaseRole, ConnectTimeout: s.DatabaseTimeout})
 	m := cache.Open(cache.Config{Log: log, MaxBytes: s.CacheSize}, databases)
 	r.cache = bridge.NewCache(m)
 	r.replicas = newReplicas(s, log, instance, databases, m, r.opener)

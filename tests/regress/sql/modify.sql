@@ -219,6 +219,17 @@ INSERT INTO p VALUES (99, 'small', 'us');
 RESET ROLE;
 SELECT id FROM p WHERE id > 10 ORDER BY id;
 
+-- rows that are read before the first is written, and do not fit into memory
+CREATE FOREIGN TABLE wide (id bigint OPTIONS (key 'true'), n integer, filler text)
+  SERVER modify OPTIONS (store 'modify_wide');
+INSERT INTO wide SELECT i, 0, repeat('x', 1000) FROM generate_series(1, 400) i;
+SET work_mem = '64kB';
+UPDATE wide SET n = n + 1 WHERE id % 7 = 1;
+UPDATE wide SET n = n + 1, filler = left(filler, 10) WHERE id % 3 = 1 AND length(filler) > 10;
+DELETE FROM wide WHERE n = 0 AND length(filler) = 1000;
+RESET work_mem;
+SELECT n, count(*), min(length(filler)), max(length(filler)) FROM wide GROUP BY n ORDER BY n;
+
 -- what cannot be written says so
 CREATE FOREIGN TABLE made_up (id bigint OPTIONS (key 'true'), name text)
   SERVER modify OPTIONS (object 'sequence', rows '3');

@@ -1,0 +1,517 @@
+// Misses of cached tables: how often the API is asked, who waits for whom, and
+// what must not be kept.
+
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/tests/harness"
+)
+
+// bounded is how long anything may take that must not hang.
+const bounded = 20 * time.Second
+
+// gatedAPI is an API of contacts c0, c1, … whose answers a test holds up.
+type gatedAPI struct {
+	*httptest.Server
+	rows int
+
+	mu sync.Mutex
+	// gate holds requests from page number from on, until it is closed; nil: none.
+	gate chan struct{}
+	from int
+	// fail is the page, from 1, that fails; 0: none.
+	fail int
+
+	scans, pages, cancelled atomic.Int64 // since the start
+	inFlight, peak          atomic.Int64
+}
+
+const gatedPage = 100
+
+func startGated(t *testing.T, rows int) *gatedAPI {
+	t.Helper()
+	a := &gatedAPI{rows: rows}
+	a.Server = httptest.NewServer(http.HandlerFunc(a.serve))
+	t.Cleanup(func() { a.open(); a.CloseClientConnections(); a.Close() })
+	return a
+}
+
+// hold keeps answers back, from a page on, counted from 1.
+func (a *gatedAPI) hold(from int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.gate, a.from = make(chan struct{}), from
+}
+
+func (a *gatedAPI) open() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.gate != nil {
+		close(a.gate)
+		a.gate = nil
+	}
+}
+
+func (a *gatedAPI) failAt(page int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.fail = page
+}
+
+func (a *gatedAPI) serve(w http.ResponseWriter, r *http.Request) {
+	now := a.inFlight.Add(1)
+	defer a.inFlight.Add(-1)
+	for p := a.peak.Load(); now > p && !a.peak.CompareAndSwap(p, now); p = a.peak.Load() {
+	}
+	q := r.URL.Query()
+	at, _ := strconv.Atoi(q.Get("after"))
+	if at == 0 {
+		a.scans.Add(1)
+	}
+	a.pages.Add(1)
+	page := at/gatedPage + 1
+	a.mu.Lock()
+	gate, from, fail := a.gate, a.from, a.fail
+	a.mu.Unlock()
+	if gate != nil && page >= from {
+		select {
+		case <-gate:
+		case <-r.Context().Done():
+			a.cancelled.Add(1)
+			return
+		}
+	}
+	if page == fail {
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		return
+	}
+	var list []map[string]any
+	body := map[string]any{}
+	if id := strings.TrimPrefix(r.URL.Path, "/contacts/"); id != r.URL.Path || q.Has("id") {
+		if q.Has("id") {
+			id = q.Get("id")
+		}
+		n, err := strconv.Atoi(strings.TrimPrefix(id, "c"))
+		if err == nil && n < a.rows {
+			list = append(list, a.contact(n))
+		}
+		if !q.Has("id") {
+			if len(list) == 0 {
+				w.WriteHeader(http.StatusNotFound)
+				return
+			}
+			body = list[0]
+		}
+	} else {
+		end := min(at+gatedPage, a.rows)
+		for i := at; i < end; i++ {
+			list = append(list, a.contact(i))
+		}
+		if end < a.rows {
+			body["paging"] = map[string]any{"next": map[string]any{"after": strconv.Itoa(end)}}
+		}
+	}
+	if _, one := body["id"]; !one {
+		body["results"] = list
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+func (a *gatedAPI) contact(i int) map[string]any {
+	return map[string]any{"id": fmt.Sprintf("c%d", i), "email": fmt.Sprintf("e%d@example.com", i), "name": fmt.Sprintf("n%d", i),
+		"stage": "open", "amount": float64(i), "active": i%2 == 0, "created": "2026-01-01T00:00:00Z"}
+}
+
+// observed is a sidecar whose metrics can be read.
+type observed struct {
+	*harness.Sidecar
+	t   *testing.T
+	url string
+}
+
+func observe(t *testing.T, args ...string) *observed {
+	t.Helper()
+	port, err := harness.FreePort()
+	require.NoError(t, err)
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	s := env.NewSidecar(t, harness.SidecarSettings{Cache: true, Args: append([]string{"--metrics-listen", address}, args...)})
+	return &observed{Sidecar: s, t: t, url: "http://" + address + "/metrics"}
+}
+
+// metric reads one by its name, without labels.
+func (o *observed) metric(name string) int {
+	o.t.Helper()
+	resp, err := http.Get(o.url)
+	require.NoError(o.t, err)
+	defer func() { _ = resp.Body.Close() }()
+	for sc := bufio.NewScanner(resp.Body); sc.Scan(); {
+		if value, ok := strings.CutPrefix(sc.Text(), name+" "); ok {
+			f, err := strconv.ParseFloat(value, 64)
+			require.NoError(o.t, err)
+			return int(f)
+		}
+	}
+	o.t.Fatalf("there is no metric %s", name)
+	return 0
+}
+
+func (o *observed) soon(name string, want int) {
+	o.t.Helper()
+	require.Eventually(o.t, func() bool { return o.metric(name) == want }, bounded, tick, "%s is %d, not %d", name, o.metric(name), want)
+}
+
+// gated makes table contacts of the API at a sidecar of its own.
+func gated(t *testing.T, api *gatedAPI) (*harness.Database, *harness.Conn, *observed) {
+	t.Helper()
+	s := observe(t)
+	db := env.Database(t)
+	c := db.Connect(t)
+	c.Exec(`CREATE SERVER api FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', address '%s', manifest 'fake.yaml', base_url '%s', max_age '1h');
+		CREATE USER MAPPING FOR PUBLIC SERVER api OPTIONS (token 't');
+		CREATE FOREIGN TABLE contacts (%s) SERVER api OPTIONS (object 'contacts')`, s.Address(), api.URL, fakeColumns)
+	return db, c, s
+}
+
+// running is a statement under way.
+type running struct {
+	c    *harness.Conn
+	done chan struct{}
+	res  harness.Result
+	err  error
+}
+
+func run(c *harness.Conn, sql string) *running {
+	r := &running{c: c, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		ctx, cancel := context.WithTimeout(context.Background(), harness.Timeout)
+		defer cancel()
+		r.res, r.err = harness.Simple(ctx, c.PgConn, sql)
+	}()
+	return r
+}
+
+func (r *running) wait(t *testing.T) (harness.Result, error) {
+	t.Helper()
+	select {
+	case <-r.done:
+	case <-time.After(bounded):
+		t.Fatalf("the statement is not done after %s", bounded)
+	}
+	return r.res, r.err
+}
+
+func (r *running) value(t *testing.T) string {
+	t.Helper()
+	res, err := r.wait(t)
+	require.NoError(t, err, "%s", harness.Describe(err))
+	require.Len(t, res.Rows, 1)
+	return res.Rows[0][0]
+}
+
+func TestCacheMiss_HundredBackendsCauseOneScan(t *testing.T) {
+	const rows = 250
+	api := startGated(t, rows)
+	api.hold(1)
+	db, _, s := gated(t, api)
+	var all []*running
+	for range 100 {
+		all = append(all, run(db.Connect(t), "SELECT count(*) || ' ' || count(DISTINCT name) || ' ' || sum(amount) FROM contacts"))
+	}
+	s.soon("hallway_scans", 100)
+	api.open()
+	for _, r := range all {
+		require.Equal(t, fmt.Sprintf("%d %d %d", rows, rows, rows*(rows-1)/2), r.value(t))
+	}
+	require.EqualValues(t, 1, api.scans.Load(), "scans of the API")
+	require.EqualValues(t, 3, api.pages.Load())
+	require.Equal(t, 1, s.metric("hallway_cache_misses_total"))
+	require.Equal(t, 99, s.metric("hallway_cache_joins_total"))
+	s.soon("hallway_cache_fills_total", 1)
+	s.soon("hallway_cache_flights", 0)
+	c := db.Connect(t)
+	require.Equal(t, fmt.Sprint(rows), c.Value("SELECT count(*) FROM contacts"))
+	require.EqualValues(t, 1, api.scans.Load(), "what is kept serves all")
+}
+
+// 100 lookups are in the API at the same time: none waits for another.
+func TestCacheMiss_LookupsByKeyDoNotWaitForEachOther(t *testing.T) {
+	const n = 100
+	api := startGated(t, n)
+	api.hold(1)
+	db, c, s := gated(t, api)
+	var all []*running
+	for i := range n {
+		all = append(all, run(db.Connect(t), fmt.Sprintf("SELECT name FROM contacts WHERE id = 'c%d'", i)))
+	}
+	require.Eventually(t, func() bool { return api.inFlight.Load() == n }, bounded, tick, "%d of %d requests are in the API", api.inFlight.Load(), n)
+	api.open()
+	for i, r := range all {
+		require.Equal(t, fmt.Sprintf("n%d", i), r.value(t))
+	}
+	require.EqualValues(t, n, api.peak.Load())
+	require.EqualValues(t, n, api.scans.Load())
+	s.soon("hallway_cache_flights", 0)
+	t.Logf("of %d lookups %d were kept at once", n, s.metric("hallway_cache_fills_total"))
+	for i := range n {
+		require.Equal(t, fmt.Sprintf("n%d", i), c.Value("SELECT name FROM contacts WHERE id = 'c%d'", i))
+	}
+	require.LessOrEqual(t, api.scans.Load(), int64(2*n))
+}
+
+func TestCacheMiss_FirstReaderLeaves(t *testing.T) {
+	const rows = 250
+	api := startGated(t, rows)
+	api.hold(2)
+	db, admin, s := gated(t, api)
+	first := run(db.Connect(t), "SELECT count(*) FROM contacts")
+	s.soon("hallway_cache_misses_total", 1)
+	var others []*running
+	for range 3 {
+		others = append(others, run(db.Connect(t), "SELECT count(*) FROM contacts"))
+	}
+	s.soon("hallway_cache_joins_total", 3)
+	admin.Exec("SELECT pg_cancel_backend(%d)", first.c.PID())
+	_, err := first.wait(t)
+	require.Equal(t, "57014", harness.SQLState(err), "%v", err)
+	s.soon("hallway_scans", 3)
+	api.open()
+	for _, r := range others {
+		require.Equal(t, fmt.Sprint(rows), r.value(t))
+	}
+	require.EqualValues(t, 1, api.scans.Load())
+	require.Zero(t, api.cancelled.Load())
+	s.soon("hallway_cache_fills_total", 1)
+}
+
+func TestCacheMiss_AllReadersLeave(t *testing.T) {
+	const rows = 250
+	api := startGated(t, rows)
+	api.hold(2)
+	db, admin, s := gated(t, api)
+	var all []*running
+	for range 4 {
+		all = append(all, run(db.Connect(t), "SELECT count(*) FROM contacts"))
+	}
+	s.soon("hallway_scans", 4)
+	require.Eventually(t, func() bool { return api.inFlight.Load() == 1 }, bounded, tick, "the second page is asked for")
+	for _, r := range all {
+		admin.Exec("SELECT pg_cancel_backend(%d)", r.c.PID())
+	}
+	for _, r := range all {
+		_, err := r.wait(t)
+		require.Equal(t, "57014", harness.SQLState(err), "%v", err)
+	}
+	require.Eventually(t, func() bool { return api.inFlight.Load() == 0 && api.cancelled.Load() == 1 }, bounded, tick, "the API's call is cancelled")
+	s.soon("hallway_cache_flights", 0)
+	api.open()
+	require.Equal(t, "0", admin.Value("SELECT count(*) FROM hallway.cache_regions"))
+	require.Equal(t, fmt.Sprint(rows), admin.Value("SELECT count(*) FROM contacts"))
+	require.EqualValues(t, 2, api.scans.Load())
+}
+
+// What did not come to its end leaves nothing that a fuller query could find.
+func TestCacheMiss_PartsAreNotKept(t *testing.T) {
+	const rows = 250
+	for name, part := range map[string]func(t *testing.T, api *gatedAPI, db *harness.Database, c *harness.Conn){
+		"limit": func(_ *testing.T, _ *gatedAPI, _ *harness.Database, c *harness.Conn) {
+			c.Exec("SELECT * FROM contacts LIMIT 3")
+		},
+		"exists": func(_ *testing.T, _ *gatedAPI, _ *harness.Database, c *harness.Conn) {
+			c.Exec("SELECT EXISTS (SELECT FROM contacts)")
+		},
+		"limit after a page": func(_ *testing.T, _ *gatedAPI, _ *harness.Database, c *harness.Conn) {
+			c.Exec("SELECT * FROM contacts OFFSET 120 LIMIT 1")
+		},
+		"cursor": func(_ *testing.T, _ *gatedAPI, _ *harness.Database, c *harness.Conn) {
+			c.Exec("BEGIN; DECLARE k CURSOR FOR SELECT * FROM contacts; FETCH 5 FROM k; CLOSE k; COMMIT")
+		},
+		"failed": func(_ *testing.T, api *gatedAPI, _ *harness.Database, c *harness.Conn) {
+			api.failAt(2)
+			_, err := c.Try("SELECT * FROM contacts")
+			require.Error(t, err)
+			api.failAt(0)
+		},
+		"failed here": func(_ *testing.T, _ *gatedAPI, _ *harness.Database, c *harness.Conn) {
+			c.Fails("22012", "SELECT 1 / (amount - 5)::int FROM contacts")
+		},
+		"cancelled": func(_ *testing.T, _ *gatedAPI, _ *harness.Database, c *harness.Conn) {
+			c.Exec("SET statement_timeout = '300ms'")
+			c.Fails("57014", "SELECT * FROM contacts")
+			c.Exec("RESET statement_timeout")
+		},
+		"disconnected": func(t *testing.T, api *gatedAPI, db *harness.Database, _ *harness.Conn) {
+			other := db.Connect(t)
+			r := run(other, "SELECT * FROM contacts")
+			require.Eventually(t, func() bool { return api.inFlight.Load() == 1 && api.pages.Load() == 3 }, bounded, tick)
+			require.NoError(t, syscall.Kill(int(other.PID()), syscall.SIGTERM))
+			_, err := r.wait(t)
+			require.Error(t, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := startGated(t, rows)
+			// The last page comes to nobody, so that no scan is whole.
+			api.hold(3)
+			db, c, s := gated(t, api)
+			part(t, api, db, c)
+			s.soon("hallway_cache_flights", 0)
+			api.open()
+			before := api.scans.Load()
+			kept := c.Value("SELECT count(*) FROM hallway.cache_regions")
+			require.Equal(t, "250 250 31125", c.Value("SELECT count(*) || ' ' || count(DISTINCT id) || ' ' || sum(amount) FROM contacts"))
+			require.Equal(t, "0", kept)
+			require.Equal(t, before+1, api.scans.Load(), "the API is asked for all of it")
+		})
+	}
+}
+
+// A LIMIT that the API takes is a part too, unless there was no more.
+func TestCacheMiss_PushedLimits(t *testing.T) {
+	s := observe(t)
+	c := env.Database(t).Connect(t)
+	c.Exec(`CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%s', max_age '1h', rows '300', page_rows '20');
+		CREATE USER MAPPING FOR PUBLIC SERVER syn; CREATE FOREIGN TABLE t (id int8, name text) SERVER syn`, s.Address())
+	require.Len(t, c.Query("SELECT * FROM t LIMIT 30"), 30)
+	require.Len(t, c.Query("SELECT * FROM t ORDER BY id DESC LIMIT 300"), 300)
+	s.soon("hallway_cache_flights", 0)
+	require.Equal(t, "0", c.Value("SELECT count(*) FROM hallway.cache_regions"))
+	require.Len(t, c.Query("SELECT * FROM t WHERE id <= 10 LIMIT 30"), 10, "all there is")
+	require.Equal(t, "300", c.Value("SELECT count(*) FROM t"))
+}
+
+// A reader that pauses holds up neither the others nor the fill, and what it has
+// not read yet is on disk.
+func TestCacheMiss_PausedReaders(t *testing.T) {
+	const rows, width = 150000, 1000 // 150 MB; a spool holds 8 MiB in memory
+	s := observe(t)
+	db := env.Database(t)
+	c := db.Connect(t)
+	c.Exec(`CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%s', max_age '1h', rows '%d', width '%d', latency '1ms');
+		CREATE USER MAPPING FOR PUBLIC SERVER syn;
+		CREATE FOREIGN TABLE t (id int8, name text) SERVER syn; CREATE FOREIGN TABLE small (id int8) SERVER syn OPTIONS (rows '1')`, s.Address(), rows, width)
+	c.Exec("SELECT * FROM small") // the cache's connections
+	require.NoError(t, harness.ResetPeak(s.PID()))
+	base, err := harness.PeakRSS(s.PID())
+	require.NoError(t, err)
+	want := c.Value("SELECT count(*) || ' ' || sum(id) FROM generate_series(1, %d) id", rows)
+
+	// One stands still in its cursor, one is stopped as a process.
+	var paused []*harness.Conn
+	for i := range 2 {
+		p := db.Connect(t)
+		p.Exec("BEGIN; DECLARE k CURSOR FOR SELECT id, length(name) FROM t")
+		require.Len(t, p.Query("FETCH 1 FROM k"), 1)
+		require.Equal(t, i, s.metric("hallway_cache_joins_total"), "both read one scan")
+		paused = append(paused, p)
+	}
+	stopped := int(paused[1].PID())
+	require.NoError(t, syscall.Kill(stopped, syscall.SIGSTOP))
+	t.Cleanup(func() { _ = syscall.Kill(stopped, syscall.SIGCONT) })
+	var others []*running
+	for range 3 {
+		others = append(others, run(db.Connect(t), "SELECT count(*) || ' ' || sum(id) FROM t"))
+	}
+	for _, r := range others {
+		require.Equal(t, want, r.value(t))
+	}
+	s.soon("hallway_cache_fills_total", 2) // that of small, too
+	require.Eventually(t, func() bool { return cached(t, c, "SELECT count(*) FROM t") }, bounded, tick)
+	joins, misses := s.metric("hallway_cache_joins_total"), s.metric("hallway_cache_misses_total")
+	require.Equal(t, 4, joins)
+	require.Equal(t, 2, misses)
+	spooled, held := s.metric("hallway_cache_spool_bytes_total"), s.metric("hallway_cache_spool_memory_bytes")
+	peak, err := harness.PeakRSS(s.PID())
+	require.NoError(t, err)
+	t.Logf("%d MB of rows, of which %d MB went through a file and %d kB are held in memory; memory %d MB, at most %d MB",
+		rows*width/1000000, spooled/1000000, held/1000, base/1000000, peak/1000000)
+	assert.Greater(t, spooled, rows*width/2)
+	assert.LessOrEqual(t, held, 8<<20)
+	assert.Less(t, peak-base, int64(80<<20), "what is paused for is not in memory")
+
+	require.NoError(t, syscall.Kill(stopped, syscall.SIGCONT))
+	for _, p := range paused {
+		require.Equal(t, fmt.Sprintf("MOVE %d", rows-1), p.Exec("MOVE ALL FROM k"))
+		p.Exec("COMMIT")
+	}
+	s.soon("hallway_cache_flights", 0)
+	require.Zero(t, s.metric("hallway_cache_spool_memory_bytes"))
+	require.Equal(t, 2, s.metric("hallway_cache_misses_total"))
+}
+
+// Past its size the cache forgets what was used least lately, and answers as ever.
+func TestCache_RoomIsBounded(t *testing.T) {
+	t.Parallel()
+	s := observe(t, "--cache-size", "2MiB")
+	c := env.Database(t).Connect(t)
+	// Eight regions of about 400 kB.
+	c.Exec(`CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%s', max_age '1h', rows '6400', width '500');
+		CREATE USER MAPPING FOR PUBLIC SERVER syn; CREATE FOREIGN TABLE t (id int8, name text) SERVER syn`, s.Address())
+	part := func(i int) string {
+		return fmt.Sprintf("SELECT count(*) || ' ' || sum(id) FROM t WHERE id BETWEEN %d AND %d", 800*i+1, 800*i+800)
+	}
+	want := func(i int) string { return fmt.Sprintf("800 %d", 800*(800*i)+800*801/2) }
+	for i := range 8 {
+		require.Equal(t, want(i), c.Value("%s", part(i)))
+		s.soon("hallway_cache_fills_total", i+1)
+	}
+	require.Equal(t, "8", c.Value("SELECT count(*) FROM hallway.cache_regions"))
+	// Rounds of housekeeping are half a minute apart.
+	require.Eventually(t, func() bool { return c.Value("SELECT count(*) < 8 FROM hallway.cache_regions") == "t" }, 2*time.Minute, 100*time.Millisecond)
+	var left []bool
+	for i := range 8 {
+		left = append(left, c.Value("SELECT count(*) FROM hallway.cache_regions WHERE condition LIKE '%%(''%d''::%%'", 800*i+1) == "1")
+	}
+	kept := c.Value("SELECT count(*) || ' regions of ' || sum(bytes) || ' bytes' FROM hallway.cache_regions")
+	t.Logf("%s are left: %v", kept, left)
+	require.Equal(t, "t", c.Value("SELECT sum(bytes) <= %d FROM hallway.cache_regions", 2<<20), kept)
+	require.GreaterOrEqual(t, c.Value("SELECT count(*) FROM hallway.cache_regions"), "2", "what there is room for stays")
+	require.False(t, left[0], "the oldest goes")
+	require.True(t, left[7], "the newest stays")
+	for i := range 8 {
+		require.Equal(t, want(i), c.Value("%s", part(i)))
+	}
+}
+
+// A sort by an expression has a column of its own, which nobody asked for.
+func TestCache_SortedByAnExpression(t *testing.T) {
+	s := observe(t)
+	db := env.Database(t)
+	c := db.Connect(t)
+	c.Exec(`CREATE DOMAIN small AS int4;
+		CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%s', max_age '1h');
+		CREATE USER MAPPING FOR PUBLIC SERVER syn;
+		CREATE FOREIGN TABLE t (id int8, dom small, name text) SERVER syn OPTIONS (store '%s.t');
+		INSERT INTO t SELECT g, g %% 3, 'n' || g FROM generate_series(1, 9) g`, s.Address(), db.Name)
+	const query = "SELECT * FROM t ORDER BY dom DESC, id"
+	require.Eventually(t, func() bool { return len(c.Query("SELECT * FROM t")) == 9 && cached(t, c, query) }, bounded, tick)
+	require.Contains(t, fmt.Sprint(c.Query("EXPLAIN (VERBOSE) "+query)), "((dom)::integer)", "the case that is meant")
+	for range 3 {
+		r, err := harness.Extended(context.Background(), c.PgConn, query, nil)
+		require.NoError(t, err)
+		require.Len(t, r.Rows, 9)
+		for _, x := range r.Rows {
+			require.Len(t, x, 3)
+		}
+		require.Equal(t, harness.Row{"2", "2", "n2"}, r.Rows[0])
+	}
+}
