@@ -157,14 +157,15 @@ type verdict struct {
 	keep bool
 }
 
-const updateVerdicts = `UPDATE hallway.write_log w SET state = v.state, sqlstate = v.sqlstate, message = coalesce(v.message, w.message), todo = v.todo,
+const updateVerdicts = `WITH durable AS (SELECT set_config('synchronous_commit', 'on', true))
+UPDATE hallway.write_log w SET state = v.state, sqlstate = v.sqlstate, message = coalesce(v.message, w.message), todo = v.todo,
   key = coalesce(v.key::text[], w.key),
   unknown_at = CASE WHEN v.state = 'unknown' THEN coalesce(w.unknown_at, clock_timestamp()) END,
   next_attempt = CASE WHEN v.again >= 0 THEN clock_timestamp() + v.again * interval '1 millisecond' END,
   attempts = CASE WHEN v.again > 0 THEN w.attempts + 1 ELSE w.attempts END,
   before = CASE WHEN v.keep THEN w.before END, after = CASE WHEN v.keep THEN w.after END, row_values = CASE WHEN v.keep THEN w.row_values END,
   settled_at = CASE WHEN v.state IN ('refused', 'orphaned', 'compensated') OR v.state = 'applied' AND w.outbox THEN clock_timestamp() END
-FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int8[], $8::bool[])
+FROM durable, unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int8[], $8::bool[])
   AS v (id, state, sqlstate, message, todo, key, again, keep)
 WHERE w.id = v.id AND w.state = ANY ($9)`
 

@@ -216,7 +216,7 @@ const updateOutcomes = `WITH o AS MATERIALIZED (
   JOIN hallway.write_log w ON w.id = o.id AND w.state IN ('pending', 'unknown', 'refused', 'needs_attention')),
 n AS (
   SELECT o.*, CASE WHEN o.state = 'applied' AND o.status = 'aborted' AND NOT o.undo THEN 'orphaned' ELSE o.state END AS becomes,
-    o.state = 'refused' OR o.status = 'committed' OR o.status = 'aborted' AND NOT o.undo AS over FROM o)
+    (o.state = 'refused' OR o.status = 'committed' OR o.status = 'aborted' AND NOT o.undo) IS TRUE AS over FROM o)
 UPDATE hallway.write_log w SET state = n.becomes, key = coalesce(n.key::text[], w.key),
   operation = CASE WHEN w.operation = 'upsert' AND n.created THEN 'insert' ELSE w.operation END,
   sqlstate = n.sqlstate, message = n.message, todo = NULL,
@@ -322,6 +322,7 @@ func (n *node) updateOutcomes(ctx context.Context, list []ending, open map[uint6
 			n.closed(e.w.stmt.XID)
 		}
 	}
+	n.note(list)
 	n.settledIDs(done)
 	for x := range undo {
 		n.startUndo(x)

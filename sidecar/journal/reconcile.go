@@ -371,7 +371,10 @@ func (f *finder) notDone(e *entry, why string) verdict {
 	if wait > 0 {
 		return verdict{state: stateUnknown, keep: true, again: max(wait, 10*time.Millisecond), message: "It is being found out about. " + why}
 	}
-	return verdict{state: stateRefused, message: "It was not done. " + why, keep: e.Outbox}
+	if e.Outbox {
+		return verdict{state: stateQueued, message: "It was not done, and is sent again. " + why, keep: true, again: 1}
+	}
+	return verdict{state: stateRefused, message: "It was not done. " + why}
 }
 
 func names(spec []connectors.ColumnSpec, columns []int) string {
