@@ -132,7 +132,8 @@ DROP FOREIGN TABLE odd;
 \set VERBOSITY terse
 SET hallway.max_age = '90s';
 SHOW hallway.max_age;
-SET hallway.max_age = '-5s';
+-- 17 and later write the range with units.
+SELECT code, replace(message, ' ms', '') AS message FROM failure($$SET hallway.max_age = '-5s'$$);
 SET hallway.max_age = 'long';
 RESET hallway.max_age;
 SET hallway.read_from = 'disk';
