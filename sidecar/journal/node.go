@@ -235,7 +235,7 @@ func (n *node) attend(ctx context.Context) error {
 	}
 	conn, closing, err := db.Dedicated(ctx)
 	if err != nil {
-		return err //nolint:wrapcheck // it says what it was about
+		return err
 	}
 	defer closing()
 	if db.Standby() {
@@ -441,7 +441,7 @@ WHERE settled_at IS NULL AND (state IN ('pending', 'compensating') OR state = 'a
 			return nil
 		})
 		if err != nil {
-			return err //nolint:wrapcheck // said within
+			return err
 		}
 		if dead {
 			n.log.Info("taking up the writes that another sidecar left open", "instance", name)

@@ -78,14 +78,14 @@ func TestUndo_LeavesWhatOthersHaveChanged(t *testing.T) {
 
 // The API is away when it is to be undone: it is undone when it is back.
 func TestUndo_IsTriedAgain(t *testing.T) {
-	w, c, admin := compensating(t, func(c *journal.Config) { c.UndoWait = 300 * time.Millisecond })
+	w, c, _ := compensating(t, func(c *journal.Config) { c.UndoWait = 300 * time.Millisecond })
 	c.Exec("BEGIN")
 	c.Exec("INSERT INTO items (email) VALUES ('c')")
 	w.sc.kill()
 	_, _ = c.Try("ROLLBACK")
 	w.start(func(c *journal.Config) { c.UndoWait = 300 * time.Millisecond })
 	// As the catalog has it now, the API refuses to work.
-	admin = w.db.Connect(t)
+	admin := w.db.Connect(t)
 	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (write_error 'unavailable')")
 	_, _ = admin.Try("SELECT * FROM items")
 	require.True(t, harness.Eventually(context.Background(), 15*time.Second, func() bool {
@@ -109,7 +109,7 @@ func TestUndo_TheNextWriteDoesNotWaitForEver(t *testing.T) {
 }
 
 func TestUndo_ByAnotherSidecarAfterAKill(t *testing.T) {
-	w, c, admin := compensating(t)
+	w, c, _ := compensating(t)
 	c.Exec("BEGIN")
 	for i := range 120 {
 		c.Exec("INSERT INTO items (email) VALUES ('x%d')", i)
@@ -118,7 +118,7 @@ func TestUndo_ByAnotherSidecarAfterAKill(t *testing.T) {
 	w.sc.kill()
 	_, _ = c.Try("ROLLBACK")
 	w.start()
-	admin = w.db.Connect(t)
+	admin := w.db.Connect(t)
 	_, _ = admin.Try("SELECT * FROM items")
 	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
 		return admin.Value("SELECT count(*) FROM hallway.write_log WHERE state <> 'compensated'") == "0"
