@@ -44,6 +44,16 @@ type Upserter interface {
 	Upserts(match []int) bool
 }
 
+// Keeper is a Modifier that knows what its API makes of values: that it keeps
+// milliseconds, or has an empty text for NULL.
+type Keeper interface {
+	Modifier
+	// Keeps reports whether a row that has a value in the column would have it
+	// still after given was written there. It is asked where the two are not equal,
+	// and either may be NULL. It calls no API.
+	Keeps(column int, has, given pushdown.Value) bool
+}
+
 // Batch is the rows of one Modify call.
 type Batch struct {
 	Op Operation

@@ -127,6 +127,17 @@ extern void hallway_write_send(const HallwayWrite *write, Relation rel,
 							   HallwayRowHook hook, void *arg,
 							   HallwayWriteResult *result, HallwayWriteStats *stats);
 
+/* ---- modify_refused.c --------------------------------------------------- */
+
+/*
+ * Raises the error, which is that of one row of the write, or of all if row is
+ * negative. retry_helps: nothing has been applied in this transaction, so that a
+ * conflict may go away if it is run once more.
+ */
+pg_noreturn extern void hallway_throw_refused(const HallwayWrite *write, Relation rel,
+											  int64 row, const Hallway__V1__Error *error,
+											  bool retry_helps);
+
 /* ---- modify_commit.c ---------------------------------------------------- */
 
 /* Keeps a copy of the rows until the transaction commits. */

@@ -11,12 +11,8 @@
  */
 #include "postgres.h"
 
-#include "executor/executor.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
-#include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "compat.h"
@@ -25,9 +21,6 @@
 
 /* Hexadecimal digits of an idempotency key. */
 #define IDEMPOTENCY_KEY_LEN		32
-
-/* Bytes of a value that an error quotes. */
-#define MAX_QUOTED_VALUE		200
 
 /* One call in progress: some rows of a write. */
 typedef struct Sending
@@ -58,8 +51,6 @@ static void keep_bystanders(Sending *sending, const Hallway__V1__ModifyResponse 
 static const uint8 *tuple_end(const uint8 *tuple, const uint8 *end);
 pg_noreturn static void throw_for_row(Sending *sending, uint32 row,
 									  const Hallway__V1__Error *error, bool retry_helps);
-static void add_sentence(StringInfo buf, const char *sentence);
-static char *quote_value(Sending *sending, uint32 row, const char *column);
 pg_noreturn static void throw_not_understood(Relation rel, const char *why);
 static bool outcome_unknown(const Hallway__V1__Error *error);
 static uint32 *column_indexes(const HallwayRelation *relation, List *attnums, size_t *n);
@@ -429,123 +420,17 @@ tuple_end(const uint8 *tuple, const uint8 *end)
 	return tuple;
 }
 
-/*
- * Raises the error, which is that of one row, or of all if row is none of them.
- * retry_helps: nothing has been applied in this transaction, so a conflict may go
- * away if it is run once more.
- */
+/* Raises the error, which is that of one row, or of all if row is none of them. */
 static void
 throw_for_row(Sending *sending, uint32 row, const Hallway__V1__Error *error, bool retry_helps)
 {
-	const HallwayWrite *write = sending->write;
-	Hallway__V1__Error out = *error;
-	StringInfoData detail;
-	const char *where = "The row";
-	char	   *value;
-
-	out.row = 0;
-	if (retry_helps && strcmp(error->sqlstate, "55000") == 0 &&
-		(error->http_status == 409 || error->http_status == 412))
-		out.sqlstate = "40001";
 	if (row >= sending->rows)
-		hallway_throw(&out, sending->rel);
+		hallway_throw_refused(sending->write, sending->rel, -1, error, retry_helps);
 	if (sending->at != NULL)
 		row = sending->at[row];
-
-	initStringInfo(&detail);
-	value = quote_value(sending, row, error->column_name);
-
-	/* In PostgreSQL's words, for the sake of clients that take them apart. */
-	if (value != NULL && strcmp(error->sqlstate, "23505") == 0)
-	{
-		add_sentence(&detail, psprintf("Key %s already exists.", value));
-		value = NULL;
-	}
-	else if (value != NULL && strcmp(error->sqlstate, "23503") == 0)
-	{
-		add_sentence(&detail, psprintf("Key %s is not present in the API.", value));
-		value = NULL;
-	}
-	add_sentence(&detail, error->detail);
-	if (write->several && write->target.part)
-		where = psprintf("Row " UINT64_FORMAT " of those for foreign table \"%s\"",
-						 write->numbers[row],
-						 hallway_to_utf8(RelationGetRelationName(sending->rel)));
-	else if (write->several)
-		where = psprintf("Row " UINT64_FORMAT " of the statement", write->numbers[row]);
-	if (value != NULL)
-		add_sentence(&detail, psprintf("%s has %s.", where, value));
-	else if (write->several)
-		add_sentence(&detail, psprintf("%s.", where));
-	out.detail = detail.data;
-
 	if (sending->hook != NULL)
 		sending->hook(sending->arg, row);
-	hallway_throw(&out, sending->rel);
-}
-
-static void
-add_sentence(StringInfo buf, const char *sentence)
-{
-	if (sentence[0] == '\0')
-		return;
-	if (buf->len > 0)
-		appendStringInfoChar(buf, ' ');
-	appendStringInfoString(buf, sentence);
-	if (strchr(".!?", buf->data[buf->len - 1]) == NULL)
-		appendStringInfoChar(buf, '.');
-}
-
-/*
- * "(column)=(value)" of a row of the write, in UTF-8; NULL if the statement did
- * not give the column, or values are not to be shown.
- */
-static char *
-quote_value(Sending *sending, uint32 row, const char *column)
-{
-	const HallwayWrite *write = sending->write;
-	const HallwayWriteTarget *target = &write->target;
-	TupleDesc	desc = RelationGetDescr(sending->rel);
-	char	   *name = hallway_server_text(column);
-	AttrNumber	attnum = name[0] != '\0' ? get_attnum(RelationGetRelid(sending->rel), name) : 0;
-	HallwayRowReader *reader;
-	TupleTableSlot *slot;
-	uint8	   *copy;
-	Datum		value;
-	bool		isnull;
-	const char *text = "null";
-
-	if (attnum <= 0 || !target->journal_values ||
-		!list_member_int(target->columns, attnum) || !bms_is_member(attnum, target->given))
-		return NULL;
-
-	/* Reading alters what is read. */
-	copy = palloc(write->len);
-	memcpy(copy, write->tuples, write->len);
-	reader = hallway_reader_create(desc, list_concat_copy(target->keys, target->columns));
-	hallway_reader_batch(reader, copy, write->len, write->rows);
-	slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
-	for (uint32 i = 0; i <= row; i++)
-	{
-		ExecClearTuple(slot);
-		if (!hallway_reader_next(reader, slot))
-			elog(ERROR, "the reader lost row %u of a write", i);
-	}
-	value = slot_getattr(slot, attnum, &isnull);
-	if (!isnull)
-	{
-		Oid			function;
-		bool		varlena;
-		char	   *whole;
-		int			len;
-
-		getTypeOutputInfo(TupleDescAttr(desc, attnum - 1)->atttypid, &function, &varlena);
-		whole = OidOutputFunctionCall(function, value);
-		len = pg_mbcliplen(whole, strlen(whole), MAX_QUOTED_VALUE);
-		text = whole[len] == '\0' ? whole : psprintf("%.*s...", len, whole);
-	}
-	ExecDropSingleTupleTableSlot(slot);
-	return hallway_to_utf8(psprintf("(%s)=(%s)", name, text));
+	hallway_throw_refused(sending->write, sending->rel, row, error, retry_helps);
 }
 
 static void

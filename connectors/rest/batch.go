@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -252,7 +253,7 @@ func (m *modification) entry(i, at int) ([]byte, error) {
 		var v pushdown.Value
 		if m.batch.Op != connectors.Upsert {
 			column, v = t.key, row.Key[0]
-		} else if column, v = matchOf(m.batch, i); strings.Contains(m.w.Path, "{value}") {
+		} else if column, v = matchOf(m.batch, i); b.names("{url}") && strings.Contains(m.w.Path, "{value}") {
 			if err := t.checkValue(column, v); err != nil {
 				return nil, err
 			}
@@ -278,7 +279,7 @@ func (m *modification) entry(i, at int) ([]byte, error) {
 		return keyJSON, nil
 	}
 	root := body
-	if body == nil || b.hasBody() {
+	if body == nil || b.names("{body}") {
 		root = &member{}
 	}
 	fill := strings.NewReplacer("{method}", m.w.Method, "{url}", t.pathOf(m.batch, m.w.Path, key), "{key}", key,
@@ -303,14 +304,9 @@ func (m *modification) entry(i, at int) ([]byte, error) {
 	return root.json(nil), nil
 }
 
-// hasBody tells whether the row's body is a member of its entry.
-func (b *WriteBatch) hasBody() bool {
-	for _, p := range b.Entry {
-		if p.Value == "{body}" {
-			return true
-		}
-	}
-	return false
+// names tells whether this of the row stands in its entry.
+func (b *WriteBatch) names(what string) bool {
+	return slices.ContainsFunc(b.Entry, func(p Pair) bool { return strings.Contains(p.Value, what) })
 }
 
 // name of a row in answers.

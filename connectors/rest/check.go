@@ -509,6 +509,9 @@ func (l *loader) checkObject(m *Manifest, o *Object) {
 		if f.Format != "iso" && f.Type != "datetime" {
 			l.at(at+".format", "only a field of type datetime has a format")
 		}
+		if f.Keeps != "" && f.Type != "datetime" && f.Type != "timestamp" && f.Type != "time" {
+			l.at(at+".keeps", "only a field of type datetime, timestamp or time has fractions of seconds")
+		}
 	}
 }
 

@@ -295,6 +295,7 @@ type Field struct {
 	Values      []string `yaml:"values" doc:"select: the values there are."`
 	Object      string   `yaml:"object" doc:"relation: the object whose key this is."`
 	Format      string   `yaml:"format" check:"enum=iso|unix|unix_ms" doc:"datetime: iso (default), or a number of seconds or milliseconds since 1970."`
+	Keeps       string   `yaml:"keeps" check:"enum=seconds|milliseconds|microseconds" doc:"datetime, timestamp, time: how finely the API keeps it; what is finer is lost. Default: microseconds, or as the format says."`
 	SQLType     string   `yaml:"sql_type" doc:"Type of the imported column, in place of the usual one: numeric(12,2)."`
 	Filterable  *bool    `yaml:"filterable" doc:"false: never filtered by the API."`
 	Sortable    *bool    `yaml:"sortable" doc:"false: never sorted by the API."`

@@ -50,12 +50,13 @@ func (t *table) matchName(batch *connectors.Batch) string {
 
 // checkValue is the error of a value that cannot stand in a path.
 func (t *table) checkValue(column int, v pushdown.Value) error {
-	text, ok := t.keyText(v)
-	if ok {
+	if _, ok := t.keyText(v); ok {
 		return nil
 	}
-	return &connectors.Error{Class: connectors.CheckViolation, API: t.src.m.Name, Column: t.column(column).spec.Name,
-		Message: fmt.Sprintf("a record cannot be upserted by the value %q of column %q", shortText(text), t.column(column).spec.Name),
+	col := t.column(column).spec
+	text := string(pushdown.AppendText(nil, v, col.Type))
+	return &connectors.Error{Class: connectors.CheckViolation, API: t.src.m.Name, Column: col.Name,
+		Message: fmt.Sprintf("a record cannot be upserted by the value %q of column %q", shortText(text), col.Name),
 		Detail:  "It has to stand in the path of the request."}
 }
 

@@ -150,7 +150,7 @@ func (j *journaling) written(batch *connectors.Batch) ([][]byte, error) {
 	b := rows.NewBuilder(j.b.rel.typesAt(batch.Columns), func(tuple []byte, _ int) error {
 		fields, err := overlay.Fields(tuple, batch.Columns, len(spec))
 		if err != nil {
-			return err //nolint:wrapcheck // wrapped below
+			return err
 		}
 		out = append(out, journal.NewImage(spec, order, len(batch.MatchColumns), fields))
 		return nil

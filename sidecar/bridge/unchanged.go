@@ -9,28 +9,28 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 )
 
-// unchanged reports whether the row has these values in these columns. In doubt
-// it does not.
-func unchanged(row *liveRow, columns []int, values []pushdown.Value) bool {
+// unchanged reports whether the row has these values in these columns, or would
+// have what it has if they were written; keeper, which may be nil, knows that. In
+// doubt it has not.
+func unchanged(keeper connectors.Keeper, row *liveRow, columns []int, values []pushdown.Value) bool {
 	for i, c := range columns {
 		if !row.Read[c] {
 			return false
 		}
-		if (row.Fields[c] == nil) != values[i].IsNull() {
-			return false
-		}
-		if row.Fields[c] == nil {
-			continue
-		}
 		t := row.types[c]
-		if t.Array && !plainArray(row.Fields[c]) {
+		if t.Array && row.Fields[c] != nil && !plainArray(row.Fields[c]) {
 			return false
 		}
-		v, err := row.Value(c)
-		if err != nil || !equalValues(t, v, values[i]) {
+		has, err := row.Value(c)
+		switch {
+		case err != nil:
+			return false
+		case has.IsNull() && values[i].IsNull(), !has.IsNull() && !values[i].IsNull() && equalValues(t, has, values[i]):
+		case keeper == nil || !keeper.Keeps(c, has, values[i]):
 			return false
 		}
 	}

@@ -84,10 +84,10 @@ func TestUnchanged_ComparesValuesNotText(t *testing.T) {
 		b.Value(pushdown.Value{V: c.a})
 		require.NoError(t, b.EndRow())
 		require.NoError(t, b.Flush())
-		got := unchanged(row, []int{0}, []pushdown.Value{{V: c.b}})
+		got := unchanged(nil, row, []int{0}, []pushdown.Value{{V: c.b}})
 		assert.Equal(t, c.same, got, "%v: %v and %v", c.t.Kind, c.a, c.b)
 	}
-	assert.False(t, unchanged(&liveRow{types: []pushdown.Type{of(pushdown.Text)}, Read: []bool{false}, Fields: make([][]byte, 1)},
+	assert.False(t, unchanged(nil, &liveRow{types: []pushdown.Type{of(pushdown.Text)}, Read: []bool{false}, Fields: make([][]byte, 1)},
 		[]int{0}, []pushdown.Value{{}}), "a column that was not read is not known to be NULL")
 }
 
@@ -99,7 +99,7 @@ func TestUnchanged_AnArrayOfAnotherShapeIsAnotherValue(t *testing.T) {
 	v, err := row.Value(0)
 	require.NoError(t, err)
 	require.Equal(t, []pushdown.Value{{V: "a"}}, v.V)
-	assert.False(t, unchanged(row, []int{0}, []pushdown.Value{v}))
+	assert.False(t, unchanged(nil, row, []int{0}, []pushdown.Value{v}))
 }
 
 func TestCanonicalNumber_IsOneForEachNumber(t *testing.T) {

@@ -49,6 +49,8 @@ type writing struct {
 	whole *connectors.Batch
 	opts  writeOptions
 	send  sendFunc
+	// keeper may be nil.
+	keeper connectors.Keeper
 	lag   time.Duration
 	place recentPlace
 	// recent are the sets of columns by which rows were written lately.
@@ -68,6 +70,7 @@ type writing struct {
 func (s *Server) writeParts(ctx context.Context, b *bound, m connectors.Modifier, whole *connectors.Batch, opts writeOptions, send sendFunc) error {
 	w := &writing{s: s, b: b, desc: b.table.Describe(), whole: whole, opts: opts, send: send, refused: -1}
 	w.lag, w.place = lagOf(w.desc), placeOf(b, w.desc)
+	w.keeper, _ = m.(connectors.Keeper)
 	upserter, _ := m.(connectors.Upserter)
 	switch whole.Op {
 	case connectors.Upsert:
@@ -188,7 +191,7 @@ func (w *writing) columns(match []int) []int {
 // skips reports whether a row that was read need not be written: it has the
 // values, and was not written so lately that it may have others by now.
 func (w *writing) skips(row *liveRow, columns []int, values []pushdown.Value) bool {
-	if !w.opts.SkipUnchanged || !unchanged(row, columns, values) {
+	if !w.opts.SkipUnchanged || !unchanged(w.keeper, row, columns, values) {
 		return false
 	}
 	for _, set := range w.recent {

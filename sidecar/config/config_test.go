@@ -30,7 +30,7 @@ func TestLoad_GoodFiles(t *testing.T) {
 		Manifests:  "/srv/manifests", SecretsEnv: "HALLWAY_SECRET_",
 		LogLevel: slog.LevelDebug, LogFormat: "json", MetricsListen: "localhost:9187",
 		MaxResponse: 64 << 20, MaxWait: time.Minute, SourceIdle: 90 * time.Second,
-		CacheSize: 512 << 20, DatabaseRole: "keeper", DatabaseTimeout: 5 * time.Second,
+		CacheSize: 512 << 20, DatabaseRole: "keeper", DatabaseTimeout: 5 * time.Second, JournalRetention: 720 * time.Hour,
 	}, s)
 	assert.Equal(t, "/run/h/s", s.SocketPath())
 }

@@ -51,7 +51,7 @@ const entryColumns = `w.id, w.xid::text::int8, w.relid::int8, w.role::text, w.op
 func (n *node) entries(ctx context.Context, where string, args ...any) ([]*entry, error) {
 	conn, err := n.database().Acquire(ctx)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what it was about
+		return nil, err
 	}
 	defer conn.Release()
 	found, err := conn.Query(ctx, `SELECT `+entryColumns+` FROM hallway.write_log w WHERE w.settled_at IS NULL AND `+mine+` AND `+where, n.mine(args...)...)
@@ -64,7 +64,7 @@ func (n *node) entries(ctx context.Context, where string, args ...any) ([]*entry
 		err := r.Scan(&e.ID, &e.XID, &relid, &e.Role, &e.Operation, &e.Number, &e.Key, &e.Columns, &e.Idempotency,
 			&e.State, &e.Before, &e.After, &e.Values, &e.Attempts, &e.WrittenAt, &e.Outbox, &server, &e.Object, &e.Undo, &e.UnknownAt)
 		e.Relid, e.ServerOID = uint32(relid), uint32(server)
-		return e, err
+		return e, err //nolint:wrapcheck // wrapped below
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the journal: %w", err)
@@ -83,7 +83,7 @@ func (n *node) open(ctx context.Context, e *entry) (Table, error) {
 	var packed []byte
 	conn, err := n.database().Acquire(ctx)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what it was about
+		return nil, err
 	}
 	err = conn.QueryRow(ctx, `SELECT hallway.relation_definition(c.oid, r.oid) FROM pg_class c, pg_roles r
 WHERE c.oid = $1::int8::oid AND c.relkind = 'f' AND r.rolname = $2`, int64(e.Relid), e.Role).Scan(&packed)
@@ -116,7 +116,7 @@ func keyValues(t Table, key []string) ([]pushdown.Value, error) {
 			var got [1]pushdown.Value
 			_, err := rows.NewReader(types, tuple).Next(got[:])
 			out[i] = got[0]
-			return err //nolint:wrapcheck // wrapped below
+			return err
 		}, rows.Options{})
 		b.String(key[i])
 		err := b.EndRow()
@@ -157,14 +157,15 @@ type verdict struct {
 	keep bool
 }
 
-const updateVerdicts = `UPDATE hallway.write_log w SET state = v.state, sqlstate = v.sqlstate, message = coalesce(v.message, w.message), todo = v.todo,
+const updateVerdicts = `WITH durable AS (SELECT set_config('synchronous_commit', 'on', true))
+UPDATE hallway.write_log w SET state = v.state, sqlstate = v.sqlstate, message = coalesce(v.message, w.message), todo = v.todo,
   key = coalesce(v.key::text[], w.key),
   unknown_at = CASE WHEN v.state = 'unknown' THEN coalesce(w.unknown_at, clock_timestamp()) END,
   next_attempt = CASE WHEN v.again >= 0 THEN clock_timestamp() + v.again * interval '1 millisecond' END,
   attempts = CASE WHEN v.again > 0 THEN w.attempts + 1 ELSE w.attempts END,
   before = CASE WHEN v.keep THEN w.before END, after = CASE WHEN v.keep THEN w.after END, row_values = CASE WHEN v.keep THEN w.row_values END,
   settled_at = CASE WHEN v.state IN ('refused', 'orphaned', 'compensated') OR v.state = 'applied' AND w.outbox THEN clock_timestamp() END
-FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int8[], $8::bool[])
+FROM durable, unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int8[], $8::bool[])
   AS v (id, state, sqlstate, message, todo, key, again, keep)
 WHERE w.id = v.id AND w.state = ANY ($9)`
 

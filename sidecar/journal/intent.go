@@ -269,7 +269,7 @@ func (n *node) commitIntents(list []*intent) error {
 	}
 	conn, err := db.Acquire(ctx)
 	if err != nil {
-		return err //nolint:wrapcheck // refusal says what it was about
+		return err
 	}
 	defer conn.Release()
 	rows, err := conn.Query(ctx, insertIntents, int64(n.id.SystemIdentifier), int64(n.id.DatabaseOID), n.m.cfg.Environment, n.m.cfg.Instance,
@@ -319,8 +319,6 @@ func operationOf(name string) connectors.Operation {
 	return 0
 }
 
-var textArrayType = pushdown.Type{Kind: pushdown.Text, Array: true}
-
 // textArray is a text[] as PostgreSQL reads it; nil is NULL.
 func textArray(list []string) *string {
 	if list == nil {
@@ -330,6 +328,6 @@ func textArray(list []string) *string {
 	for i, s := range list {
 		values[i].V = s
 	}
-	out := string(pushdown.AppendText(nil, pushdown.Value{V: values}, textArrayType))
+	out := string(pushdown.AppendText(nil, pushdown.Value{V: values}, pushdown.Type{Kind: pushdown.Text, Array: true}))
 	return &out
 }

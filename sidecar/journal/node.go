@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,6 +45,8 @@ type node struct {
 	used bool
 	// active are entries whose outcome this sidecar has or waits for.
 	active map[int64]struct{}
+	// recent outcomes are written, and may still be lost when the server crashes.
+	recent []noted
 	// tracks of transactions with entries that are not settled, as far as they
 	// are this sidecar's.
 	tracks map[uint64]*track
@@ -51,6 +54,30 @@ type node struct {
 	free map[string]time.Time
 	// lead: this sidecar looks after what nobody else does.
 	lead bool
+}
+
+// noted is an ending that was written.
+type noted struct {
+	ending
+	at time.Time
+}
+
+// durableAfter is when what was committed without waiting is surely on disk.
+const durableAfter = 10 * time.Second
+
+// note remembers endings that were just written.
+func (n *node) note(list []ending) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	old := 0
+	for old < len(n.recent) && now.Sub(n.recent[old].at) > durableAfter {
+		old++
+	}
+	n.recent = n.recent[old:]
+	for _, e := range list {
+		n.recent = append(n.recent, noted{e, now})
+	}
 }
 
 // track is what is known here of a transaction.
@@ -208,7 +235,7 @@ func (n *node) attend(ctx context.Context) error {
 	}
 	conn, closing, err := db.Dedicated(ctx)
 	if err != nil {
-		return err //nolint:wrapcheck // it says what it was about
+		return err
 	}
 	defer closing()
 	if db.Standby() {
@@ -318,25 +345,43 @@ func (n *node) look(ctx context.Context, lead bool) (bool, error) {
 // trackFor is how long it is known as what a transaction's tables were seen.
 const trackFor = time.Hour
 
-// own refuses entries that this sidecar made and does not know: the commit of
-// their intent was not confirmed, so they were not sent.
+// own looks for entries that this sidecar made and that wait for nothing: the
+// server crashed and lost their outcome, or the commit of their intent was not
+// confirmed and they were not sent. Where the outcome is not remembered they are
+// found out about.
 func (n *node) own(ctx context.Context) error {
 	n.mu.Lock()
-	ids := make([]int64, 0, len(n.active))
-	for id := range n.active {
-		ids = append(ids, id)
-	}
 	used := n.used
 	n.mu.Unlock()
 	if !used {
 		return nil
 	}
-	_, err := n.exec(ctx, `UPDATE hallway.write_log SET state = 'refused', settled_at = clock_timestamp(), before = NULL, row_values = NULL,
-  message = 'It was not sent: its intent could not be confirmed.'
-WHERE settled_at IS NULL AND state = 'pending' AND instance = $1 AND id <> ALL ($2) AND NOT outbox AND written_at < clock_timestamp() - $3::interval`,
-		n.m.cfg.Instance, ids, 2*intentTimeout)
+	var open []int64
+	err := n.query(ctx, `SELECT coalesce(array_agg(id), '{}') FROM hallway.write_log
+WHERE settled_at IS NULL AND state = 'pending' AND instance = $1 AND NOT outbox`, []any{n.m.cfg.Instance}, &open)
 	if err != nil {
 		return err
+	}
+	n.mu.Lock()
+	lost := slices.DeleteFunc(open, func(id int64) bool { _, waits := n.active[id]; return waits })
+	var again []ending
+	for _, r := range n.recent {
+		if slices.ContainsFunc(r.w.ids, func(id int64) bool { return slices.Contains(lost, id) }) {
+			again = append(again, r.ending)
+		}
+	}
+	n.mu.Unlock()
+	for _, e := range again {
+		lost = slices.DeleteFunc(lost, func(id int64) bool { return slices.Contains(e.w.ids, id) })
+		n.outcomes.add(n, e.w, e.list)
+	}
+	if len(lost) > 0 {
+		_, err := n.exec(ctx, `UPDATE hallway.write_log SET state = 'unknown', next_attempt = clock_timestamp(), unknown_at = clock_timestamp(), attempts = 0,
+  message = 'What became of it was lost.'
+WHERE settled_at IS NULL AND state = 'pending' AND id = ANY ($1) AND written_at < clock_timestamp() - $2::interval`, lost, 2*intentTimeout)
+		if err != nil {
+			return err
+		}
 	}
 	// Whoever was to send these has not said what became of it.
 	_, err = n.exec(ctx, `UPDATE hallway.write_log SET state = 'unknown', next_attempt = clock_timestamp(), unknown_at = clock_timestamp(), attempts = 0
@@ -358,7 +403,7 @@ func (n *node) mine(args ...any) []any {
 func (n *node) buryDead(ctx context.Context) error {
 	var names []string
 	err := n.query(ctx, `SELECT coalesce(array_agg(DISTINCT instance), '{}') FROM hallway.write_log w
-WHERE settled_at IS NULL AND state IN ('pending', 'compensating') AND instance <> $4 AND `+mine, n.mine(n.m.cfg.Instance), &names)
+WHERE settled_at IS NULL AND (state IN ('pending', 'compensating') OR state = 'applied' AND on_rollback = 'compensate') AND instance <> $4 AND `+mine, n.mine(n.m.cfg.Instance), &names)
 	if err != nil {
 		return err
 	}
@@ -386,16 +431,17 @@ WHERE settled_at IS NULL AND state IN ('pending', 'compensating') AND instance <
 			}
 			// Its undoing is taken up where it stood by undoLeft.
 			_, err = tx.Exec(ctx, `UPDATE hallway.write_log w SET state = CASE state WHEN 'pending' THEN 'unknown' ELSE state END,
-  instance = $4, next_attempt = clock_timestamp(), attempts = 0, unknown_at = coalesce(unknown_at, clock_timestamp()),
+  instance = $4, next_attempt = CASE state WHEN 'applied' THEN next_attempt ELSE clock_timestamp() END, attempts = 0,
+  unknown_at = CASE state WHEN 'pending' THEN coalesce(unknown_at, clock_timestamp()) END,
   message = CASE state WHEN 'pending' THEN 'The sidecar ended before the answer.' ELSE message END
-WHERE settled_at IS NULL AND state IN ('pending', 'compensating') AND instance = $5 AND `+mine, n.mine(n.m.cfg.Instance, name)...)
+WHERE settled_at IS NULL AND (state IN ('pending', 'compensating') OR state = 'applied' AND on_rollback = 'compensate') AND instance = $5 AND `+mine, n.mine(n.m.cfg.Instance, name)...)
 			if err != nil {
 				return fmt.Errorf("taking up what another sidecar left: %w", err)
 			}
 			return nil
 		})
 		if err != nil {
-			return err //nolint:wrapcheck // said within
+			return err
 		}
 		if dead {
 			n.log.Info("taking up the writes that another sidecar left open", "instance", name)

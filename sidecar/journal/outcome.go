@@ -71,10 +71,13 @@ type outcomes struct {
 	rows    int
 	hints   []uint64
 	running bool
-	// hurry: somebody waits for what is queued; closed when it is written.
+	// hurry is closed by who waits for what is queued.
 	hurry  chan struct{}
-	idle   chan struct{}
 	failed bool
+	// added and written count what was queued and is done; changed is closed when
+	// written grows.
+	added, written uint64
+	changed        chan struct{}
 }
 
 // ending is a Write with its outcomes.
@@ -93,6 +96,7 @@ func (q *outcomes) add(n *node, w *Write, list []Outcome) {
 	}
 	q.waiting = append(q.waiting, ending{w, list})
 	q.rows += len(list)
+	q.added++
 	q.start(n)
 }
 
@@ -101,13 +105,13 @@ func (q *outcomes) ended(n *node, xid uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.hints = append(q.hints, xid)
+	q.added++
 	q.start(n)
 }
 
 func (q *outcomes) start(n *node) {
 	if !q.running {
 		q.running = true
-		q.idle = make(chan struct{})
 		n.m.wait.Go(func() { q.run(n) })
 	}
 }
@@ -115,22 +119,27 @@ func (q *outcomes) start(n *node) {
 // flush waits until what is queued now is written.
 func (q *outcomes) flush(ctx context.Context) error {
 	q.mu.Lock()
-	if !q.running {
+	defer q.mu.Unlock()
+	for target := q.added; q.written < target; {
+		if q.hurry != nil {
+			close(q.hurry)
+			q.hurry = nil
+		}
+		if q.changed == nil {
+			q.changed = make(chan struct{})
+		}
+		changed := q.changed
 		q.mu.Unlock()
-		return nil
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		q.mu.Lock()
+		if err := ctx.Err(); err != nil {
+			return err //nolint:wrapcheck // the caller's own
+		}
 	}
-	if q.hurry != nil {
-		close(q.hurry)
-		q.hurry = nil
-	}
-	idle := q.idle
-	q.mu.Unlock()
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return nil
 }
 
 func (q *outcomes) run(n *node) {
@@ -153,7 +162,6 @@ func (q *outcomes) run(n *node) {
 		list, hints := q.take()
 		if len(list) == 0 && len(hints) == 0 {
 			q.running, q.hurry = false, nil
-			close(q.idle)
 			q.mu.Unlock()
 			return
 		}
@@ -165,6 +173,11 @@ func (q *outcomes) run(n *node) {
 		q.mu.Lock()
 		if err == nil {
 			pause, q.failed = 0, false
+			q.written += uint64(len(list) + len(hints))
+			if q.changed != nil {
+				close(q.changed)
+				q.changed = nil
+			}
 			q.mu.Unlock()
 			continue
 		}
@@ -216,7 +229,7 @@ const updateOutcomes = `WITH o AS MATERIALIZED (
   JOIN hallway.write_log w ON w.id = o.id AND w.state IN ('pending', 'unknown', 'refused', 'needs_attention')),
 n AS (
   SELECT o.*, CASE WHEN o.state = 'applied' AND o.status = 'aborted' AND NOT o.undo THEN 'orphaned' ELSE o.state END AS becomes,
-    o.state = 'refused' OR o.status = 'committed' OR o.status = 'aborted' AND NOT o.undo AS over FROM o)
+    (o.state = 'refused' OR o.status = 'committed' OR o.status = 'aborted' AND NOT o.undo) IS TRUE AS over FROM o)
 UPDATE hallway.write_log w SET state = n.becomes, key = coalesce(n.key::text[], w.key),
   operation = CASE WHEN w.operation = 'upsert' AND n.created THEN 'insert' ELSE w.operation END,
   sqlstate = n.sqlstate, message = n.message, todo = NULL,
@@ -241,7 +254,6 @@ func (n *node) writeOutcomes(list []ending, hints []uint64) error {
 		var pg *pgconn.PgError
 		if errors.As(err, &pg) && pg.Code[:2] == "22" {
 			// What the API said does not fit into the database: without it.
-			err = nil
 			for _, e := range list {
 				for i := range e.list {
 					e.list[i].Key, e.list[i].Message = nil, ""
@@ -322,6 +334,7 @@ func (n *node) updateOutcomes(ctx context.Context, list []ending, open map[uint6
 			n.closed(e.w.stmt.XID)
 		}
 	}
+	n.note(list)
 	n.settledIDs(done)
 	for x := range undo {
 		n.startUndo(x)

@@ -308,7 +308,7 @@ func (f *finder) question(i int, e *entry) (q question, v verdict) {
 	}
 	// No column tells it from others: are there rows like it at all?
 	for k, c := range q.values.columns {
-		if v := q.values.values[k]; !v.IsNull() && comparable(spec[c].Type) {
+		if v := q.values.values[k]; !v.IsNull() && plain(spec[c].Type) {
 			q.match, q.value = append(q.match, c), append(q.value, v)
 		}
 	}
@@ -318,8 +318,8 @@ func (f *finder) question(i int, e *entry) (q question, v verdict) {
 	return q, verdict{}
 }
 
-// comparable says that an API has such values as they were sent to it.
-func comparable(t pushdown.Type) bool {
+// plain says that an API has such values as they were sent to it.
+func plain(t pushdown.Type) bool {
 	switch t.Kind {
 	case pushdown.Int2, pushdown.Int4, pushdown.Int8, pushdown.Text, pushdown.Varchar, pushdown.UUID, pushdown.Enum, pushdown.Bool, pushdown.Date:
 		return !t.Array
@@ -371,7 +371,10 @@ func (f *finder) notDone(e *entry, why string) verdict {
 	if wait > 0 {
 		return verdict{state: stateUnknown, keep: true, again: max(wait, 10*time.Millisecond), message: "It is being found out about. " + why}
 	}
-	return verdict{state: stateRefused, message: "It was not done. " + why, keep: e.Outbox}
+	if e.Outbox {
+		return verdict{state: stateQueued, message: "It was not done, and is sent again. " + why, keep: true, again: 1}
+	}
+	return verdict{state: stateRefused, message: "It was not done. " + why}
 }
 
 func names(spec []connectors.ColumnSpec, columns []int) string {

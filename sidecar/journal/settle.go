@@ -167,7 +167,7 @@ func (s *Session) undone(ctx context.Context, n *node, stmt *Statement) error {
 func (s *Session) check(ctx context.Context, n *node, subxids []string) ([]uint64, error) {
 	conn, err := n.database().Acquire(ctx)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // refusal says what it was about
+		return nil, err
 	}
 	defer conn.Release()
 	rows, err := conn.Query(ctx, `SELECT w.subxid::text::int8, `+xactStatus+`, EXISTS (

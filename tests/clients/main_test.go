@@ -129,13 +129,13 @@ func TestClients(t *testing.T) {
 		{name: "drizzle", run: node("drizzle.js"), traits: traits{class: "DrizzleQueryError", orm: true, nests: true}, tables: `
 			ALTER FOREIGN TABLE crm.contacts ALTER first_name SET DEFAULT '', ALTER notes SET DEFAULT '',
 				ALTER score SET DEFAULT 0, ALTER balance SET DEFAULT 0, ALTER subscribed SET DEFAULT false`},
-		{name: "sequelize", run: node("sequelize.js"), traits: traits{class: "SequelizeDatabaseError", orm: true, finds: true, classes: map[string]string{
+		{name: "sequelize", run: node("sequelize.js"), traits: traits{class: "SequelizeDatabaseError", orm: true, finds: true, names: true, classes: map[string]string{
 			"unique": "SequelizeUniqueConstraintError", "foreignKey": "SequelizeForeignKeyConstraintError"}}},
-		{name: "prisma", run: node("prisma.js"), traits: traits{class: "PrismaClientKnownRequestError", orm: true, finds: true,
+		{name: "prisma", run: node("prisma.js"), traits: traits{class: "PrismaClientKnownRequestError", orm: true, finds: true, names: true,
 			classes: map[string]string{"check": "DriverAdapterError", "readOnly": "DriverAdapterError"},
 			unreached: map[string][]string{
 				"check": {"schema", "table"}, "readOnly": {"schema", "table"}, "foreignKey": {"detail", "schema", "table"},
-				"unique": {"detail", "column", "schema", "table"}, "notNull": {"detail", "column", "schema", "table"},
+				"unique": {"detail", "schema", "table"}, "notNull": {"detail", "column", "schema", "table"},
 			}}},
 		{name: "knex", run: node("knex.js"), traits: traits{class: "DatabaseError", cancelled: "KnexTimeoutError", orm: true, nests: true}},
 	} {
@@ -168,6 +168,8 @@ func newWorld(t *testing.T, name string) *world {
 		CREATE SCHEMA crm;
 		IMPORT FOREIGN SCHEMA "default" FROM SERVER crm INTO crm;
 		CREATE FOREIGN TABLE crm.slow_contacts (id text, email text, last_name text, status text) SERVER slow OPTIONS (object 'contacts');
+		CREATE FOREIGN TABLE crm.contact_upserts (id text, email text, last_name text, status text, score int8)
+			SERVER crm OPTIONS (object 'contacts', upsert_key 'email');
 		CREATE TABLE orders (contact text);
 		GRANT USAGE ON SCHEMA crm TO app;
 		GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA crm TO app;

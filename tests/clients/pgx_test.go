@@ -146,6 +146,12 @@ func runPgx(t *testing.T, w *world) report {
 	r.Errors["partial"] = try(w.partial()...)
 	r.Warnings["partial"] = e.take()
 
+	first, second := w.upserts()
+	sql, args = upsert("", first...)
+	exec(sql, args...)
+	sql, args = upsert("id, email", second...)
+	r.Upserted = rows(sql, args...)
+
 	// By default a context that ends closes the connection; this is how pgx asks
 	// the server to cancel instead, in a connection of its own.
 	start := time.Now()

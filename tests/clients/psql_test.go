@@ -43,33 +43,33 @@ func runPsql(t *testing.T, w *world) report {
 		return n
 	}
 
-	r.Inserted = decode(t, []byte(value(literal("to_jsonb(contacts)", w.everything()))))
+	r.Inserted = decode(t, []byte(value(literal(insert("to_jsonb(contacts)", w.everything())))))
 
-	value(literal("", w.row("ada").with("score", 1)))
+	value(literal(insert("", w.row("ada").with("score", 1))))
 	require.NoError(t, json.Unmarshal([]byte(value(fmt.Sprintf(
 		"UPDATE crm.contacts SET score = score + 6, last_name = 'Lovelace' WHERE email = '%s' RETURNING json_build_object('id', id, 'score', score, 'last_name', last_name)",
 		w.email("ada")))), &r.Updated))
 	r.Updated.Count = 1
 	r.UpdatedNone = new(count("UPDATE", value(`\set QUIET off`+"\nUPDATE crm.contacts SET score = 1 WHERE email = '"+w.email("nobody")+"'")))
 
-	r.Deleted.Inserted = value(literal("id", w.row("gone")))
+	r.Deleted.Inserted = value(literal(insert("id", w.row("gone"))))
 	// \gset keeps what RETURNING gave in a variable.
 	r.Deleted.ID = value("DELETE FROM crm.contacts WHERE email = '" + w.email("gone") + "' RETURNING id AS gone \\gset\n\\echo :gone")
 	r.Deleted.Count = 1
 	r.DeletedNone = new(count("DELETE", value(`\set QUIET off`+"\nDELETE FROM crm.contacts WHERE email = '"+w.email("gone")+"'")))
 
 	require.NoError(t, json.Unmarshal([]byte("["+strings.ReplaceAll(
-		value(literal("json_build_object('id', id, 'email', email)", w.batch("batch", 25)...)), "\n", ",")+"]"), &r.Batch))
+		value(literal(insert("json_build_object('id', id, 'email', email)", w.batch("batch", 25)...))), "\n", ",")+"]"), &r.Batch))
 
 	file := filepath.Join(t.TempDir(), "contacts.csv")
 	require.NoError(t, os.WriteFile(file, []byte(csv(w.batch("copy", 12))), 0o600))
 	r.Copied = count("COPY", value(`\set QUIET off`+"\n\\copy crm.contacts (email, last_name, status, score) FROM '"+file+"' WITH (FORMAT csv, HEADER)"))
 
-	_, said := p.run("BEGIN", "INSERT INTO orders VALUES ('"+w.email("commit")+"')", literal("", w.row("commit")),
+	_, said := p.run("BEGIN", "INSERT INTO orders VALUES ('"+w.email("commit")+"')", literal(insert("", w.row("commit"))),
 		"UPDATE crm.contacts SET score = 5 WHERE email = '"+w.email("commit")+"'", "COMMIT")
 	r.Quiet = new(len(said))
 
-	out, said := p.run("BEGIN", "INSERT INTO orders VALUES ('"+w.email("rollback")+"')", literal("id", w.row("rollback")), "ROLLBACK")
+	out, said := p.run("BEGIN", "INSERT INTO orders VALUES ('"+w.email("rollback")+"')", literal(insert("id", w.row("rollback"))), "ROLLBACK")
 	r.RolledBack = strings.TrimSpace(out)
 	r.Warnings["rollback"] = notices(said)
 
@@ -85,11 +85,11 @@ func runPsql(t *testing.T, w *world) report {
 	require.NoError(t, json.Unmarshal([]byte("["+strings.ReplaceAll(value(strings.Join(statements, ";\n")), "\n", ",")+"]"), &r.Repeated))
 
 	for kind, row := range w.refused() {
-		_, said := p.run(literal("", row))
+		_, said := p.run(literal(insert("", row)))
 		r.Errors[kind] = only(t, said)
 	}
 
-	_, said = p.run("BEGIN", "INSERT INTO orders VALUES ('"+w.email("failed")+"')", literal("", w.refused()["check"]), "SELECT 1", "ROLLBACK")
+	_, said = p.run("BEGIN", "INSERT INTO orders VALUES ('"+w.email("failed")+"')", literal(insert("", w.refused()["check"])), "SELECT 1", "ROLLBACK")
 	require.Len(t, said, 2, "%+v", said)
 	r.Errors["inTransaction"], r.Errors["afterwards"] = said[0].failure, said[1].failure
 
@@ -102,6 +102,11 @@ func runPsql(t *testing.T, w *world) report {
 	r.Errors["partial"] = said[0].failure
 	require.Contains(t, said[0].where, "COPY contacts, line 4", "the header is line 1")
 	r.Warnings["partial"] = notices(said[1:])
+
+	first, second := w.upserts()
+	value(literal(upsert("", first...)))
+	require.NoError(t, json.Unmarshal([]byte("["+strings.ReplaceAll(
+		value(literal(upsert("json_build_object('id', id, 'email', email)", second...))), "\n", ",")+"]"), &r.Upserted))
 
 	start := time.Now()
 	said = p.interrupted("SELECT id FROM crm.slow_contacts", w.slow.whenAsked)
@@ -228,9 +233,8 @@ func notices(said []message) (out []notice) {
 	return out
 }
 
-// literal is an INSERT whose values stand in it.
-func literal(returning string, rows ...fields) string {
-	sql, args := insert(returning, rows...)
+// literal is a statement whose values stand in it.
+func literal(sql string, args []any) string {
 	return regexp.MustCompile(`\$(\d+)`).ReplaceAllStringFunc(sql, func(m string) string {
 		n, _ := strconv.Atoi(m[1:])
 		return quote(args[n-1])

@@ -37,6 +37,8 @@ type report struct {
 	Repeated []contact `json:"repeated"`
 	// Skipped is how many of two rows ON CONFLICT DO NOTHING inserted.
 	Skipped *int `json:"skipped"`
+	// Upserted are a row that was there and one that was not.
+	Upserted []contact `json:"upserted"`
 	// Found is the key of a row that was looked for before it was made again.
 	Found string `json:"found"`
 
@@ -87,6 +89,8 @@ type failure struct {
 	Schema  string `json:"schema"`
 	Table   string `json:"table"`
 	Column  string `json:"column"`
+	// Fields are those that the client itself names, beyond the server's error.
+	Fields []string `json:"fields"`
 }
 
 // traits are where clients differ.
@@ -95,8 +99,9 @@ type traits struct {
 	class   string
 	classes map[string]string
 	// copies says that it can COPY FROM STDIN, nests that its transactions have
-	// savepoints, orm that it writes SQL by itself, finds that it can find or create.
-	copies, nests, orm, finds bool
+	// savepoints, orm that it writes SQL by itself, finds that it can find or create, names
+	// that its own error names the fields of a unique violation.
+	copies, nests, orm, finds, names bool
 	// cancelled is empty if a cancelled query ends with the server's 57014,
 	// else how it ends.
 	cancelled string
@@ -199,9 +204,9 @@ func (w *world) judge(t *testing.T, r report, tr traits) {
 	t.Run("refusals of the API are errors of the client", func(t *testing.T) {
 		for kind, want := range map[string]failure{
 			"check":      {Code: "23514", Column: "email", Message: "Must be a valid email address", Detail: "answered 400, code validation_is_email"},
-			"unique":     {Code: "23505", Column: "email", Message: "Value must be unique", Detail: "answered 400, code validation_not_unique"},
+			"unique":     {Code: "23505", Column: "email", Message: "Value must be unique", Detail: "Key (email)=(" + w.email("types") + ") already exists."},
 			"notNull":    {Code: "23502", Column: "last_name", Message: "Cannot be blank", Detail: "answered 400, code validation_required"},
-			"foreignKey": {Code: "23503", Column: "company", Message: "Failed to find all relation records", Detail: "answered 400, code validation_missing_rel_records"},
+			"foreignKey": {Code: "23503", Column: "company", Message: "Failed to find all relation records", Detail: "Key (company)=(nosuchcompany00) is not present in the API."},
 			"readOnly":   {Code: "428C9", Column: "created", Message: `column "created" of foreign table "contacts" cannot be written`, Detail: "The API sets it itself.", Hint: "Leave it out."},
 		} {
 			have, ok := r.Errors[kind]
@@ -222,6 +227,9 @@ func (w *world) judge(t *testing.T, r report, tr traits) {
 			}
 			require.Nil(t, find(api, w.email(strings.ToLower(kind))))
 		}
+		if tr.names {
+			require.Equal(t, []string{"email"}, r.Errors["unique"].Fields)
+		}
 	})
 	t.Run("a refusal ends the transaction", func(t *testing.T) {
 		require.Equal(t, "23514", r.Errors["inTransaction"].Code, "%+v", r.Errors["inTransaction"])
@@ -235,6 +243,17 @@ func (w *world) judge(t *testing.T, r report, tr traits) {
 			stands = standing(t, r.Warnings["partial"])
 		}
 		require.Len(t, named(api, "partial"), stands)
+	})
+	t.Run("upsert_key", func(t *testing.T) {
+		require.Len(t, named(api, "upsert"), 2)
+		require.Len(t, r.Upserted, 2)
+		for i, row := range r.Upserted {
+			rec := find(api, w.email(fmt.Sprintf("upsert%02d", i)))
+			require.NotNil(t, rec)
+			require.Equal(t, rec["email"], row.Email)
+			require.Equal(t, rec["id"], row.ID)
+			require.Equal(t, float64(2), rec["score"])
+		}
 	})
 	t.Run("on conflict", func(t *testing.T) {
 		if !tr.orm {
@@ -270,7 +289,7 @@ func (w *world) judge(t *testing.T, r report, tr traits) {
 			want = append(want, fmt.Sprintf("%v %v %v %v %v", c["id"], c["email"], c["last_name"], c["status"], c["score"]))
 		}
 		require.Equal(t, want, have)
-		require.Len(t, api, 25+r.Copied+8+len(named(api, "partial"))+len(named(api, "savepoint"))+len(named(api, "fresh"))+
+		require.Len(t, api, 25+r.Copied+8+len(named(api, "partial"))+len(named(api, "savepoint"))+len(named(api, "fresh"))+len(named(api, "upsert"))+
 			len([]string{"types", "ada", "commit", "rollback"}))
 	})
 }

@@ -3,6 +3,7 @@ package clients
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -44,6 +45,21 @@ func (w *world) batch(name string, n int) (out []fields) {
 		out = append(out, w.row(fmt.Sprintf("%s%02d", name, i)).with("score", i))
 	}
 	return out
+}
+
+// upserts are the rows of two statements: what the second brings, it changes or
+// makes.
+func (w *world) upserts() (first, second []fields) {
+	for _, row := range w.batch("upsert", 2) {
+		second = append(second, row.with("score", 2))
+	}
+	return w.batch("upsert", 1), second
+}
+
+// upsert is an INSERT into the table whose rows are found by email.
+func upsert(returning string, rows ...fields) (sql string, args []any) {
+	sql, args = insert(returning, rows...)
+	return strings.Replace(sql, "crm.contacts", "crm.contact_upserts", 1), args
 }
 
 // partial are rows of which the third is refused by the API.

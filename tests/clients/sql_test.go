@@ -123,6 +123,12 @@ func runSQL(t *testing.T, w *world) report {
 	r.Errors["partial"] = try(db, w.partial()...)
 	r.Warnings["partial"] = e.take()
 
+	first, second := w.upserts()
+	query, args = upsert("", first...)
+	exec(db, query, args...)
+	query, args = upsert("id, email", second...)
+	r.Upserted = contacts(ctx, t, db, func(c *contact) []any { return []any{&c.ID, &c.Email} }, query, args...)
+
 	short, done := context.WithTimeout(ctx, time.Second)
 	defer done()
 	start := time.Now()

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -55,31 +56,36 @@ func newReplicas(s *config.Settings, log *slog.Logger, instance string, database
 }
 
 // start begins the work that no backend asks for. The bridge is complete.
-func (r *replicas) start(ctx context.Context, s *config.Settings, log *slog.Logger) error {
+func (r *replicas) start(ctx context.Context, s *config.Settings) error {
 	if s.WebhooksListen != "" {
 		if err := r.ListenWebhooks(ctx, s.WebhooksListen); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// watch tells of the databases of the settings.
+func watch(ctx context.Context, s *config.Settings, log *slog.Logger, seen func(database.Identity, database.Address)) error {
 	for _, text := range s.Databases {
 		d, err := config.ParseDatabase(text)
 		if err != nil {
-			return err
+			return fmt.Errorf("reading the setting databases: %w", err)
 		}
 		at := database.Address{SocketDirectory: d.Directory, Port: uint32(d.Port), Database: d.Name}
-		go r.watch(ctx, log, at, s.DatabaseRole)
+		go watchOne(ctx, log, at, s.DatabaseRole, seen)
 	}
 	return nil
 }
 
-// watch asks a database who it is, now and then: it may start after us, or be
+// watchOne asks a database who it is, now and then: it may start after us, or be
 // made anew.
-func (r *replicas) watch(ctx context.Context, log *slog.Logger, at database.Address, role string) {
+func watchOne(ctx context.Context, log *slog.Logger, at database.Address, role string, seen func(database.Identity, database.Address)) {
 	const most = time.Minute
 	pause := time.Second
 	for {
 		if id, err := sync.Identify(ctx, at, role); err == nil {
-			r.Seen(id, at)
+			seen(id, at)
 			pause = most
 		} else if ctx.Err() == nil {
 			log.Warn("a database of the setting databases does not answer", "database", at.Database, "error", err.Error(), "again_in", pause.String())

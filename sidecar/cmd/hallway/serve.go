@@ -250,10 +250,7 @@ func openRooms(s *config.Settings, log *slog.Logger, instance string) *rooms {
 	r := &rooms{opener: &lateOpener{}}
 	r.journal = journal.New(journal.Config{Log: log, Databases: own, Open: r.opener, Instance: instance,
 		Environment: s.Environment, Retention: s.JournalRetention})
-	r.close = func() {
-		r.journal.Close()
-		own.Close()
-	}
+	r.close = own.Close
 	if !s.Cache {
 		return r
 	}
@@ -262,7 +259,6 @@ func openRooms(s *config.Settings, log *slog.Logger, instance string) *rooms {
 	r.cache = bridge.NewCache(m)
 	r.replicas = newReplicas(s, log, instance, databases, m, r.opener)
 	r.close = func() {
-		r.journal.Close()
 		own.Close()
 		r.replicas.Close()
 		m.Close()
@@ -281,13 +277,21 @@ func (r *rooms) seen() bridge.Replicas {
 
 func (r *rooms) start(ctx context.Context, s *config.Settings, log *slog.Logger, srv *bridge.Server) error {
 	r.opener.srv.Store(srv)
-	if r.replicas == nil {
-		return nil
+	if r.replicas != nil {
+		if err := r.replicas.start(ctx, s); err != nil {
+			return err
+		}
 	}
-	return r.replicas.start(ctx, s, log)
+	return watch(ctx, s, log, func(id database.Identity, at database.Address) {
+		r.journal.Seen(id, at)
+		if r.replicas != nil {
+			r.replicas.Seen(id, at)
+		}
+	})
 }
 
 func (r *rooms) stop() {
+	r.journal.Close()
 	if r.replicas != nil {
 		r.replicas.Close()
 	}

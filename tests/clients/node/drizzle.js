@@ -29,6 +29,14 @@ const contacts = crm.table('contacts', {
   created: time('created').generatedAlwaysAs(sql`now()`),
   updated: time('updated').generatedAlwaysAs(sql`now()`),
 })
+// The same object with the table option upsert_key.
+const upserts = crm.table('contact_upserts', {
+  id: text('id').generatedAlwaysAs(sql`''`),
+  email: text('email').notNull(),
+  last_name: text('last_name').notNull(),
+  status: text('status').notNull(),
+  score: bigint('score', { mode: 'number' }),
+})
 const slow = crm.table('slow_contacts', { id: text('id') })
 const orders = pgTable('orders', { contact: text('contact') })
 
@@ -122,6 +130,10 @@ run(`drizzle-orm ${require('drizzle-orm/version').npmVersion}`, async (s, report
     report.skipped = (await db.insert(contacts).values([s.contact('types'), s.contact('fresh')]).onConflictDoNothing()).rowCount
     report.errors.upsert = await failing(db.insert(contacts).values(s.contact('types'))
       .onConflictDoUpdate({ target: contacts.email, set: { score: 1 } }))
+
+    const [first, second] = s.upserts()
+    await db.insert(upserts).values(first)
+    report.upserted = await db.insert(upserts).values(second).returning({ id: upserts.id, email: upserts.email })
 
     const other = drizzle(s.url)
     const started = Date.now()

@@ -96,6 +96,10 @@ run(`knex ${require('knex/package.json').version}`, async (s, report) => {
     report.skipped = (await contacts().insert([s.contact('types'), s.contact('fresh')]).onConflict().ignore()).rowCount
     report.errors.upsert = await s.failing(contacts().insert(s.contact('types')).onConflict('email').merge())
 
+    const [first, second] = s.upserts()
+    await db.withSchema('crm').from('contact_upserts').insert(first)
+    report.upserted = await db.withSchema('crm').from('contact_upserts').insert(second).returning(['id', 'email'])
+
     // Knex cancels by pg_cancel_backend from a second connection.
     const started = Date.now()
     report.errors.cancelled = await s.failing(db.withSchema('crm').from('slow_contacts').select('id').timeout(1000, { cancel: true }))

@@ -16,11 +16,11 @@ const insert = (row, returning = '') => {
   }
 }
 
-const insertMany = (rows) => {
+const insertMany = (rows, table = 'contacts') => {
   const columns = Object.keys(rows[0])
   const values = rows.map((_, r) => `(${columns.map((_, c) => `$${r * columns.length + c + 1}`).join(', ')})`)
   return {
-    text: `INSERT INTO crm.contacts (${columns.join(', ')}) VALUES ${values.join(', ')} RETURNING id, email`,
+    text: `INSERT INTO crm.${table} (${columns.join(', ')}) VALUES ${values.join(', ')} RETURNING id, email`,
     values: rows.flatMap(Object.values),
   }
 }
@@ -91,6 +91,10 @@ run(`pg ${require('pg/package.json').version}`, async (s, report) => {
     // statement.
     await client.query('SELECT 1')
     report.warnings.partial = heard()
+
+    const [first, second] = s.upserts()
+    await client.query(insertMany(first, 'contact_upserts'))
+    report.upserted = await rows(insertMany(second, 'contact_upserts'))
 
     const started = Date.now()
     const hanging = client.query('SELECT id FROM crm.slow_contacts')

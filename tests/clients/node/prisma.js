@@ -21,7 +21,7 @@ run(`prisma ${require('@prisma/client/package.json').version}`, async (s, report
   // What is left of the server's error: Prisma keeps what it has a use for.
   const server = (e) => {
     const cause = e.meta?.driverAdapterError?.cause ?? e.cause
-    return { ...cause, code: cause.originalCode, message: cause.originalMessage, column: cause.column ?? cause.constraint?.fields?.[0] }
+    return { ...cause, code: cause.originalCode, message: cause.originalMessage, column: cause.column ?? cause.constraint?.fields?.[0], fields: cause.constraint?.fields }
   }
   const failing = (promise) => s.failing(promise, server)
   try {
@@ -87,6 +87,10 @@ run(`prisma ${require('@prisma/client/package.json').version}`, async (s, report
 
     // With nothing to update Prisma looks first, and has no need of ON CONFLICT.
     report.found = (await db.contact.upsert({ ...at('types'), create: s.contact('types'), update: {} })).id
+
+    const [first, second] = s.upserts()
+    await db.upsert.createMany({ data: first })
+    report.upserted = await db.upsert.createManyAndReturn({ data: second, select: { id: true, email: true } })
 
     // Prisma cannot cancel a query; PostgreSQL can be told to.
     const started = Date.now()

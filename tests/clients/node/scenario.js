@@ -38,6 +38,11 @@ class Scenario {
     return Array.from({ length: n }, (_, i) => this.contact(name + pad(i), { score: i }))
   }
 
+  // The rows of two statements: what the second brings, it changes or makes.
+  upserts() {
+    return [this.batch('upsert', 1), this.batch('upsert', 2).map((c) => ({ ...c, score: 2 }))]
+  }
+
   // Rows of which the third is refused by the API.
   partial() {
     const rows = this.batch('partial', 5)
@@ -68,6 +73,7 @@ class Scenario {
       schema: pg.schema ?? '',
       table: pg.table ?? '',
       column: pg.column ?? '',
+      fields: pg.fields ?? [],
     }
   }
 

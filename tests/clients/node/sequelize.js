@@ -4,6 +4,9 @@
 const { Sequelize, DataTypes, Op, literal } = require('sequelize')
 const { run } = require('./scenario')
 
+// The server's own error, which Sequelize wraps.
+const serverError = ({ parent }) => ({ ...parent, message: parent.message })
+
 run(`sequelize ${require('sequelize/package.json').version}`, async (s, report) => {
   let notices = () => []
   let backend = 0
@@ -40,11 +43,19 @@ run(`sequelize ${require('sequelize/package.json').version}`, async (s, report) 
     created: DATE,
     updated: DATE,
   }, { schema: 'crm', tableName: 'contacts', timestamps: false })
+  // The same object with the table option upsert_key.
+  const Upsert = db.define('upsert', {
+    id: { type: TEXT, primaryKey: true, autoIncrement: true, autoIncrementIdentity: true },
+    email: TEXT,
+    last_name: TEXT,
+    status: TEXT,
+    score: BIGINT,
+  }, { schema: 'crm', tableName: 'contact_upserts', timestamps: false })
   const Slow = db.define('slow', { id: { type: TEXT, primaryKey: true } }, { schema: 'crm', tableName: 'slow_contacts', timestamps: false })
   const Order = db.define('order', { contact: { type: TEXT, primaryKey: true } }, { tableName: 'orders', timestamps: false })
 
   const plain = (x) => s.row(x.get({ plain: true }))
-  const failing = (promise) => s.failing(promise, (e) => e.parent ?? e)
+  const failing = (promise) => s.failing(promise, (e) => ({ ...serverError(e), fields: e.errors?.map((x) => x.path) }))
   try {
     report.inserted = plain(await Contact.create(s.everything()))
 
@@ -112,6 +123,10 @@ run(`sequelize ${require('sequelize/package.json').version}`, async (s, report) 
     report.errors.upsert = await failing(Contact.upsert(s.contact('types'), { conflictFields: ['email'] }))
 
     report.found = (await Contact.findOrCreate({ where: { email: s.email('types') }, defaults: s.contact('types') }))[0].id
+
+    const [first, second] = s.upserts()
+    await Upsert.bulkCreate(first)
+    report.upserted = (await Upsert.bulkCreate(second, { returning: ['id', 'email'] })).map((x) => ({ id: x.id, email: x.email }))
 
     const other = new Sequelize(s.url, { logging: false })
     await other.authenticate()

@@ -184,6 +184,43 @@ DROP TRIGGER tell ON c;
 SELECT id IS NOT NULL AS has_id FROM c WHERE email = 't@x.org';
 DELETE FROM now;
 
+-- after the commit, in the background, in the order of the statements
+ALTER FOREIGN TABLE c OPTIONS (SET write_at 'after_commit');
+CREATE PROCEDURE wait_for(rows bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    found bigint;
+BEGIN
+    FOR i IN 1 .. 200 LOOP
+        SELECT count(*) INTO found FROM write_at.now;
+        IF found = rows THEN
+            RETURN;
+        END IF;
+        COMMIT;
+        PERFORM pg_sleep(0.05);
+    END LOOP;
+    RAISE 'there are % rows', found;
+END $$;
+BEGIN;
+INSERT INTO c (email, n) SELECT i || '@x.org', i FROM generate_series(1, 4) i;
+SAVEPOINT a;
+INSERT INTO c (email, n) VALUES ('savepoint@x.org', 0);
+ROLLBACK TO a;
+INSERT INTO c (email, n) VALUES ('5@x.org', 5);
+SELECT count(*) FROM now;
+COMMIT;
+CALL wait_for(5);
+BEGIN;
+INSERT INTO c (email, n) VALUES ('rolled back@x.org', 6);
+ROLLBACK;
+SELECT attempt($$INSERT INTO c (email, n) VALUES ('6@x.org', 6); SELECT 1 / 0$$);
+INSERT INTO c (email, n) VALUES ('7@x.org', 7);
+CALL wait_for(6);
+SELECT email, n FROM now ORDER BY id;
+INSERT INTO c (email) VALUES ('r@x.org') RETURNING id;
+DELETE FROM c WHERE n > 3;
+CALL wait_for(3);
+DELETE FROM now;
+
 -- compensate: they are being undone, and the WARNING says so
 CREATE FOREIGN TABLE undone (id bigint OPTIONS (key 'true', computed 'sequence'), email text, n int)
   SERVER write_at OPTIONS (store 'write_at_undone', on_rollback 'compensate');

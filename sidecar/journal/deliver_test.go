@@ -1,0 +1,99 @@
+package journal_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/tests/harness"
+)
+
+func queued(t *testing.T) (*world, *harness.Conn, *harness.Conn) {
+	t.Helper()
+	w := newWorld(t)
+	c, admin := w.db.Connect(t), w.db.Connect(t)
+	c.Exec("SET hallway.write_at = 'after_commit'")
+	return w, c, admin
+}
+
+func TestDeliver_WhenTheTransactionHasCommitted(t *testing.T) {
+	w, c, admin := queued(t)
+	c.Exec("BEGIN")
+	c.Exec("INSERT INTO items (email, n) VALUES ('a', 1), ('b', 2)")
+	c.Exec("SAVEPOINT s")
+	c.Exec("INSERT INTO items (email, n) VALUES ('lost', 3)")
+	c.Exec("ROLLBACK TO s")
+	w.becomes(admin, "insert queued open", "insert queued open")
+	time.Sleep(300 * time.Millisecond)
+	require.Equal(t, "", w.rows(admin, "items"))
+	c.Exec("COMMIT")
+	w.becomes(admin, "insert 1 applied", "insert 2 applied")
+	require.Equal(t, "a ∅ 1; b ∅ 2", w.rows(admin, "items"))
+	// In order: the last word counts.
+	c.Exec("BEGIN; UPDATE items SET n = 10; UPDATE items SET n = 20; COMMIT")
+	c.Exec("DELETE FROM items WHERE email = 'b'")
+	w.becomes(admin, "insert 1 applied", "insert 2 applied", "update 1 applied", "update 2 applied", "update 1 applied", "update 2 applied", "delete 2 applied")
+	require.Equal(t, "a ∅ 20", w.rows(admin, "items"))
+	require.Equal(t, "0", admin.Value("SELECT count(*) FROM hallway.write_log WHERE row_values IS NOT NULL"))
+}
+
+func TestDeliver_ARollbackTakesItBack(t *testing.T) {
+	w, c, admin := queued(t)
+	c.Exec("BEGIN; INSERT INTO items (email) VALUES ('a')")
+	w.becomes(admin, "insert queued open")
+	c.Exec("ROLLBACK")
+	w.becomes(admin)
+	require.Equal(t, "", w.rows(admin, "items"))
+}
+
+func TestDeliver_ARefusalIsAFailureThatCanBeTriedAgain(t *testing.T) {
+	w, c, admin := queued(t)
+	admin.Exec("INSERT INTO items (email) VALUES ('taken')")
+	w.becomes(admin, "insert 1 applied")
+	c.Exec("INSERT INTO items (email) VALUES ('x'), ('taken'), ('y')")
+	w.becomes(admin, "insert 1 applied", "insert 2 applied", "insert refused", "insert 4 applied")
+	require.Equal(t, "[Synthetic]: email: Value must be unique", admin.Value("SELECT message FROM hallway.failures"))
+	require.Contains(t, admin.Value("SELECT todo FROM hallway.failures"), "SELECT hallway.retry(")
+	admin.Exec("DELETE FROM items WHERE email = 'taken'")
+	admin.Exec("SELECT hallway.retry((SELECT id FROM hallway.failures))")
+	w.becomes(admin, "insert 1 applied", "insert 2 applied", "insert 5 applied", "insert 4 applied", "delete 1 applied")
+	admin.Fails("P0002", "SELECT hallway.retry(99)")
+}
+
+func TestDeliver_WaitsForAnAPIThatIsAway(t *testing.T) {
+	w, c, admin := queued(t)
+	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (write_error 'unavailable')")
+	c.Exec("INSERT INTO items (email, n) VALUES ('a', 1)")
+	c.Exec("INSERT INTO items (email, n) VALUES ('b', 1)")
+	require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool {
+		return admin.Value("SELECT max(attempts) FROM hallway.write_log") > "0"
+	}))
+	require.Equal(t, []string{"insert queued open", "insert queued open"}, w.log(admin))
+	w.sc.kill()
+	w.start()
+	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (DROP write_error)")
+	_, _ = admin.Try("SELECT * FROM items")
+	w.becomes(admin, "insert 1 applied", "insert 2 applied")
+}
+
+// Killed while the API has it: it is found out about, and never sent twice.
+func TestDeliver_KilledOnTheWay(t *testing.T) {
+	for _, at := range []string{"before", "applied"} {
+		t.Run(at, func(t *testing.T) {
+			w, c, admin := queued(t)
+			failing(w, admin, "hang_at '"+at+"'")
+			c.Exec("INSERT INTO broken (email, n) VALUES ('a', 1)")
+			w.becomes(admin, "insert pending open")
+			time.Sleep(100 * time.Millisecond)
+			w.sc.kill()
+			admin = w.db.Connect(t)
+			admin.Exec("ALTER FOREIGN TABLE broken OPTIONS (DROP hang_at)")
+			w.start()
+			_, _ = admin.Try("SELECT * FROM items")
+			w.becomes(admin, "insert 1 applied")
+			require.Equal(t, "a ∅ 1", w.rows(admin, "items"))
+		})
+	}
+}

@@ -1,0 +1,139 @@
+package journal_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/sidecar/journal"
+	"github.com/hallwaydb/hallway/tests/harness"
+)
+
+// Who may see and do what.
+func TestPeople_SeeTheirOwn(t *testing.T) {
+	w := newWorld(t)
+	admin := w.db.Connect(t)
+	for _, name := range []string{"ada", "bob", "eve"} {
+		admin.Exec("DROP ROLE IF EXISTS %s_%s; CREATE ROLE %s_%s LOGIN", name, w.db.Name, name, w.db.Name)
+		t.Cleanup(func() {
+			c := w.db.Connect(t)
+			c.Exec("DROP OWNED BY %s_%s; DROP ROLE %s_%s", name, w.db.Name, name, w.db.Name)
+		})
+	}
+	ada, bob, eve := "ada_"+w.db.Name, "bob_"+w.db.Name, "eve_"+w.db.Name
+	admin.Exec("GRANT SELECT, INSERT ON items TO %s, %s; GRANT pg_monitor TO %s; INSERT INTO items (email) VALUES ('taken')", ada, bob, eve)
+	a, b, e := w.db.ConnectAs(t, ada), w.db.ConnectAs(t, bob), w.db.ConnectAs(t, eve)
+	a.Exec("SET hallway.write_at = 'after_commit'; INSERT INTO items (email) VALUES ('taken')")
+	w.becomes(admin, "insert 1 applied", "insert refused")
+	id := admin.Value("SELECT id FROM hallway.failures")
+	require.Equal(t, id, a.Value("SELECT id FROM hallway.failures"))
+	require.Equal(t, "0", b.Value("SELECT count(*) FROM hallway.failures"))
+	require.Equal(t, id, e.Value("SELECT id FROM hallway.failures"))
+	b.Fails("P0002", "SELECT hallway.retry(%s)", id)
+	e.Fails("42501", "SELECT hallway.retry(%s)", id)
+	for _, c := range []*harness.Conn{a, b} {
+		c.Fails("42501", "SELECT * FROM hallway.write_log")
+		c.Fails("42501", "UPDATE hallway.write_log SET state = 'queued'")
+		c.Fails("42501", "UPDATE hallway.failures SET message = 'x'")
+		c.Fails("42501", "SELECT hallway.retry_failure()")
+	}
+	require.Equal(t, "1", a.Value("SELECT count(*) FROM hallway.my_writes()"))
+	require.Equal(t, "0", b.Value("SELECT count(*) FROM hallway.my_writes()"))
+	a.Exec("SELECT hallway.retry(%s)", id)
+	w.becomes(admin, "insert 1 applied", "insert refused")
+	admin.Exec("GRANT %s TO %s", ada, bob)
+	require.Equal(t, id, b.Value("SELECT id FROM hallway.failures"))
+	admin.Exec("DELETE FROM items")
+	b.Exec("SELECT hallway.retry(%s)", id)
+	require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool {
+		return admin.Value("SELECT state FROM hallway.write_log WHERE id = %s", id) == "applied"
+	}))
+}
+
+// With journal_values 'false' no value of a row is ever in the journal.
+func TestPeople_NoValuesInTheJournal(t *testing.T) {
+	w := newWorld(t)
+	c, admin := w.db.Connect(t), w.db.Connect(t)
+	failing(w, admin, "hang_at 'applied', journal_values 'false'")
+	c.Exec("SET statement_timeout = '200ms'")
+	for _, sql := range []string{"INSERT INTO broken (email) VALUES ('very secret')"} {
+		_, err := c.Try("%s", sql)
+		require.Error(t, err)
+	}
+	w.becomes(admin, "insert needs_attention open")
+	require.NotContains(t, fmt.Sprint(admin.Query("SELECT w::text FROM hallway.write_log w")), "very secret")
+	c.Fails("55000", "SET hallway.write_at = 'after_commit'; INSERT INTO broken (email) VALUES ('x')")
+}
+
+// A copy of the database does nothing about what the original left open, until it
+// is told to; its own writes go on.
+func TestIdentity_ACopyIsPaused(t *testing.T) {
+	for name, change := range map[string]string{
+		"another time line": "timeline = timeline + 1", "another environment": "environment = 'production'",
+		"another cluster": "system_identifier = 7", "another database": "database = 7",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, c, admin := compensating(t)
+			c.Exec("BEGIN")
+			c.Exec("INSERT INTO items (email) VALUES ('c')")
+			admin.Exec("SET hallway.write_at = 'after_commit'; INSERT INTO items (email) VALUES ('never'); RESET hallway.write_at")
+			w.sc.kill()
+			_, _ = c.Try("ROLLBACK")
+			admin = w.db.Connect(t)
+			admin.Exec("UPDATE hallway.write_log SET %s", change)
+			was := w.log(admin)
+			w.start()
+			_, _ = admin.Try("SELECT * FROM items")
+			admin.Exec("INSERT INTO items (email) VALUES ('mine')")
+			time.Sleep(800 * time.Millisecond)
+			require.Equal(t, was, w.log(admin)[:len(was)], "nothing is done about what was brought along")
+			require.Contains(t, w.rows(admin, "items"), "c ∅ ∅; mine ∅ ∅")
+			admin.Exec("SELECT hallway.resume()")
+			want := []string{"compensated", "applied"}
+			if name == "another cluster" || name == "another database" {
+				want = []string{"needs_attention", "needs_attention"}
+			}
+			for i, state := range want {
+				require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool {
+					return admin.Value("SELECT state FROM hallway.write_log ORDER BY id OFFSET %d LIMIT 1", i) == state
+				}), w.log(admin))
+			}
+		})
+	}
+}
+
+func TestRetention_WhatIsSettledGoes(t *testing.T) {
+	w := newWorld(t)
+	c := w.db.Connect(t)
+	c.Exec("INSERT INTO items (email) VALUES ('a'), ('b')")
+	w.becomes(c, "insert 1 applied", "insert 2 applied")
+	c.Exec("UPDATE hallway.write_log SET written_at = now() - interval '40 days', settled_at = now() - interval '40 days' WHERE key = '{1}'")
+	w.sc.stop()
+	w.start(func(c *journal.Config) { c.Retention = 30 * 24 * time.Hour })
+	c = w.db.Connect(t)
+	c.Exec("INSERT INTO items (email) VALUES ('c')")
+	w.becomes(c, "insert 2 applied", "insert 3 applied")
+}
+
+// Two sidecars of one database: one of them looks after what the other left, and
+// only when that is gone.
+func TestTwo_OneTakesUpWhatTheOtherLeft(t *testing.T) {
+	w := newWorld(t)
+	c, admin := w.db.Connect(t), w.db.Connect(t)
+	failing(w, admin, "hang_at 'applied'")
+	go func() { _, _ = c.Try("INSERT INTO broken (email) VALUES ('x')") }()
+	w.becomes(admin, "insert pending open")
+	first := w.sc
+	w.path += "2"
+	w.start()
+	other := w.db.Connect(t)
+	other.Exec("ALTER SERVER api OPTIONS (SET address 'unix:%s')", w.path)
+	other.Exec("INSERT INTO items (email) VALUES ('y')")
+	time.Sleep(700 * time.Millisecond)
+	require.Equal(t, []string{"insert pending open", "insert 2 applied"}, w.log(admin), "the one that waits for the answer lives")
+	first.kill()
+	w.becomes(admin, "insert 1 orphaned", "insert 2 applied")
+}

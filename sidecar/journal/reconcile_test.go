@@ -1,0 +1,149 @@
+package journal_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/sidecar/journal"
+	"github.com/hallwaydb/hallway/tests/harness"
+)
+
+// failing writes through a second foreign table of the same store and server, on
+// which the answer is lost: the API has done what its option says.
+func failing(w *world, c *harness.Conn, how string) {
+	w.t.Helper()
+	w.table(c, "broken", ", "+how)
+	c.Exec("ALTER FOREIGN TABLE broken OPTIONS (SET store 'items')")
+}
+
+// quiet is a sidecar that finds nothing out by itself, so that a test sees what
+// is written before it.
+func quiet(c *journal.Config) { c.Patience = 300 * time.Millisecond }
+
+func TestUnknown_IsFoundOutByReading(t *testing.T) {
+	for name, how := range map[string]string{"applied": "write_error 'unknown_outcome'", "not applied": "hang_at 'before'"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, quiet)
+			c, admin := w.db.Connect(t), w.db.Connect(t)
+			admin.Exec("INSERT INTO items (email, name, n) VALUES ('old', 'x', 1), ('gone', 'y', 2)")
+			w.becomes(admin, "insert 1 applied", "insert 2 applied")
+			admin.Exec("DELETE FROM hallway.write_log")
+			failing(w, admin, how)
+			c.Exec("SET statement_timeout = '300ms'")
+			for _, sql := range []string{"INSERT INTO broken (email, name) VALUES ('new', 'n')", "UPDATE broken SET name = 'changed' WHERE id = 1", "DELETE FROM broken WHERE id = 2"} {
+				_, err := c.Try("%s", sql)
+				require.Error(t, err)
+				require.Contains(t, []string{"08007", "57014"}, harness.SQLState(err), sql)
+			}
+			if name == "applied" {
+				w.becomes(admin, "insert 3 orphaned", "update 1 orphaned", "delete 2 orphaned")
+				require.Equal(t, "new n ∅; old changed 1", w.rows(admin, "items"))
+				return
+			}
+			w.becomes(admin, "insert refused", "update 1 refused", "delete 2 refused")
+			require.Equal(t, "gone y 2; old x 1", w.rows(admin, "items"))
+			require.Contains(t, admin.Value("SELECT message FROM hallway.write_log ORDER BY id LIMIT 1"), "It was not done. The API has no such row.")
+		})
+	}
+}
+
+// Where nothing tells the row from others, an API that gives the first answer to a
+// repeated key says it; another leaves it to people.
+func TestUnknown_WithoutAnythingToReadBy(t *testing.T) {
+	for _, idempotent := range []bool{true, false} {
+		t.Run(fmt.Sprint(idempotent), func(t *testing.T) {
+			w := newWorld(t)
+			c := w.db.Connect(t)
+			c.Exec(`CREATE FOREIGN TABLE notes (id bigint OPTIONS (key 'true', computed 'sequence'), text text)
+SERVER api OPTIONS (store 'notes', hang_at 'applied', hang_times 'once', idempotent '%t')`, idempotent)
+			c.Exec("SET statement_timeout = '300ms'")
+			_, err := c.Try("INSERT INTO notes (text) VALUES ('x')")
+			require.Error(t, err)
+			c.Exec("RESET statement_timeout")
+			if idempotent {
+				w.becomes(c, "insert 1 orphaned")
+				require.Equal(t, "1", c.Value("SELECT count(*) FROM notes"))
+				return
+			}
+			w.becomes(c, "insert needs_attention open")
+			require.Contains(t, c.Value("SELECT todo FROM hallway.failures"), "1 row(s) with these values")
+			c.Exec("SELECT hallway.retry((SELECT id FROM hallway.failures))")
+			w.becomes(c, "insert needs_attention open")
+			c.Exec("DELETE FROM notes")
+			c.Exec("SELECT hallway.retry((SELECT id FROM hallway.failures))")
+			require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool { return w.log(c)[0] == "insert refused" }), w.log(c))
+		})
+	}
+}
+
+// The sidecar is killed while the API has the request; the next one finds out.
+func TestKill_BetweenIntentAndOutcome(t *testing.T) {
+	for _, at := range []string{"before", "applied"} {
+		for _, op := range []string{"INSERT INTO broken (email, name) VALUES ('new', 'n'), ('new2', 'm')", "UPDATE broken SET name = name || '!'",
+			"DELETE FROM broken WHERE id = 1"} {
+			t.Run(at+" "+op[:6], func(t *testing.T) {
+				w := newWorld(t)
+				c, admin := w.db.Connect(t), w.db.Connect(t)
+				admin.Exec("INSERT INTO items (email, name, n) VALUES ('old', 'x', 1)")
+				w.becomes(admin, "insert 1 applied")
+				admin.Exec("DELETE FROM hallway.write_log")
+				failing(w, admin, "hang_at '"+at+"'")
+				failed := make(chan error, 1)
+				go func() {
+					_, err := harness.Simple(context.Background(), c.PgConn, op)
+					failed <- err
+				}()
+				require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool { return len(w.log(admin)) > 0 }))
+				time.Sleep(50 * time.Millisecond)
+				w.sc.kill()
+				require.Error(t, <-failed)
+				for _, e := range w.log(admin) {
+					require.Contains(t, e, "pending open")
+				}
+				w.start()
+				admin = w.db.Connect(t) // a session that comes by is what wakes it
+				_, _ = admin.Try("SELECT * FROM items")
+				state := map[string]string{"before": "refused", "applied": "orphaned"}[at]
+				require.True(t, harness.Eventually(context.Background(), 10*time.Second, func() bool {
+					return admin.Value("SELECT count(*) FROM hallway.write_log WHERE state <> '%s'", state) == "0"
+				}), w.log(admin))
+			})
+		}
+	}
+}
+
+// It is killed when the API has answered, before it could note it.
+func TestKill_BetweenAnswerAndOutcome(t *testing.T) {
+	w := newWorld(t)
+	c, admin := w.db.Connect(t), w.db.Connect(t)
+	admin.Exec("REVOKE UPDATE ON hallway.write_log FROM hallway")
+	c.Exec("INSERT INTO items (email) VALUES ('a')")
+	c.Exec("UPDATE items SET n = 5")
+	_, _ = c.Try("BEGIN; INSERT INTO items (email) VALUES ('b'); ROLLBACK")
+	w.sc.kill()
+	admin.Exec("GRANT UPDATE ON hallway.write_log TO hallway")
+	require.Equal(t, []string{"insert pending open", "update 1 pending open", "insert pending open"}, w.log(admin))
+	w.start()
+	admin = w.db.Connect(t)
+	_, _ = admin.Try("SELECT * FROM items")
+	w.becomes(admin, "insert 1 applied", "update 1 applied", "insert 2 orphaned")
+}
+
+// PostgreSQL stops at once: what was not committed is orphaned, what was is not.
+func TestCrash_OfPostgreSQL(t *testing.T) {
+	w := newWorld(t)
+	c, open := w.db.Connect(t), w.db.Connect(t)
+	c.Exec("SET synchronous_commit = on")
+	c.Exec("INSERT INTO items (email) VALUES ('a')")
+	open.Exec("BEGIN")
+	open.Exec("INSERT INTO items (email) VALUES ('b')")
+	require.NoError(t, env.Cluster.Crash())
+	require.NoError(t, env.Cluster.Start())
+	admin := w.db.Connect(t)
+	_, _ = admin.Try("SELECT * FROM items")
+	w.becomes(admin, "insert 1 applied", "insert 2 orphaned")
+}

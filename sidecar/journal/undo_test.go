@@ -1,0 +1,127 @@
+package journal_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/sidecar/journal"
+	"github.com/hallwaydb/hallway/tests/harness"
+)
+
+// compensating is a world whose table undoes what is rolled back, and which has
+// two rows.
+func compensating(t *testing.T, change ...func(*journal.Config)) (*world, *harness.Conn, *harness.Conn) {
+	t.Helper()
+	w := newWorld(t, change...)
+	c, admin := w.db.Connect(t), w.db.Connect(t)
+	admin.Exec("INSERT INTO items (email, name, n) VALUES ('a', 'A', 1), ('b', 'B', 2)")
+	w.becomes(admin, "insert 1 applied", "insert 2 applied")
+	admin.Exec("DELETE FROM hallway.write_log")
+	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (on_rollback 'compensate')")
+	return w, c, admin
+}
+
+func TestUndo_PutsBackWhatWas(t *testing.T) {
+	w, c, admin := compensating(t)
+	c.Exec("BEGIN")
+	c.Exec("INSERT INTO items (email, name) VALUES ('c', 'C')")
+	c.Exec("UPDATE items SET name = 'AA', n = NULL WHERE email = 'a'")
+	c.Exec("UPDATE items SET name = 'AAA' WHERE email = 'a'")
+	c.Exec("UPDATE items SET name = 'CC' WHERE email = 'c'")
+	c.Exec("DELETE FROM items WHERE email = 'b'")
+	require.Equal(t, "a AAA ∅; c CC ∅", w.rows(admin, "items"))
+	c.Exec("ROLLBACK")
+	w.becomes(admin, "insert 3 compensated", "update 1 compensated", "update 1 compensated", "update 3 compensated", "delete 2 compensated")
+	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
+	require.Equal(t, "It was made anew, with the key 4.", admin.Value("SELECT message FROM hallway.write_log WHERE operation = 'delete'"))
+	require.Equal(t, "0", admin.Value("SELECT count(*) FROM hallway.write_log WHERE before IS NOT NULL OR after IS NOT NULL OR row_values IS NOT NULL"))
+	require.Equal(t, "0", admin.Value("SELECT count(*) FROM hallway.failures"))
+}
+
+func TestUndo_OfASavepointComesBeforeTheNextWrite(t *testing.T) {
+	w, c, admin := compensating(t)
+	c.Exec("BEGIN")
+	c.Exec("SAVEPOINT s")
+	c.Exec("INSERT INTO items (email) VALUES ('c')")
+	c.Exec("UPDATE items SET n = 7 WHERE email = 'a'")
+	c.Exec("ROLLBACK TO s")
+	// c is unique: if the first were there still, this would be refused.
+	c.Exec("INSERT INTO items (email) VALUES ('c')")
+	require.Equal(t, "a A 1; b B 2; c ∅ ∅", w.rows(c, "items"))
+	c.Exec("COMMIT")
+	w.becomes(admin, "insert 3 compensated", "update 1 compensated", "insert 4 applied")
+
+	for i := range 20 {
+		_, err := c.Try("BEGIN; INSERT INTO items (email) VALUES ('d'); SELECT 1 / 0")
+		require.Equal(t, "22012", harness.SQLState(err), i)
+		c.Exec("ROLLBACK")
+	}
+	c.Exec("INSERT INTO items (email) VALUES ('d')")
+	require.Equal(t, "a A 1; b B 2; c ∅ ∅; d ∅ ∅", w.rows(admin, "items"))
+}
+
+func TestUndo_LeavesWhatOthersHaveChanged(t *testing.T) {
+	w, c, admin := compensating(t)
+	c.Exec("BEGIN")
+	c.Exec("UPDATE items SET name = name || '!'")
+	admin.Exec("UPDATE items SET name = 'theirs' WHERE email = 'a'")
+	c.Exec("ROLLBACK")
+	w.becomes(admin, "update 1 orphaned", "update 2 compensated", "update 1 applied")
+	require.Equal(t, "a theirs 1; b B 2", w.rows(admin, "items"))
+	require.Equal(t, "It was not undone: the row has been changed since.", admin.Value("SELECT message FROM hallway.failures"))
+}
+
+// The API is away when it is to be undone: it is undone when it is back.
+func TestUndo_IsTriedAgain(t *testing.T) {
+	w, c, _ := compensating(t, func(c *journal.Config) { c.UndoWait = 300 * time.Millisecond })
+	c.Exec("BEGIN")
+	c.Exec("INSERT INTO items (email) VALUES ('c')")
+	w.sc.kill()
+	_, _ = c.Try("ROLLBACK")
+	w.start(func(c *journal.Config) { c.UndoWait = 300 * time.Millisecond })
+	// As the catalog has it now, the API refuses to work.
+	admin := w.db.Connect(t)
+	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (write_error 'unavailable')")
+	_, _ = admin.Try("SELECT * FROM items")
+	require.True(t, harness.Eventually(context.Background(), 15*time.Second, func() bool {
+		return strings.Contains(admin.Value("SELECT coalesce(max(message), '') FROM hallway.write_log"), "is tried again: [Synthetic]: the write failed")
+	}), w.log(admin))
+	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (DROP write_error)")
+	w.becomes(admin, "insert 3 compensated")
+	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
+}
+
+// What cannot be undone yet holds up the session, but not for ever.
+func TestUndo_TheNextWriteDoesNotWaitForEver(t *testing.T) {
+	w, c, admin := compensating(t, func(c *journal.Config) { c.UndoWait = 200 * time.Millisecond; c.Patience = time.Hour })
+	failing(w, admin, "hang_at 'before', on_rollback 'compensate'")
+	c.Exec("SET statement_timeout = '1s'")
+	_, err := c.Try("INSERT INTO broken (email) VALUES ('c')")
+	require.Error(t, err)
+	e := c.Fails("55000", "INSERT INTO items (email) VALUES ('c')")
+	require.Contains(t, e.Message, "still being undone")
+	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
+}
+
+func TestUndo_ByAnotherSidecarAfterAKill(t *testing.T) {
+	w, c, _ := compensating(t)
+	c.Exec("BEGIN")
+	for i := range 120 {
+		c.Exec("INSERT INTO items (email) VALUES ('x%d')", i)
+	}
+	c.Exec("DELETE FROM items WHERE email = 'a'")
+	w.sc.kill()
+	_, _ = c.Try("ROLLBACK")
+	w.start()
+	admin := w.db.Connect(t)
+	_, _ = admin.Try("SELECT * FROM items")
+	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+		return admin.Value("SELECT count(*) FROM hallway.write_log WHERE state <> 'compensated'") == "0"
+	}), fmt.Sprint(w.log(admin)))
+	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
+}
