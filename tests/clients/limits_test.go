@@ -55,14 +55,8 @@ func TestLimits(t *testing.T) {
 		})
 	}
 	t.Run("locks", func(t *testing.T) {
-		config, err := pgx.ParseConfig(w.url())
-		require.NoError(t, err)
-		var e ear
-		config.OnNotice = e.hear
-		conn, err := pgx.ConnectConfig(context.Background(), config)
-		require.NoError(t, err)
-		defer func() { _ = conn.Close(context.Background()) }()
-		_, err = conn.Exec(context.Background(), "SELECT id FROM crm.contacts WHERE email = 'a@limits.example' FOR UPDATE")
+		conn, e := w.hearing(t)
+		_, err := conn.Exec(context.Background(), "SELECT id FROM crm.contacts WHERE email = 'a@limits.example' FOR UPDATE")
 		require.NoError(t, err)
 		heard := e.take()
 		require.Len(t, heard, 1)
@@ -86,22 +80,60 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// hearing is a connection of the application with an ear for its notices.
+func (w *world) hearing(t *testing.T) (*pgx.Conn, *ear) {
+	t.Helper()
+	config, err := pgx.ParseConfig(w.url())
+	require.NoError(t, err)
+	var e ear
+	config.OnNotice = e.hear
+	conn, err := pgx.ConnectConfig(context.Background(), config)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn, &e
+}
+
+// With on_rollback 'compensate' a client's ROLLBACK is one in the API too, soon
+// after; the warning says that much.
+func TestRollbackThatUndoes(t *testing.T) {
+	w := newWorld(t, "undone")
+	conn, e := w.hearing(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		_, err := conn.Exec(ctx, sql, args...)
+		require.NoError(t, err, sql)
+	}
+	const insert = "INSERT INTO crm.contacts (email, last_name, status) VALUES ($1, 'A', 'lead')"
+	exec(insert, w.email("a"))
+	exec("BEGIN")
+	exec("SET LOCAL hallway.on_rollback = 'compensate'")
+	exec(insert, w.email("b"))
+	exec("UPDATE crm.contacts SET last_name = 'changed' WHERE email = $1", w.email("a"))
+	require.Equal(t, "changed", find(w.records(t), w.email("a"))["last_name"])
+	require.Len(t, w.records(t), 2)
+	exec("ROLLBACK")
+	heard := e.take()
+	require.Len(t, heard, 1)
+	require.Equal(t, notice{"WARNING", "01000", "2 rows written through Hallway are being undone in the API, as the transaction was rolled back",
+		"contacts: 1 inserted, 1 updated."}, heard[0])
+	require.Eventually(t, func() bool {
+		r := w.records(t)
+		return len(r) == 1 && r[0]["last_name"] == "A"
+	}, 10*time.Second, 20*time.Millisecond)
+}
+
 // A write that is cancelled while the API has it ends at once, with the word that
 // it may have been done; and this one is.
 func TestCancelledWrite(t *testing.T) {
 	w := newWorld(t, "cancelled")
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	config, err := pgx.ParseConfig(w.url())
-	require.NoError(t, err)
-	var e ear
-	config.OnNotice = e.hear
-	conn, err := pgx.ConnectConfig(ctx, config)
-	require.NoError(t, err)
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	conn, e := w.hearing(t)
 	go w.cancelWhenAsked(ctx, conn)
 	start := time.Now()
-	_, err = conn.Exec(ctx, "INSERT INTO crm.slow_contacts (email, last_name, status) VALUES ($1, 'A', 'lead')", w.email("a"))
+	_, err := conn.Exec(ctx, "INSERT INTO crm.slow_contacts (email, last_name, status) VALUES ($1, 'A', 'lead')", w.email("a"))
 	require.Equal(t, "57014", failed(err).Code, "%v", err)
 	require.Less(t, time.Since(start), 10*time.Second)
 	heard := e.take()
