@@ -455,7 +455,7 @@ next_stored_row(ForeignScanState *node)
 		state->read_whole = true;
 	}
 
-	/* Of what is on disk it makes a copy, which is freed when the slot is cleared. */
+	/* A row read from a file is the slot's to free, after the next reset of ours. */
 	oldcontext = MemoryContextSwitchTo(state->query_context);
 	(void) tuplestore_gettupleslot(state->store, true, false, state->stored);
 	MemoryContextSwitchTo(oldcontext);
