@@ -190,7 +190,7 @@ CREATE PROCEDURE wait_for(rows bigint) LANGUAGE plpgsql AS $$
 DECLARE
     found bigint;
 BEGIN
-    FOR i IN 1 .. 200 LOOP
+    FOR i IN 1 .. 1200 LOOP
         SELECT count(*) INTO found FROM write_at.now;
         IF found = rows THEN
             RETURN;
