@@ -51,8 +51,8 @@ type writing struct {
 	send  sendFunc
 	// keeper may be nil.
 	keeper connectors.Keeper
-	lag   time.Duration
-	place recentPlace
+	lag    time.Duration
+	place  recentPlace
 	// recent are the sets of columns by which rows were written lately.
 	recent [][]int
 	// tuples to return, by row.

@@ -3,6 +3,7 @@ package bridge
 import (
 	"cmp"
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -556,9 +557,14 @@ func TestDryRequests_SayWhatAnUpsertWouldDo(t *testing.T) {
 	assert.Empty(t, d.rows())
 }
 
+var upsertSeed = flag.Uint64("upsert.seed", 0, "seed of the random upserts; 0: one that stands in the tests' names")
+
 // TestUpsert_AgainstAModel upserts at random, through every way there is.
 func TestUpsert_AgainstAModel(t *testing.T) {
-	seed := rand.Uint64()
+	seed := *upsertSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
 	runs := 60
 	if testing.Short() {
 		runs = 20

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -15,6 +17,8 @@ import (
 
 	"github.com/hallwaydb/hallway/tests/harness"
 )
+
+var upsertSeed = flag.Uint64("upsert.seed", 0, "seed of the random upserts; 0: one that is printed")
 
 // counting is what a sidecar asked of an API behind it.
 type counting struct {
@@ -66,7 +70,7 @@ func TestUpsert_KeepsATableInPocketBase(t *testing.T) {
 		CREATE FOREIGN TABLE people (id text, email text, last_name text, status text, score int8, last_seen timestamptz, profile jsonb)
 			SERVER crm OPTIONS (object 'contacts', upsert_key 'email', cache 'off');
 		CREATE TABLE warehouse AS SELECT 'p' || i || '@example.com' email, 'Name ' || i last_name, 'lead' status, i %% 100 score,
-			timestamptz '2026-01-01 12:00:00.25+00' + i * interval '1 hour' last_seen, jsonb_build_object('n', i, 'tags', array['a', 'b']) profile
+			timestamptz '2026-01-01 12:00:00.2501234+00' + i * interval '1 hour' last_seen, jsonb_build_object('n', i, 'tags', array['a', 'b']) profile
 			FROM generate_series(1, %d) i`, api.URL, pb.User, pb.Password, n)
 	total := func() int {
 		t.Helper()
@@ -84,8 +88,9 @@ func TestUpsert_KeepsATableInPocketBase(t *testing.T) {
 	same := func() {
 		t.Helper()
 		assert.Equal(t, n+20, total(), "no record is there twice")
+		// PocketBase keeps milliseconds.
 		require.Equal(t, "0", c.Value(`SELECT count(*) FROM warehouse w LEFT JOIN people p USING (email)
-			WHERE (w.last_name, w.status, w.score, w.last_seen, w.profile) IS DISTINCT FROM (p.last_name, p.status, p.score, p.last_seen, p.profile)`))
+			WHERE (w.last_name, w.status, w.score, date_trunc('milliseconds', w.last_seen), w.profile) IS DISTINCT FROM (p.last_name, p.status, p.score, p.last_seen, p.profile)`))
 	}
 
 	reads, writes := run()
@@ -135,4 +140,73 @@ func TestUpsert_KeepsATableInPocketBase(t *testing.T) {
 	assert.Equal(t, []harness.Row{{"p1@example.com", "One", "f"}}, r)
 	r = c.Query("INSERT INTO people (email, last_name, status) VALUES ('new@example.com', 'New', 'lead') RETURNING email, hallway.was_created()")
 	assert.Equal(t, []harness.Row{{"new@example.com", "t"}}, r)
+}
+
+// An upsert into PocketBase does what INSERT ... ON CONFLICT DO UPDATE does to a
+// local table, whatever the values are.
+func TestUpsert_DoesWhatOnConflictDoes(t *testing.T) {
+	seed := *upsertSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	r := rand.New(rand.NewPCG(seed, 1))
+	t.Logf("-upsert.seed %d", seed)
+	pb, err := env.StartPocketBase(1)
+	require.NoError(t, err)
+	c := env.Database(t).Connect(t)
+	c.Exec(`CREATE SERVER crm FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'pocketbase.yaml', base_url '%s', auth_collection '_superusers');
+		CREATE USER MAPPING FOR PUBLIC SERVER crm OPTIONS (user '%s', password '%s');
+		CREATE FOREIGN TABLE companies (id text) SERVER crm;
+		CREATE FOREIGN TABLE there (id text, title text, company text, stage text, amount float8, probability float8, signed bool, closes date, items jsonb)
+			SERVER crm OPTIONS (object 'deals', upsert_key 'title', cache 'off');
+		DELETE FROM there;
+		CREATE TABLE here (title text PRIMARY KEY, company text, stage text, amount float8 DEFAULT 0, probability float8 DEFAULT 0, signed bool DEFAULT false, closes date, items jsonb)`,
+		pb.URL, pb.User, pb.Password)
+	company := c.Value("SELECT id FROM companies LIMIT 1")
+	titles := []string{"a", "A", "ä", "it's", `back\slash`, `ends with \`, `"quoted"`, "per%cent", "under_score", "tab\there", "two  blanks", "日本", "🦆", "(a || b)", "{}", "x"}
+	literal := func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+	optional := []struct {
+		column string
+		values []string
+	}{
+		{"amount", []string{"0", "1.5", "1e-3", "12345678.9", "3"}},
+		{"probability", []string{"0", "0.1", "1"}},
+		{"signed", []string{"true", "false"}},
+		{"closes", []string{"NULL", "'2020-02-29'", "'1999-12-31'"}},
+		{"items", []string{"NULL", `'{"city": "Ulm", "zip": [1, 2.50]}'`, `'{"zip":[1,2.5],"city":"Ulm"}'`, `'"text"'`}},
+	}
+	for round := range 40 {
+		if r.IntN(4) == 0 { // somebody else
+			victim := literal(titles[r.IntN(len(titles))])
+			if id := c.Query("SELECT id FROM there WHERE title = %s", victim); len(id) == 1 {
+				require.NoError(t, pb.Call("DELETE", "/api/collections/deals/records/"+id[0][0], nil, nil))
+			}
+			c.Exec("DELETE FROM here WHERE title = %s", victim)
+		}
+		columns := []string{"title", "company", "stage"}
+		var more [][]string
+		for _, o := range optional {
+			if r.IntN(2) == 0 {
+				columns, more = append(columns, o.column), append(more, o.values)
+			}
+		}
+		var tuples, set []string
+		for _, i := range r.Perm(len(titles))[:1+r.IntN(len(titles))] {
+			row := []string{literal(titles[i]), literal(company), []string{"'new'", "'won'"}[r.IntN(2)]}
+			for _, values := range more {
+				row = append(row, values[r.IntN(len(values))])
+			}
+			tuples = append(tuples, "("+strings.Join(row, ", ")+")")
+		}
+		for _, column := range columns[1:] {
+			set = append(set, column+" = EXCLUDED."+column)
+		}
+		rows := fmt.Sprintf("(%s) VALUES %s", strings.Join(columns, ", "), strings.Join(tuples, ", "))
+		want := c.Exec("INSERT INTO here %s ON CONFLICT (title) DO UPDATE SET %s", rows, strings.Join(set, ", "))
+		require.Equal(t, want, c.Exec("INSERT INTO there %s", rows), "round %d: %s", round, rows)
+		const all = "SELECT title, company, stage, amount, probability, signed, closes, items FROM "
+		// As values: 2.50 is 2.5 in jsonb, too.
+		differs := c.Query("(%[1]shere EXCEPT ALL %[1]sthere) UNION ALL (%[1]sthere EXCEPT ALL %[1]shere)", all)
+		require.Empty(t, differs, "round %d: %s", round, rows)
+	}
 }
