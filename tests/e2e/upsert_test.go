@@ -210,3 +210,32 @@ func TestUpsert_DoesWhatOnConflictDoes(t *testing.T) {
 		require.Empty(t, differs, "round %d: %s", round, rows)
 	}
 }
+
+// What is upserted shows in rows that are kept, whoever finds the row; and rows
+// that are not written disturb them not.
+func TestUpsert_ShowsInTheCache(t *testing.T) {
+	sidecar := env.NewSidecar(t, harness.SidecarSettings{Cache: true})
+	db := env.Database(t)
+	c := db.Connect(t)
+	c.Exec(`CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%s', max_age '1h', batch_rows '10');
+		CREATE USER MAPPING FOR PUBLIC SERVER syn`, sidecar.Address())
+	for i, upserts := range []string{"true", "false"} {
+		table := fmt.Sprintf("people%d", i)
+		c.Exec(`CREATE FOREIGN TABLE %[1]s (id int8 OPTIONS (key 'true', computed 'sequence'), email text OPTIONS ("unique" 'true'), name text)
+			SERVER syn OPTIONS (store '%[2]s.%[1]s', upsert '%[3]s', upsert_key 'email')`, table, db.Name, upserts)
+		c.Exec("INSERT INTO %s (email, name) SELECT 'p' || i, 'v1' FROM generate_series(1, 30) i", table)
+		all := "SELECT * FROM " + table
+		require.Eventually(t, func() bool { _ = c.Query("%s", all); return cached(t, c, all) }, waitForCache, tick)
+		names := func() string {
+			return c.Value("SELECT string_agg(name, ' ' ORDER BY id) FROM %s WHERE email IN ('p1', 'p2', 'p31')", table)
+		}
+		require.Equal(t, "v1 v1", names())
+		c.Exec("INSERT INTO %s (email, name) VALUES ('p2', 'v2'), ('p1', 'v1'), ('p31', 'new')", table)
+		require.Equal(t, "v1 v2 new", names(), "upserts by the API: %s", upserts)
+		require.Equal(t, "31", c.Value("SELECT count(*) FROM %s", table))
+		require.True(t, cached(t, c, all), "what was written is known: nothing was forgotten")
+		c.Exec("INSERT INTO %s (email, name) VALUES ('p2', 'v2'), ('p1', 'v1')", table)
+		require.True(t, cached(t, c, all))
+		require.Equal(t, "v1 v2 new", names())
+	}
+}
