@@ -74,6 +74,19 @@ func (s *Server) journaling(ctx context.Context, b *bound, req *hallwayv1.Modify
 	return j, nil
 }
 
+// undone waits until what the session has rolled back is undone in the API.
+func (s *Server) undone(ctx context.Context, current uint64) error {
+	c := callOf(ctx)
+	if s.cfg.Journal == nil || c == nil || c.conn == nil || c.conn.backend() == nil {
+		return nil
+	}
+	peer := c.conn.backend()
+	if err := s.cfg.Journal.Undone(ctx, peer.identity, peer.address, &c.conn.session, current); err != nil {
+		return fmt.Errorf("waiting for rows to be undone: %w", err)
+	}
+	return nil
+}
+
 // images says that what rows are before the write must be known.
 func (j *journaling) images() bool { return j != nil && j.stmt.Compensate }
 

@@ -35,6 +35,9 @@ func (s *Server) Settle(ctx context.Context, req *hallwayv1.SettleRequest) (*hal
 	}
 	wait, cancel := context.WithTimeout(ctx, min(time.Duration(min(req.GetWaitMs(), 1<<20))*time.Millisecond, maxSettle))
 	defer cancel()
+	if s.undone(wait, 0) != nil {
+		return &hallwayv1.SettleResponse{}, nil
+	}
 	if req.GetInstanceId() == s.cfg.Instance {
 		return &hallwayv1.SettleResponse{Settled: s.queue.settled(wait, t, req.GetWriteNumber())}, nil
 	}

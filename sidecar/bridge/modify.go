@@ -56,6 +56,9 @@ func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hal
 	if req.GetAfterCommit() {
 		return j.queue(ctx, batch)
 	}
+	if err := s.undone(ctx, req.GetTransaction().GetSubxid()); err != nil {
+		return nil, err
+	}
 	s.stats.writes.Add(1)
 	defer s.stats.writes.Add(-1)
 	number := uint64(0)

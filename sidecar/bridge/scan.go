@@ -24,6 +24,12 @@ func (s *Server) Scan(req *hallwayv1.ScanRequest, stream grpc.ServerStreamingSer
 	if err != nil {
 		return err
 	}
+	if !req.GetExplainOnly() {
+		if err := s.undone(ctx, 0); err != nil {
+			// The API's rows are as they are; a write will say what is the matter.
+			s.log.InfoContext(ctx, "reading what is still to be undone", "error", err.Error())
+		}
+	}
 	t := s.cached(callOf(ctx), b)
 	if t != nil && req.GetFill() != nil && !req.GetExplainOnly() && req.GetSampleRows() == 0 {
 		return s.scanShared(req, stream, b, t)

@@ -83,9 +83,6 @@ func (m *Manager) Begin(ctx context.Context, stmt *Statement, list *Rows) (*Writ
 	if n == nil {
 		return nil, refusal(errStopping)
 	}
-	if err := stmt.Session.undone(ctx, n, stmt); err != nil {
-		return nil, err
-	}
 	w := &Write{n: n, stmt: stmt, rows: list}
 	it := &intent{w: w, done: make(chan error, 1)}
 	n.intents.add(n, it)

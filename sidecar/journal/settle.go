@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/database"
 )
 
 // settleEntries asks PostgreSQL for the parts of transactions that have open
@@ -113,26 +114,37 @@ func (s *Session) wrote(stmt *Statement) {
 }
 
 // before are the parts of transactions that this one may come after.
-func (s *Session) before(stmt *Statement) (subxids []string) {
+func (s *Session) before(current uint64) (subxids []string) {
 	if s == nil {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for sub := range s.open {
-		if sub != stmt.SubXID {
+		if sub != current {
 			subxids = append(subxids, fmt.Sprint(sub))
 		}
 	}
 	return subxids
 }
 
-// undone waits until nothing is to be undone of what the session wrote before.
-func (s *Session) undone(ctx context.Context, n *node, stmt *Statement) error {
-	list := s.before(stmt)
+// Undone waits until nothing is to be undone of what the session has written and
+// rolled back: before its next write, and before it reads what that is made of.
+// current is the part of its transaction that is running, 0 if that is not known.
+// The error says that the time was over.
+func (m *Manager) Undone(ctx context.Context, id database.Identity, at database.Address, s *Session, current uint64) error {
+	list := s.before(current)
 	if len(list) == 0 {
 		return nil
 	}
+	n := m.node(id, at)
+	if n == nil {
+		return refusal(errStopping)
+	}
+	return s.undone(ctx, n, list)
+}
+
+func (s *Session) undone(ctx context.Context, n *node, list []string) error {
 	wait, cancel := context.WithTimeout(ctx, n.m.cfg.UndoWait)
 	defer cancel()
 	for {

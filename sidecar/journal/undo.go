@@ -64,12 +64,15 @@ ORDER BY w.id DESC LIMIT 1000`, fmt.Sprint(xid))
 		for len(list) > 0 {
 			group := undoGroup(list)
 			list = list[len(group):]
-			again, err := n.undoTogether(ctx, group)
+			again, moved, err := n.undoTogether(ctx, group)
 			if err != nil {
 				return err
 			}
 			if again {
 				return nil // the rest waits for it
+			}
+			if moved {
+				break // the rest is to be read anew
 			}
 		}
 	}
@@ -97,16 +100,29 @@ func undoGroup(list []*entry) []*entry {
 	return list
 }
 
-// undoTogether undoes a group. again: some of it is to be tried later.
-func (n *node) undoTogether(ctx context.Context, list []*entry) (again bool, err error) {
+// undoTogether undoes a group. again: some of it is to be tried later; moved: rows
+// have another key now.
+func (n *node) undoTogether(ctx context.Context, list []*entry) (again, moved bool, err error) {
 	if list, err = n.claim(ctx, list, stateApplied, stateCompensating, ""); err != nil || len(list) == 0 {
-		return false, err
+		return false, false, err
 	}
 	verdicts := n.undoRows(ctx, list)
-	for _, v := range verdicts {
+	for i, v := range verdicts {
 		again = again || v.again > 0
+		if v.key == nil || list[i].Key == nil {
+			continue
+		}
+		// What the transaction did to the row before it deleted it is undone to the
+		// one that stands for it now.
+		moved = true
+		_, err := n.exec(ctx, `UPDATE hallway.write_log SET key = $1::text[]
+WHERE settled_at IS NULL AND xid = $2::text::xid8 AND relid = $3::int8::oid AND id < $4 AND key = $5::text[]`,
+			textArray(v.key), fmt.Sprint(list[i].XID), int64(list[i].Relid), list[i].ID, textArray(list[i].Key))
+		if err != nil {
+			return false, false, err
+		}
 	}
-	return again, n.write(ctx, list, verdicts, stateCompensating)
+	return again, moved, n.write(ctx, list, verdicts, stateCompensating)
 }
 
 func (n *node) undoRows(ctx context.Context, list []*entry) []verdict {
@@ -178,6 +194,7 @@ func (u *undoer) modify(ctx context.Context, out []verdict, b *connectors.Batch,
 			out[k] = verdict{state: stateCompensated}
 			if b.Op == connectors.Insert && i < len(recorded) {
 				if key := keyText(u.t, recorded[i]); key != nil && !slices.Equal(key, u.list[k].Key) {
+					out[k].key = key
 					out[k].message = "It was made anew, with the key " + strings.Join(key, ", ") + "."
 				}
 			}
@@ -250,10 +267,12 @@ func (u *undoer) putBack(ctx context.Context) []verdict {
 			r.after, err = readImage(spec, left)
 		}
 		if err == nil {
-			// An update may have changed the key itself.
-			var ok bool
-			if r.key, ok = r.after.all(u.d.Key); !ok {
-				r.key, err = keyValues(u.t, e.Key)
+			r.key, err = keyValues(u.t, e.Key)
+			if slices.ContainsFunc(u.d.Key, func(c int) bool { return slices.Contains(e.Columns, spec[c].Name) }) {
+				// The update has changed the key itself.
+				if key, ok := r.after.all(u.d.Key); ok {
+					r.key, err = key, nil
+				}
 			}
 		}
 		if err != nil {
