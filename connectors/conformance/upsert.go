@@ -153,7 +153,8 @@ func testIdempotent(t *testing.T, h *harness) {
 		key := [][]pushdown.Value{h.keyOf(made[0])}
 		first := send("conformance-u", h.batch(connectors.Update, key, []Row{h.Writes.Update(3)}))
 		send("conformance-v", h.batch(connectors.Update, key, []Row{h.Writes.Update(4)}))
-		same(first, send("conformance-u", h.batch(connectors.Update, key, []Row{h.Writes.Update(3)})))
+		again := send("conformance-u", h.batch(connectors.Update, key, []Row{h.Writes.Update(3)}))
+		require.Equal(t, h.keyOf(first[0]), h.keyOf(again[0])) // its fields may be read anew
 		h.requireHas(t, h.find(t, key[0])[0], h.Writes.Update(4))
 	}
 	if h.Writes.Delete {

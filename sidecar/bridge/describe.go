@@ -25,7 +25,7 @@ func (s *Server) Describe(ctx context.Context, req *hallwayv1.DescribeRequest) (
 		InsertRows: batchRows(d.BatchRows.Insert), UpdateRows: batchRows(d.BatchRows.Update),
 		DeleteRows: batchRows(d.BatchRows.Delete),
 		// Also where rows are written one by one they are looked for together.
-		UpsertRows: batchRows(max(d.BatchRows.Insert, d.BatchRows.Update, upsertRows)),
+		UpsertRows: batchRows(max(d.BatchRows.Insert, d.BatchRows.Update, d.BatchRows.Upsert, upsertRows)),
 	}
 	if _, ok := b.table.(connectors.Modifier); !ok && (d.Insertable || d.Updatable || d.Deletable) {
 		resp.Insertable, resp.Updatable, resp.Deletable = false, false, false
