@@ -256,8 +256,7 @@ func (n *node) start(name string, f func(ctx context.Context) error) {
 	if n.jobs.busy == nil {
 		n.jobs.busy = map[string]bool{}
 	}
-	n.jobs.busy[name] = true
-	n.m.wait.Go(func() {
+	n.jobs.busy[name] = n.m.spawn(func() {
 		err := n.safely(f)
 		if err != nil && n.ctx.Err() == nil {
 			n.log.Warn("working on the journal", "what", name, "error", err.Error())

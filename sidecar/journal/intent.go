@@ -157,11 +157,14 @@ type intents struct {
 func (q *intents) add(n *node, it *intent) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.waiting = append(q.waiting, it)
 	if q.running < intentLanes {
+		if !n.m.spawn(func() { q.run(n) }) {
+			it.tell(n, errStopping)
+			return
+		}
 		q.running++
-		n.m.wait.Go(func() { q.run(n) })
 	}
+	q.waiting = append(q.waiting, it)
 }
 
 func (q *intents) take() []*intent {

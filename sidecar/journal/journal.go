@@ -170,6 +170,17 @@ func (m *Manager) node(id database.Identity, at database.Address) *node {
 	return n
 }
 
+// spawn runs f in the background; false: the manager is closed.
+func (m *Manager) spawn(f func()) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ctx.Err() != nil {
+		return false
+	}
+	m.wait.Go(f)
+	return true
+}
+
 func (m *Manager) forget(n *node) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -111,8 +111,7 @@ func (q *outcomes) ended(n *node, xid uint64) {
 
 func (q *outcomes) start(n *node) {
 	if !q.running {
-		q.running = true
-		n.m.wait.Go(func() { q.run(n) })
+		q.running = n.m.spawn(func() { q.run(n) })
 	}
 }
 
