@@ -61,7 +61,8 @@ type Batch struct {
 	// KeyColumns those of the keys (Update, Delete).
 	KeyColumns, Columns []int
 	// MatchColumns (Upsert), of Columns, are those by which a row is found; no
-	// two rows of the batch are equal in them, and none has a NULL there.
+	// two rows of the batch are equal in them, and none has a NULL there. An Insert
+	// that has them is half of an upsert: no row was found by them.
 	MatchColumns []int
 	Rows         []Row
 	// ReturningColumns to put in Returning, for each applied row one tuple in

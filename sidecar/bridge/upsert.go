@@ -269,7 +269,7 @@ func (w *writing) end() error {
 func (w *writing) part(op connectors.Operation, suffix string) *part {
 	p := &part{batch: &connectors.Batch{Op: op, KeyColumns: w.whole.KeyColumns, Columns: w.whole.Columns,
 		ReturningColumns: w.whole.ReturningColumns, Stats: w.whole.Stats}}
-	if op == connectors.Upsert {
+	if op == connectors.Upsert || op == connectors.Insert {
 		p.batch.MatchColumns = w.whole.MatchColumns
 	}
 	if p.batch.IdempotencyKey = w.whole.IdempotencyKey; p.batch.IdempotencyKey != "" {

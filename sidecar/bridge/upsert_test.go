@@ -44,6 +44,7 @@ type sentPart struct {
 	key    string
 	at     []int
 	before []*liveRow
+	match  []int
 }
 
 // The columns of people.
@@ -197,7 +198,7 @@ func (d *desk) run(b *connectors.Batch, opts writeOptions) (answer, error) {
 		if d.meanwhile != nil {
 			d.meanwhile(p)
 		}
-		d.parts = append(d.parts, sentPart{p.batch.Op, p.batch.IdempotencyKey, p.at, p.before})
+		d.parts = append(d.parts, sentPart{p.batch.Op, p.batch.IdempotencyKey, p.at, p.before, p.batch.MatchColumns})
 		require.Len(d.t, p.at, len(p.batch.Rows))
 		require.Len(d.t, p.before, len(p.batch.Rows))
 		return d.m.Modify(ctx, p.batch)
@@ -289,6 +290,7 @@ func TestUpsert_FindsThenWrites(t *testing.T) {
 	assert.Equal(t, [][]int{{1}, {0, 3}}, [][]int{d.parts[0].at, d.parts[1].at})
 	assert.NotEqual(t, d.parts[0].key, d.parts[1].key, "row 0 of one part is not row 0 of the other")
 	assert.NotNil(t, d.parts[0].before[0])
+	assert.Equal(t, [][]int{nil, {colEmail}}, [][]int{d.parts[0].match, d.parts[1].match}, "what a new row is known by")
 	assert.Equal(t, 1, d.reads)
 
 	a, err = d.upsert(writeOptions{}, "bob", "Bob")
