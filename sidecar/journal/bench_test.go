@@ -38,3 +38,21 @@ func BenchmarkWrite(b *testing.B) {
 	b.ReportMetric(median[2], "ms/write-journaled")
 	b.ReportMetric((median[2]-median[1])/median[0], "commits/write")
 }
+
+// BenchmarkBulk writes 10,000 rows a statement, 100 a request, with the journal
+// and without.
+func BenchmarkBulk(b *testing.B) {
+	w := newWorld(b)
+	c := w.db.Connect(b)
+	w.table(c, "plain", ", journal 'false', batch_rows '100'")
+	c.Exec("ALTER FOREIGN TABLE items OPTIONS (batch_rows '100')")
+	for _, table := range []string{"plain", "items"} {
+		b.Run(map[string]string{"plain": "unjournaled", "items": "journaled"}[table], func(b *testing.B) {
+			c := c.On(b)
+			for b.Loop() {
+				c.Exec("INSERT INTO %s (name, n) SELECT 'x' || i, i FROM generate_series(1, 10000) i", table)
+			}
+			b.ReportMetric(float64(10000*b.N)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}

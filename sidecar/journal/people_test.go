@@ -137,3 +137,49 @@ func TestTwo_OneTakesUpWhatTheOtherLeft(t *testing.T) {
 	first.kill()
 	w.becomes(admin, "insert 1 orphaned", "insert 2 applied")
 }
+
+// A standby that was promoted is another time line of the same database: what the
+// original left open there is not its to undo or send, until somebody says so.
+func TestIdentity_APromotedStandbyIsPaused(t *testing.T) {
+	w, c, admin := compensating(t)
+	c.Exec("BEGIN")
+	c.Exec("INSERT INTO items (email) VALUES ('c')")
+	w.becomes(admin, "insert 3 applied open")
+	standby, err := env.Cluster.Standby()
+	require.NoError(t, err)
+	there := &harness.Database{Name: w.db.Name, Env: env, Cluster: standby}
+	s := there.Connect(t)
+	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+		return s.Value("SELECT count(*) FROM hallway.write_log") == "1"
+	}))
+	s.Exec("SELECT pg_promote()")
+	s = there.Connect(t)
+	s.Exec("INSERT INTO items (email) VALUES ('theirs')")
+	require.True(t, harness.Eventually(context.Background(), 10*time.Second, func() bool {
+		return s.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'applied' AND settled_at IS NOT NULL") == "1"
+	}))
+	time.Sleep(800 * time.Millisecond)
+	require.Equal(t, "applied", s.Value("SELECT state FROM hallway.write_log WHERE settled_at IS NULL"), "it stands open, and nothing is done about it")
+	c.Exec("COMMIT")
+	w.becomes(admin, "insert 3 applied")
+	require.Equal(t, "a A 1; b B 2; c ∅ ∅; theirs ∅ ∅", w.rows(admin, "items"))
+	// There the transaction never committed.
+	s.Exec("SELECT hallway.resume()")
+	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+		return s.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'compensated'") == "1"
+	}))
+}
+
+// Whether a transaction has committed may be beyond PostgreSQL's memory: then it
+// is for people, and never undone.
+func TestTransaction_OfWhichPostgreSQLKnowsNothing(t *testing.T) {
+	w, c, admin := compensating(t)
+	c.Exec("BEGIN")
+	c.Exec("INSERT INTO items (email) VALUES ('c')")
+	w.becomes(admin, "insert 3 applied open")
+	admin.Exec("UPDATE hallway.write_log SET xid = '1000000', subxid = '1000000'")
+	c.Exec("ROLLBACK")
+	w.becomes(admin, "insert 3 needs_attention open")
+	require.Contains(t, admin.Value("SELECT todo FROM hallway.failures"), "is not known any more. The API has done it.")
+	require.Equal(t, "a A 1; b B 2; c ∅ ∅", w.rows(admin, "items"))
+}
