@@ -103,12 +103,15 @@ func contact(n int) conformance.Row {
 }
 
 func TestConformance_Store(t *testing.T) {
-	for _, mode := range []string{"exact", "superset", "none", "able"} {
+	for _, mode := range []string{"exact", "superset", "none", "able", "atomic"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			options := map[string]string{"store": "crm", "page_rows": "20", "pushdown": mode}
 			if mode == "able" {
 				options["pushdown"], options["upsert"], options["idempotent"], options["batch_rows"] = "exact", "true", "true", "2"
+			}
+			if mode == "atomic" {
+				options["pushdown"], options["atomic"], options["batch_rows"] = "exact", "true", "4"
 			}
 			s := subject(storeSpec(options))
 			s.Writes = &conformance.Writes{

@@ -115,8 +115,13 @@ func (t *table) answer(batch *connectors.Batch, first, end int) (*answer, error)
 		}
 	}
 	a := &answer{request: text, records: make([]*record, end-first), results: make([]connectors.Result, end-first)}
-	for i := first; i < end; i++ {
-		a.records[i-first], a.results[i-first] = t.modifyRow(batch, &batch.Rows[i])
+	before := make([]*record, end-first)
+	for i := range a.results {
+		a.records[i], before[i], a.results[i] = t.modifyRow(batch, &batch.Rows[first+i])
+		if t.atomic && a.results[i].Outcome == connectors.Refused {
+			s.undo(batch.Op, a, before, i)
+			break
+		}
 	}
 	if key != "" {
 		s.remember(key, a)
@@ -176,15 +181,37 @@ func (t *table) matchIndex(match []int) []int {
 	return nil
 }
 
-func refused(err *connectors.Error) (*record, connectors.Result) {
-	return nil, connectors.Result{Outcome: connectors.Refused, Err: err}
+// undo takes back what a call has written up to its refused row, and tells the
+// other rows so.
+func (s *store) undo(op connectors.Operation, a *answer, before []*record, culprit int) {
+	for i := culprit - 1; i >= 0; i-- {
+		switch {
+		case a.results[i].Outcome != connectors.Applied:
+		case op == connectors.Delete:
+			s.insert(before[i])
+		case before[i] != nil:
+			s.replace(a.records[i], before[i])
+		default:
+			s.remove(a.records[i])
+		}
+	}
+	for i := range a.results {
+		if i != culprit {
+			a.records[i] = nil
+			a.results[i] = connectors.Result{Outcome: connectors.Refused, Bystander: true, Err: &connectors.Error{Class: a.results[culprit].Err.Class,
+				API: apiName, Message: "not written, because another row of the call was refused"}}
+		}
+	}
+}
+
+func refused(err *connectors.Error) (now, before *record, res connectors.Result) {
+	return nil, nil, connectors.Result{Outcome: connectors.Refused, Err: err}
 }
 
 // modifyRow writes one row and returns the record as it is now, or was before
-// it was deleted.
-func (t *table) modifyRow(batch *connectors.Batch, row *connectors.Row) (*record, connectors.Result) {
+// it was deleted; and what was there before.
+func (t *table) modifyRow(batch *connectors.Batch, row *connectors.Row) (now, old *record, res connectors.Result) {
 	s := t.store
-	var old *record
 	switch batch.Op {
 	case connectors.Insert:
 	case connectors.Upsert:
@@ -203,12 +230,12 @@ func (t *table) modifyRow(batch *connectors.Batch, row *connectors.Row) (*record
 			old = ix.byKey[k]
 		}
 		if old == nil {
-			return nil, connectors.Result{Outcome: connectors.NotFound}
+			return nil, nil, connectors.Result{Outcome: connectors.NotFound}
 		}
 	}
 	if batch.Op == connectors.Delete {
 		s.remove(old)
-		return old, connectors.Result{Outcome: connectors.Applied}
+		return old, old, connectors.Result{Outcome: connectors.Applied}
 	}
 	rec := &record{values: make([]pushdown.Value, len(s.fields))}
 	if old != nil {
@@ -256,7 +283,7 @@ func (t *table) modifyRow(batch *connectors.Batch, row *connectors.Row) (*record
 	} else {
 		s.insert(rec)
 	}
-	return rec, connectors.Result{Outcome: connectors.Applied, Created: batch.Op == connectors.Upsert && old == nil}
+	return rec, old, connectors.Result{Outcome: connectors.Applied, Created: batch.Op == connectors.Upsert && old == nil}
 }
 
 // matching finds the record that an upsert changes; nil: there is none.

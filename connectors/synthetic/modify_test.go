@@ -40,6 +40,60 @@ func TestStore_BatchRowsIsWhatACallWrites(t *testing.T) {
 	assert.Zero(t, open(t, pairs(map[string]string{"store": "s"})).Describe().BatchRows, "one row a call by default")
 }
 
+func TestStore_AnAtomicCallIsWrittenWholeOrNot(t *testing.T) {
+	spec := pairs(map[string]string{"store": "s", "batch_rows": "4", "atomic": "true"})
+	spec.Columns[1].Options = map[string]string{"check": "max:3"}
+	table := open(t, spec)
+	m := table.(connectors.Modifier)
+	require.NoError(t, m.Modify(t.Context(), insertPairs("", 1, 2, 3)))
+	content := func() []any {
+		got, _, err := read(t.Context(), t, table, spec, connectors.Query{Request: pushdown.Request{Columns: all(spec)}})
+		require.NoError(t, err)
+		out := []any{}
+		for _, r := range got {
+			out = append(out, r[0].V, r[1].V)
+		}
+		return out
+	}
+	outcomes := func(b *connectors.Batch) (out string) {
+		for _, r := range b.Results {
+			switch {
+			case r.Outcome == connectors.Applied:
+				out += "+"
+			case r.Bystander:
+				out += "b"
+			default:
+				out += "r"
+			}
+		}
+		return out
+	}
+	// 2 is there: the rows of its call are not written, those of the other are.
+	b := insertPairs("", 10, 11, 2, 12, 13)
+	require.NoError(t, m.Modify(t.Context(), b))
+	assert.Equal(t, "bbrb+", outcomes(b))
+	assert.Equal(t, []any{int64(1), "x", int64(2), "x", int64(3), "x", int64(13), "x"}, content())
+
+	update := func(names ...string) *connectors.Batch {
+		b := &connectors.Batch{Op: connectors.Update, KeyColumns: []int{0}, Columns: []int{1}, Stats: &connectors.Stats{}, Returning: rows.NewBuilder(nil, nil, rows.Options{})}
+		for i, n := range names {
+			b.Rows = append(b.Rows, connectors.Row{Key: []pushdown.Value{{V: int64(i + 1)}}, Values: []pushdown.Value{{V: n}}})
+		}
+		return b
+	}
+	b = update("a", "b", "long")
+	require.NoError(t, m.Modify(t.Context(), b))
+	assert.Equal(t, "bbr", outcomes(b))
+	b = update("a", "b", "c")
+	require.NoError(t, m.Modify(t.Context(), b))
+	assert.Equal(t, "+++", outcomes(b))
+	assert.Equal(t, []any{int64(1), "a", int64(2), "b", int64(3), "c", int64(13), "x"}, content())
+	// What was undone is in no index.
+	b = insertPairs("", 10, 11, 12)
+	require.NoError(t, m.Modify(t.Context(), b))
+	assert.Equal(t, "+++", outcomes(b))
+}
+
 func TestStore_HangsWhereItIsTold(t *testing.T) {
 	for _, c := range []struct {
 		at, times string

@@ -87,6 +87,7 @@ type settings struct {
 	ignoreFilters            bool
 	batchRows                int64 // of one call that writes
 	upsert, idempotent       bool
+	atomic                   bool
 	hangWrite                hangPoint
 	hangOnce                 bool
 	pushdown                 mode
@@ -188,6 +189,9 @@ func knobs() []knob {
 		}},
 		{"batch_rows", "1", "Rows that a store writes by one call.", func(s *settings, v string) error {
 			return setInt(&s.batchRows, v, 1, 100_000)
+		}},
+		{"atomic", "false", "Whether a store writes all rows of a call or, if it refuses one, none.", func(s *settings, v string) error {
+			return setBool(&s.atomic, v)
 		}},
 		{"upsert", "false", "Whether a store can upsert, by its key or a unique column.", func(s *settings, v string) error {
 			return setBool(&s.upsert, v)

@@ -576,6 +576,7 @@ func TestUpsert_AgainstAModel(t *testing.T) {
 		options := []string{
 			"pushdown", pick(r, "exact", "exact", "superset", "none"), "ignore_filters", strconv.FormatBool(r.IntN(8) == 0),
 			"upsert", strconv.FormatBool(r.IntN(3) == 0), "batch_rows", strconv.Itoa(1 + r.IntN(9)),
+			"atomic", strconv.FormatBool(r.IntN(2) == 0),
 		}
 		t.Run(fmt.Sprint(seed, " ", run, " ", options), func(t *testing.T) { modelRun(t, r, options) })
 	}
