@@ -61,14 +61,14 @@ func (n *node) deliverTogether(ctx context.Context, list []*entry) (wait bool, s
 	defer cancel()
 	t, failed := n.open(ctx, list[0])
 	if failed != nil {
-		group, err := n.claim(ctx, deliverGroup(list, deliverRows), stateQueued, statePending, "")
+		group, err := n.claim(ctx, deliverGroup(nil, list, deliverRows), stateQueued, statePending, "")
 		if err != nil {
 			return false, 0, err
 		}
 		return true, len(group), n.write(ctx, group, alike(group, notDelivered(list[0], failed)), statePending)
 	}
 	defer t.Release()
-	group := deliverGroup(list, batchSize(t.Describe(), operationOf(list[0].Operation)))
+	group := deliverGroup(t, list, batchSize(t.Describe(), operationOf(list[0].Operation)))
 	sent = len(group)
 	key := fmt.Sprintf("%s-d%d-%d", strings.SplitN(list[0].Idempotency, "-d", 2)[0], list[0].ID, list[0].Attempts)
 	if group, err = n.claim(ctx, group, stateQueued, statePending, key); err != nil {
@@ -93,12 +93,23 @@ func batchSize(d connectors.Description, op connectors.Operation) int {
 	return min(size, 1000)
 }
 
-// deliverGroup is the first entries that one request can have.
-func deliverGroup(list []*entry, size int) []*entry {
+// deliverGroup is the first entries that one request can have: of different rows,
+// as far as that is known. t may be nil.
+func deliverGroup(t Table, list []*entry, size int) []*entry {
 	seen := map[string]bool{}
 	for i, e := range list {
 		first := list[0]
 		k := strings.Join(e.Key, "\x00")
+		if e.Operation == "upsert" && t != nil {
+			if match, sure := matchName(t, e); sure {
+				k = match
+			} else {
+				size = 1
+			}
+			if i > 0 && seen[k] {
+				return list[:i]
+			}
+		}
 		if i == size || e.Relid != first.Relid || e.Role != first.Role || e.Operation != first.Operation ||
 			!slices.Equal(e.Columns, first.Columns) || e.Key != nil && seen[k] {
 			return list[:i]
@@ -106,6 +117,20 @@ func deliverGroup(list []*entry, size int) []*entry {
 		seen[k] = true
 	}
 	return list
+}
+
+// matchName names what an upsert finds its row by; sure: others' names differ.
+func matchName(t Table, e *entry) (name string, sure bool) {
+	im, err := readImage(t.Columns(), e.Values)
+	if err != nil {
+		return "", false
+	}
+	sure = len(im.match) > 0
+	for _, c := range im.match {
+		sure = sure && plain(t.Columns()[c].Type)
+		name += fmt.Sprintf("%d:%s", len(im.fields[c]), im.fields[c])
+	}
+	return name, sure
 }
 
 // notDelivered is the verdict on rows of which nothing was written.

@@ -97,3 +97,19 @@ func TestDeliver_KilledOnTheWay(t *testing.T) {
 		})
 	}
 }
+
+// Upserts of one row by several statements go one after the other.
+func TestDeliver_UpsertsOfTheSameRow(t *testing.T) {
+	for _, native := range []string{"true", "false"} {
+		t.Run(native, func(t *testing.T) {
+			w, c, admin := queued(t)
+			admin.Exec("ALTER FOREIGN TABLE items OPTIONS (upsert_key 'email', upsert '%s', batch_rows '10')", native)
+			c.Exec(`BEGIN; INSERT INTO items (email, n) VALUES ('a', 1), ('b', 1); INSERT INTO items (email, n) VALUES ('a', 2), ('c', 2);
+INSERT INTO items (email, n) VALUES ('a', 3); COMMIT`)
+			require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool {
+				return admin.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'applied' AND settled_at IS NOT NULL") == "5"
+			}), w.log(admin))
+			require.Equal(t, "a ∅ 3; b ∅ 1; c ∅ 2", w.rows(admin, "items"))
+		})
+	}
+}

@@ -125,3 +125,20 @@ func TestUndo_ByAnotherSidecarAfterAKill(t *testing.T) {
 	}), fmt.Sprint(w.log(admin)))
 	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
 }
+
+// What an upsert made is removed, what it changed is put back.
+func TestUndo_OfUpserts(t *testing.T) {
+	for _, native := range []string{"true", "false"} {
+		t.Run(native, func(t *testing.T) {
+			w, c, admin := compensating(t)
+			admin.Exec("ALTER FOREIGN TABLE items OPTIONS (upsert_key 'email', upsert '%s', batch_rows '10')", native)
+			c.Exec("BEGIN; INSERT INTO items (email, name, n) VALUES ('a', 'changed', 10), ('new', 'N', 3); INSERT INTO items (email, n) VALUES ('new', 4)")
+			require.Equal(t, "a changed 10; b B 2; new N 4", w.rows(admin, "items"))
+			c.Exec("ROLLBACK")
+			require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool {
+				return admin.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'compensated'") == "3"
+			}), w.log(admin))
+			require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
+		})
+	}
+}
