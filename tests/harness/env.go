@@ -243,6 +243,7 @@ func copyFile(from, to string, mode os.FileMode) error {
 	if err != nil {
 		return err
 	}
+	_ = os.Remove(to) // one that runs cannot be written over
 	if err := os.WriteFile(to, b, mode); err != nil {
 		return err
 	}
