@@ -56,6 +56,9 @@ extern bool hallway_deletes_by_update(Relation rel);
 extern int	hallway_batch_rows(const HallwayWritePolicy *policy,
 							   const HallwayRelation *relation, CmdType command);
 
+/* Bytes of rows that are enough for one Modify, however few they are. */
+#define HALLWAY_BATCH_BYTES		(4 * 1024 * 1024)
+
 /* ---- modify_send.c ------------------------------------------------------ */
 
 /* What a write was and took, for EXPLAIN ANALYZE. */

@@ -82,7 +82,9 @@ queued_write(const HallwayWrite *write, uint32 max_rows)
 	QueuedWrite *queued = queue != NIL ? llast(queue) : NULL;
 
 	if (queued != NULL && queued->subid == GetCurrentSubTransactionId() &&
-		queued->rows + write->rows <= max_rows && same_target(&queued->target, &write->target))
+		queued->rows + write->rows <= max_rows &&
+		queued->tuples.len + write->len <= HALLWAY_BATCH_BYTES &&
+		same_target(&queued->target, &write->target))
 		return queued;
 
 	queued = palloc0(sizeof(QueuedWrite));

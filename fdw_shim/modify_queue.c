@@ -25,9 +25,6 @@
 #include "hallway.h"
 #include "modify.h"
 
-/* Bytes of rows at which a batch goes, however few they are. */
-#define MAX_BATCH_BYTES		(4 * 1024 * 1024)
-
 /* Sets of columns, each with its batch, that an UPDATE has under way. */
 #define MAX_BATCHES			8
 
@@ -327,7 +324,7 @@ hallway_queue_full(const HallwayModifyState *state, const HallwayBatch *batch)
 	size_t		len;
 
 	hallway_writer_data(batch->writer, &data, &len);
-	return batch->rows >= (uint32) state->max_rows || len >= MAX_BATCH_BYTES;
+	return batch->rows >= (uint32) state->max_rows || len >= HALLWAY_BATCH_BYTES;
 }
 
 /* The row's key, as it was read, and then the columns. */

@@ -107,6 +107,18 @@ SELECT attempt($$INSERT INTO c (email) SELECT CASE i WHEN 10 THEN 'bad' ELSE i |
 SELECT count(*), count(DISTINCT email) FROM c;
 DELETE FROM c;
 
+-- and so where a call of the API does all of its rows or none
+CREATE FOREIGN TABLE whole (
+    id bigint OPTIONS (key 'true', computed 'sequence'), email text OPTIONS ("unique" 'true', "check" 'email'), n int)
+  SERVER batch OPTIONS (store 'batch_whole', batch_rows '4', atomic 'true', batch_size '8');
+INSERT INTO whole (email) VALUES ('2@x.org'), ('3@x.org'), ('9@x.org');
+SELECT attempt($$INSERT INTO whole (email) SELECT i || '@x.org' FROM generate_series(1, 20) i ON CONFLICT DO NOTHING$$);
+SELECT count(*), count(DISTINCT email) FROM whole;
+SELECT attempt($$INSERT INTO whole (email) SELECT CASE i WHEN 27 THEN 'bad' ELSE i || '@x.org' END FROM generate_series(21, 30) i$$);
+SELECT attempt($$UPDATE whole SET email = CASE email WHEN '14@x.org' THEN '1@x.org' ELSE 'new' || email END WHERE email LIKE '1_@x.org'$$);
+SELECT count(*) FILTER (WHERE email LIKE 'new%') AS updated, count(*) FROM whole;
+DELETE FROM whole;
+
 -- columns that not every row gives: NULL is one thing, DEFAULT and omitted another
 INSERT INTO c (email, stage, n) SELECT i || '@x.org', CASE WHEN i % 2 = 0 THEN 'set' END, NULL FROM generate_series(1, 5) i;
 INSERT INTO c (email) SELECT i || '@x.org' FROM generate_series(6, 9) i;
