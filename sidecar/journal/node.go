@@ -86,6 +86,10 @@ type track struct {
 	at     time.Time
 	// compensate: some of its rows are to be undone if it is rolled back.
 	compensate bool
+	// begun and ended count its requests; left: when outcomes were last written,
+	// something was open still.
+	begun, ended int
+	left         bool
 }
 
 // tableKey is a foreign table as a role sees it.
@@ -131,6 +135,10 @@ func (n *node) began(list []*intent) {
 			n.tracks[s.XID] = t
 		}
 		t.at, t.compensate = time.Now(), t.compensate || s.Compensate
+		t.begun++
+		if s.AfterCommit {
+			t.ended, t.left = t.ended+1, true
+		}
 		t.tables[tableKey{s.Relid, s.Role}] = s.Open
 	}
 }
@@ -145,11 +153,40 @@ func (n *node) settledIDs(ids []int64) {
 	}
 }
 
-// closed forgets a transaction of which nothing is open.
-func (n *node) closed(xid uint64) {
+// begun is how many requests of a transaction have begun.
+func (n *node) begun(xid uint64) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.tracks, xid)
+	if t := n.tracks[xid]; t != nil {
+		return t.begun
+	}
+	return 0
+}
+
+// closed forgets a transaction of which nothing was open when so many requests
+// of it had begun.
+func (n *node) closed(xid uint64, begun int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if t := n.tracks[xid]; t != nil && t.begun == begun {
+		delete(n.tracks, xid)
+	}
+}
+
+// over notes that the outcomes of a request are written, and whether one of them
+// leaves something open; it forgets a transaction of which no request does.
+func (n *node) over(xid uint64, open bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t := n.tracks[xid]
+	if t == nil {
+		return
+	}
+	t.ended++
+	t.left = t.left || open
+	if t.ended == t.begun && !t.left {
+		delete(n.tracks, xid)
+	}
 }
 
 func (n *node) hasOpen(xid uint64) bool {
@@ -487,7 +524,7 @@ WHERE settled_at IS NULL AND (w.system_identifier, w.database, w.environment, w.
 func (n *node) query(ctx context.Context, sql string, args []any, into ...any) error {
 	conn, err := n.database().Acquire(ctx)
 	if err != nil {
-		return err //nolint:wrapcheck // it says what it was about
+		return err
 	}
 	defer conn.Release()
 	if err := conn.QueryRow(ctx, sql, args...).Scan(into...); err != nil {
@@ -499,7 +536,7 @@ func (n *node) query(ctx context.Context, sql string, args []any, into ...any) e
 func (n *node) exec(ctx context.Context, sql string, args ...any) (int64, error) {
 	conn, err := n.database().Acquire(ctx)
 	if err != nil {
-		return 0, err //nolint:wrapcheck // it says what it was about
+		return 0, err
 	}
 	defer conn.Release()
 	tag, err := conn.Exec(ctx, sql, args...)

@@ -135,7 +135,7 @@ func (q *outcomes) flush(ctx context.Context) error {
 		}
 		q.mu.Lock()
 		if err := ctx.Err(); err != nil {
-			return err //nolint:wrapcheck // the caller's own
+			return err
 		}
 	}
 	return nil
@@ -329,9 +329,7 @@ func (n *node) updateOutcomes(ctx context.Context, list []ending, open map[uint6
 	}
 	for _, e := range list {
 		done = append(done, e.w.ids...)
-		if !open[e.w.stmt.XID] {
-			n.closed(e.w.stmt.XID)
-		}
+		n.over(e.w.stmt.XID, open[e.w.stmt.XID])
 	}
 	n.note(list)
 	n.settledIDs(done)

@@ -46,8 +46,10 @@ SELECT coalesce(bool_or(state = 'queued'), false) FROM settled`
 // if that is nil.
 func (n *node) settle(ctx context.Context, xids []uint64) error {
 	var list []string
+	begun := map[uint64]int{}
 	for _, x := range xids {
 		list = append(list, fmt.Sprint(x))
+		begun[x] = n.begun(x)
 	}
 	var queued bool
 	if err := n.query(ctx, settleEntries, n.mine(list), &queued); err != nil {
@@ -78,7 +80,7 @@ WHERE w.settled_at IS NULL AND w.xid = ANY ($1::text[]::xid8[]) AND NOT (w.state
 	}
 	for _, x := range xids {
 		if !still[x] {
-			n.closed(x)
+			n.closed(x, begun[x])
 			continue
 		}
 		n.mu.Lock()

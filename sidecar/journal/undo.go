@@ -76,10 +76,10 @@ ORDER BY w.id DESC LIMIT 1000`, fmt.Sprint(xid))
 			}
 		}
 	}
-	var open bool
+	begun, open := n.begun(xid), false
 	err := n.query(ctx, `SELECT EXISTS (SELECT FROM hallway.write_log WHERE xid = $1::text::xid8 AND settled_at IS NULL)`, []any{fmt.Sprint(xid)}, &open)
 	if err == nil && !open {
-		n.closed(xid)
+		n.closed(xid, begun)
 	}
 	return err
 }
