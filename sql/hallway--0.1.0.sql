@@ -172,7 +172,11 @@ CREATE INDEX write_log_failures ON hallway.write_log (id)
   WHERE state IN ('needs_attention', 'orphaned') OR outbox AND state = 'refused';
 REVOKE ALL ON hallway.write_log FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON hallway.write_log TO hallway;
-GRANT SELECT ON hallway.write_log TO pg_monitor;
+-- But the values of rows.
+GRANT SELECT (id, system_identifier, timeline, database, environment, instance, xid, subxid, backend_pid, role, application,
+  relid, table_name, server_oid, server, object, operation, row_number, key, columns, idempotency_key, request_id, on_rollback,
+  state, sqlstate, message, todo, outbox, attempts, next_attempt, unknown_at, written_at, settled_at)
+  ON hallway.write_log TO pg_monitor;
 
 -- Entries with which something is wrong: to those who have the role that wrote,
 -- and to pg_monitor all. The values of rows are not shown.

@@ -128,7 +128,7 @@ func (j *journaling) begin(ctx context.Context, batch *connectors.Batch, at []in
 	}
 	w, err := j.s.cfg.Journal.Begin(ctx, j.stmt, list)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what it was about
+		return nil, err
 	}
 	return &journaled{j: j, w: w, batch: batch}, nil
 }
@@ -298,13 +298,13 @@ func (w *journaled) done(err error) {
 			o.State, o.SQLState, o.Message = journal.Refused, "02000", "The API has no such row."
 		case r.Outcome == connectors.Refused:
 			o.State = journal.Refused
-			o.SQLState, o.Message = explain(r.Err)
+			o.SQLState, o.Message = w.j.explain(r.Err)
 		case err == nil || isUnknown(err):
 			o.State = journal.Unknown
-			o.SQLState, o.Message = explain(err)
+			o.SQLState, o.Message = w.j.explain(err)
 		default:
 			o.State = journal.Refused
-			o.SQLState, o.Message = explain(err)
+			o.SQLState, o.Message = w.j.explain(err)
 		}
 	}
 	w.w.End(out)
@@ -318,13 +318,16 @@ func (w *journaled) unknown() {
 	}
 }
 
-// explain is an error's SQLSTATE and text for the journal.
-func explain(err error) (sqlstate, text string) {
+// explain is an error's SQLSTATE and text for the journal. APIs quote values in
+// their refusals: where none may be kept, the text is not either.
+func (j *journaling) explain(err error) (sqlstate, text string) {
 	var ce *connectors.Error
 	if !errors.As(err, &ce) || ce == nil {
 		return "", ""
 	}
-	text, _ = journal.Explain(ce)
+	if j.values {
+		text, _ = journal.Explain(ce)
+	}
 	return classes[ce.Class].sqlstate, text
 }
 

@@ -177,6 +177,14 @@ func (n *node) write(ctx context.Context, list []*entry, verdicts []verdict, fro
 	var keep []bool
 	for i, e := range list {
 		v := verdicts[i]
+		switch {
+		case v.state == stateCompensated:
+			n.m.undone.Add(1)
+		case v.state == stateApplied && v.again == 0 && from[0] == statePending:
+			n.m.delivered.Add(1)
+		case from[0] == stateUnknown && v.state != stateUnknown:
+			n.m.found.Add(1)
+		}
 		id, state = append(id, e.ID), append(state, v.state)
 		sqlstate, message, todo = append(sqlstate, orNull(v.sqlstate)), append(message, orNull(clip(v.message))), append(todo, orNull(v.todo))
 		key, keep = append(key, textArray(v.key)), append(keep, v.keep)

@@ -89,6 +89,7 @@ func (m *Manager) Begin(ctx context.Context, stmt *Statement, list *Rows) (*Writ
 	select {
 	case err := <-it.done:
 		if err != nil {
+			m.refused.Add(uint64(len(list.Rows)))
 			return nil, refusal(err)
 		}
 	case <-ctx.Done():
@@ -102,6 +103,7 @@ func (m *Manager) Begin(ctx context.Context, stmt *Statement, list *Rows) (*Writ
 		}
 		return nil, fmt.Errorf("journaling the write: %w", ctx.Err())
 	}
+	m.entries.Add(uint64(len(list.Rows)))
 	stmt.Session.wrote(stmt)
 	return w, nil
 }

@@ -15,7 +15,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
@@ -107,6 +110,30 @@ type Manager struct {
 
 	mu   sync.Mutex
 	open map[database.Address]*node
+
+	entries, refused, undone, delivered, found atomic.Uint64
+}
+
+// Stats is what a Manager has done since its start, in rows.
+type Stats struct {
+	// Entries made; Refused: writes that were not sent as they could not be
+	// journaled.
+	Entries, Refused uint64
+	// Undone, Delivered after their commit, and Found out about.
+	Undone, Delivered, Found uint64
+	// Waiting are outcomes that are not written yet.
+	Waiting int
+}
+
+// Stats tells what the manager has done.
+func (m *Manager) Stats() Stats {
+	s := Stats{Entries: m.entries.Load(), Refused: m.refused.Load(), Undone: m.undone.Load(), Delivered: m.delivered.Load(), Found: m.found.Load()}
+	for _, n := range m.nodes() {
+		n.outcomes.mu.Lock()
+		s.Waiting += n.outcomes.rows
+		n.outcomes.mu.Unlock()
+	}
+	return s
 }
 
 // New makes a manager without databases. Close ends it.
@@ -119,12 +146,7 @@ func New(cfg Config) *Manager {
 // Close writes the outcomes that wait, for a short while, and ends all work. No
 // write may run.
 func (m *Manager) Close() {
-	m.mu.Lock()
-	var all []*node
-	for _, n := range m.open {
-		all = append(all, n)
-	}
-	m.mu.Unlock()
+	all := m.nodes()
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
 	for _, n := range all {
@@ -139,6 +161,13 @@ func (m *Manager) Close() {
 // closeWait bounds Close's wait. Entries whose outcome is lost are found out
 // about by the next sidecar.
 const closeWait = 2 * time.Second
+
+// nodes are all that are open. Their locks are taken before the manager's.
+func (m *Manager) nodes() []*node {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Values(m.open))
+}
 
 // Seen looks after a database from now on: another sidecar may have left
 // something open. It returns at once, and may be called as often as a backend

@@ -40,6 +40,8 @@ func TestPeople_SeeTheirOwn(t *testing.T) {
 		c.Fails("42501", "UPDATE hallway.failures SET message = 'x'")
 		c.Fails("42501", "SELECT hallway.retry_failure()")
 	}
+	require.Equal(t, "2", e.Value("SELECT count(*) FROM hallway.write_log"))
+	e.Fails("42501", "SELECT row_values FROM hallway.write_log")
 	require.Equal(t, "1", a.Value("SELECT count(*) FROM hallway.my_writes()"))
 	require.Equal(t, "0", b.Value("SELECT count(*) FROM hallway.my_writes()"))
 	a.Exec("SELECT hallway.retry(%s)", id)
@@ -64,6 +66,10 @@ func TestPeople_NoValuesInTheJournal(t *testing.T) {
 		require.Error(t, err)
 	}
 	w.becomes(admin, "insert needs_attention open")
+	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (journal_values 'false')")
+	admin.Fails("23505", "INSERT INTO items (email) VALUES ('very secret')")
+	w.becomes(admin, "insert needs_attention open", "insert refused")
+	require.Equal(t, "23505 "+harness.Null, rowText(admin.Query("SELECT sqlstate, message FROM hallway.write_log WHERE state = 'refused'")[0]))
 	require.NotContains(t, fmt.Sprint(admin.Query("SELECT w::text FROM hallway.write_log w")), "very secret")
 	c.Fails("55000", "SET hallway.write_at = 'after_commit'; INSERT INTO broken (email) VALUES ('x')")
 }

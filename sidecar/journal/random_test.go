@@ -30,8 +30,8 @@ type person struct {
 	// rows by email: their n. One state for each open part of the transaction.
 	states []map[string]int
 	// counts of applied rows in each open part, and of what became of all.
-	applied                      []int
-	settled, rolledBack, refused int
+	applied             []int
+	rolledBack, refused int
 }
 
 func (p *person) now() map[string]int { return p.states[len(p.states)-1] }

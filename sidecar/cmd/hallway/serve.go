@@ -76,6 +76,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
 	defer srv.Close()
 	gs := bridge.NewGRPC(srv, bridge.PeerCredentials(allowed(s, log)), metrics.GRPC)
 	addGauges(metrics, srv)
+	addJournalGauges(metrics, kept.journal)
 
 	socket, err := listen(s, log)
 	if err != nil {
@@ -328,6 +329,26 @@ func addGauges(m *ops.Metrics, srv *bridge.Server) {
 			Help: "API scans whose rows are not kept, by reason.", ConstLabels: prometheus.Labels{"reason": reason}},
 			func() float64 { return float64(srv.Stats().Cache.NotKept[reason]) }))
 	}
+}
+
+// addJournalGauges adds the journal's figures.
+func addJournalGauges(m *ops.Metrics, j *journal.Manager) {
+	gauge := func(name, help string, value func(journal.Stats) float64) prometheus.Collector {
+		opts := prometheus.Opts{Name: name, Help: help}
+		read := func() float64 { return value(j.Stats()) }
+		if strings.HasSuffix(name, "_total") {
+			return prometheus.NewCounterFunc(prometheus.CounterOpts(opts), read)
+		}
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts), read)
+	}
+	m.Registry.MustRegister(
+		gauge("hallway_journal_entries_total", "Rows noted in hallway.write_log before they were sent.", func(s journal.Stats) float64 { return float64(s.Entries) }),
+		gauge("hallway_journal_refused_total", "Rows that were not sent because they could not be noted.", func(s journal.Stats) float64 { return float64(s.Refused) }),
+		gauge("hallway_journal_undone_total", "Rows of rolled back transactions that were undone in the API.", func(s journal.Stats) float64 { return float64(s.Undone) }),
+		gauge("hallway_journal_delivered_total", "Rows sent after the commit of their transaction.", func(s journal.Stats) float64 { return float64(s.Delivered) }),
+		gauge("hallway_journal_found_out_total", "Rows whose answer was lost, and of which is known now what became of them.", func(s journal.Stats) float64 { return float64(s.Found) }),
+		gauge("hallway_journal_outcomes_waiting", "Rows whose outcome is not written yet.", func(s journal.Stats) float64 { return float64(s.Waiting) }),
+	)
 }
 
 func statusPage(srv *bridge.Server, instance string, started time.Time) ops.Status {
