@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/database"
@@ -265,11 +266,7 @@ func (n *node) commitIntents(list []*intent) error {
 			before, values = append(before, e.Before), append(values, e.Values)
 		}
 	}
-	db := n.database()
-	if db.Err() != nil {
-		db.Retry() // a session of it has asked, so it runs
-	}
-	conn, err := db.Acquire(ctx)
+	conn, err := n.reached(ctx)
 	if err != nil {
 		return err
 	}
@@ -293,6 +290,24 @@ func (n *node) commitIntents(list []*intent) error {
 	}
 	n.began(list)
 	return nil
+}
+
+// reached takes a connection to a database a session of which has asked, so that
+// it runs, whatever the last attempt met. One that somebody else is making just now
+// is waited for.
+func (n *node) reached(ctx context.Context) (*pgxpool.Conn, error) {
+	db := n.database()
+	for pause := 10 * time.Millisecond; ; pause *= 2 {
+		if db.Err() != nil {
+			db.Retry()
+		}
+		conn, err := db.Acquire(ctx)
+		var gone *database.UnreachableError
+		if err == nil || !errors.As(err, &gone) || pause > 200*time.Millisecond {
+			return conn, err //nolint:wrapcheck // it says what it was about
+		}
+		sleep(ctx, pause)
+	}
 }
 
 func (s *Statement) state() string {

@@ -1,8 +1,8 @@
 package journal
 
-// Finding out: what became of writes whose answer nobody has. The API is asked
-// again with the same idempotency key where it gives the first answer then; else
-// it is read. Nothing is sent blindly.
+// Finding out: what became of writes whose answer nobody has. The API is read;
+// where that does not tell, it is asked again with the same idempotency key, if it
+// gives the first answer then. Nothing is sent blindly.
 
 import (
 	"context"
@@ -51,10 +51,12 @@ func (n *node) findOut(ctx context.Context, list []*entry) []verdict {
 	}
 	defer t.Release()
 	f := &finder{n: n, t: t, d: t.Describe(), list: list, out: make([]verdict, len(list))}
+	// What can be read is: to send a write again does it if it was not done, and its
+	// transaction may have been rolled back since.
+	f.readAll(ctx)
 	if f.d.Idempotent {
 		f.replayAll(ctx)
 	}
-	f.readAll(ctx)
 	return f.out
 }
 
@@ -79,8 +81,7 @@ func notFoundOut(e *entry, err error) verdict {
 	}
 }
 
-// finder finds out about entries of one table. A verdict without state is not
-// given yet.
+// finder finds out about entries of one table.
 type finder struct {
 	n    *node
 	t    Table
@@ -89,15 +90,26 @@ type finder struct {
 	out  []verdict
 }
 
-// replayAll sends requests again whose rows the journal has all.
+// replayAll sends requests again of which reading tells nothing, and whose rows the
+// journal has all.
 func (f *finder) replayAll(ctx context.Context) {
 	byKey := map[string][]int{}
+	told := map[string]bool{}
 	for i, e := range f.list {
-		if time.Since(e.WrittenAt) < replayFor {
+		if f.out[i].state != stateNeedsAttention {
+			told[e.Idempotency] = true
+			continue
+		}
+		// Of a DELETE the API does not say again what it said: that the row is gone
+		// shows in reading.
+		if e.Operation != "delete" && time.Since(e.WrittenAt) < replayFor {
 			byKey[e.Idempotency] = append(byKey[e.Idempotency], i)
 		}
 	}
 	for key, at := range byKey {
+		if told[key] {
+			continue
+		}
 		if err := f.replay(ctx, key, at); err != nil {
 			f.n.log.Info("a write cannot be sent again", "error", err.Error())
 		}
@@ -209,14 +221,11 @@ type question struct {
 	unique bool
 }
 
-// readAll reads the API for what has no verdict yet.
+// readAll reads the API, and gives each entry a verdict.
 func (f *finder) readAll(ctx context.Context) {
 	spec := f.t.Columns()
 	var open []question
 	for i, e := range f.list {
-		if f.out[i].state != "" {
-			continue
-		}
 		q, v := f.question(i, e)
 		if v.state != "" {
 			f.out[i] = v

@@ -1,0 +1,162 @@
+// What must hold of each cell of the write matrix when everybody is back.
+
+package faults
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/tests/harness"
+)
+
+// openEntries are those with which something is to be done still.
+const openEntries = `SELECT table_name, operation, row_number, state, coalesce(message, ''), attempts, next_attempt - now() FROM hallway.write_log
+WHERE settled_at IS NULL AND state <> 'needs_attention' ORDER BY id`
+
+// settled waits until the journal has nothing open: within a minute of everybody's
+// being back.
+func (w *writeWorld) settled() {
+	w.t.Helper()
+	c := w.db.Connect(w.t)
+	var open []harness.Row
+	for time.Since(w.back) < time.Minute {
+		if open = c.Query(openEntries); len(open) == 0 {
+			w.t.Logf("everything is settled %s after the last one was back", time.Since(w.back).Round(100*time.Millisecond))
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	w.t.Errorf("%d entries are open a minute after everybody is back:\n%v", len(open), open)
+}
+
+// undoubted says that of such a cell nothing may be left to people: the API tells
+// by its idempotency key, a unique field or the row's key what it has done. Only
+// the INSERT into an object with none of these may stay in doubt, if the API has
+// such a row and its answer was not journaled.
+func (c *cell) undoubted() bool {
+	return c.object != "bare" || c.point == beforeIntent || c.point == afterIntent || c.point == outcomeWritten
+}
+
+// check compares the API, the journal and the local rows.
+func (w *writeWorld) check(t *testing.T, c *cell) {
+	conn := w.db.Connect(t)
+	marked := conn.Value("SELECT count(*) FROM done WHERE cell = %d", c.n) == "1"
+	entries := conn.Query("SELECT row_number, state, coalesce(message, ''), coalesce(todo, ''), coalesce(key::text, '') FROM hallway.write_log WHERE table_name = 'public.%s' ORDER BY id", c.table)
+	w.api.mu.Lock()
+	api := w.api.cells[c.table]
+	did := slices.Clone(api.did)
+	rows := map[string]string{} // name by email
+	twice := 0
+	for _, row := range api.rows {
+		if _, ok := rows[row["email"]]; ok {
+			twice++
+		}
+		rows[row["email"]] = row["name"]
+	}
+	w.api.mu.Unlock()
+	said := w.said[c]
+	defer func() {
+		if t.Failed() {
+			t.Logf("marked %t, told %+v\njournal %v\nAPI did %v\nand has %v", marked, said, entries, did, rows)
+		}
+	}()
+
+	// The local transaction did what its session was told.
+	commits := !c.shape.fails()
+	if said.committed && len(said.errs) == 0 && !(c.shape == blockNested && c.point.inStatement()) {
+		// What a block catches nobody is told of.
+		require.Equal(t, commits, marked, "COMMIT was confirmed")
+	}
+	if said.writing != nil && said.failed && c.shape != writeAtCommit {
+		require.False(t, marked, "the statement failed")
+	}
+	if !commits {
+		require.False(t, marked, "it was taken back")
+	}
+
+	require.Zero(t, twice, "rows that are there twice")
+	byRow := map[string]harness.Row{}
+	for _, e := range entries {
+		require.NotContains(t, byRow, e[0], "two entries of a row")
+		byRow[e[0]] = e
+	}
+	want := map[string]string{"a@old": "old", "b@old": "old", "c@old": "old"}
+	for n := 1; n <= c.rows(); n++ {
+		forward, back := c.counts(did, n)
+		require.LessOrEqual(t, forward, 1, "row %d was written more than once", n)
+		require.LessOrEqual(t, back, forward, "row %d was undone more than once", n)
+		e, journaled := byRow[fmt.Sprint(n)]
+		if !journaled {
+			require.Zero(t, forward, "row %d was written, and the journal does not know", n)
+			require.False(t, marked, "the statement of row %d has committed, and the journal does not know of it", n)
+			continue
+		}
+		switch state := e[1]; state {
+		case "applied":
+			require.True(t, marked, "the transaction of row %d was rolled back, and its entry does not say so", n)
+			require.Equal(t, []int{1, 0}, []int{forward, back}, "row %d is applied", n)
+		case "refused":
+			require.Equal(t, []int{0, 0}, []int{forward, back}, "row %d is refused", n)
+			require.False(t, marked, "the statement of row %d has committed", n)
+		case "orphaned":
+			require.Equal(t, policyKeep, c.policy, "row %d was not undone: %s", n, e[2])
+			require.False(t, marked, "the transaction of row %d has committed", n)
+			require.Equal(t, []int{1, 0}, []int{forward, back}, "row %d is orphaned", n)
+		case "compensated":
+			require.Equal(t, policyCompensate, c.policy)
+			require.False(t, marked, "row %d was undone although its transaction has committed", n)
+			require.Equal(t, []int{1, 1}, []int{forward, back}, "row %d is compensated", n)
+		case "needs_attention":
+			require.False(t, c.undoubted(), "row %d is left to people: %s", n, e[3])
+			require.NotEmpty(t, e[3], "what is to be done about row %d", n)
+			require.Equal(t, []int{1, 0}, []int{forward, back}, "row %d is in doubt", n)
+			t.Logf("left to people, as the API has neither key nor unique field: %s", e[3])
+		default:
+			require.Fail(t, "the entry is open", "row %d: %v", n, e)
+		}
+		c.apply(want, n, forward > back)
+	}
+	require.Equal(t, want, rows, "what the API has")
+}
+
+// counts says how often row n was written, and how often that was taken back.
+func (c *cell) counts(did []ledgerChange, n int) (forward, back int) {
+	email := fmt.Sprint("new", n)
+	for _, d := range did {
+		switch {
+		case c.op == update && d.method == "PATCH" && d.id == "a":
+			if d.name == "changed" {
+				forward++
+			} else {
+				back++
+			}
+		case c.op == remove && d.method == "DELETE" && d.email == "a@old":
+			forward++
+		case c.op == remove && d.method == "POST" && d.email == "a@old":
+			back++
+		case (c.op == insert || c.op == many) && d.email == email && d.method == "POST":
+			forward++
+		case (c.op == insert || c.op == many) && d.email == email && d.method == "DELETE":
+			back++
+		}
+	}
+	return forward, back
+}
+
+// apply is the write of row n to what the API should have.
+func (c *cell) apply(want map[string]string, n int, stands bool) {
+	switch {
+	case !stands:
+	case c.op == update:
+		want["a@old"] = "changed"
+	case c.op == remove:
+		delete(want, "a@old")
+	default:
+		want[strings.Join([]string{"new", fmt.Sprint(n)}, "")] = "new"
+	}
+}

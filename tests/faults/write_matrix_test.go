@@ -1,0 +1,233 @@
+// Whoever takes part in a write dies or hangs, at each point on its way. What
+// must hold of every cell of the matrix: when all are back, the API, the journal
+// and the local rows agree, and nothing was done twice.
+
+package faults
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// victim is who dies or hangs.
+type victim string
+
+const (
+	sidecarKilled     victim = "sidecar killed"
+	sidecarHung       victim = "sidecar hung"
+	postgresStopped   victim = "PostgreSQL stopped"
+	apiKilled         victim = "API killed"
+	apiHung           victim = "API hung"
+	backendKilled     victim = "backend killed"
+	backendTerminated victim = "backend terminated"
+)
+
+var victims = []victim{sidecarKilled, sidecarHung, postgresStopped, apiKilled, apiHung, backendKilled, backendTerminated}
+
+// point is when.
+type point string
+
+const (
+	beforeIntent   point = "before intent"
+	afterIntent    point = "after intent"
+	requestSent    point = "request sent"
+	answerLost     point = "answer lost"
+	answered       point = "answered"
+	outcomeWritten point = "outcome written"
+	preCommit      point = "pre-commit"
+	commit         point = "commit"
+)
+
+var points = []point{beforeIntent, afterIntent, requestSent, answerLost, answered, outcomeWritten, preCommit, commit}
+
+// inStatement says that at p the statement that writes has not ended.
+func (p point) inStatement() bool { return slices.Index(points, p) <= slices.Index(points, answerLost) }
+
+// operation of the cell's statement. many is an INSERT of three rows.
+type operation string
+
+const (
+	insert operation = "insert"
+	update operation = "update"
+	remove operation = "delete"
+	many   operation = "batch"
+)
+
+var operations = []operation{insert, update, remove, many}
+
+// shape is the transaction around the statement.
+type shape string
+
+const (
+	plain            shape = "plain"
+	rolledBack       shape = "rolled back"
+	savepointKept    shape = "savepoint released"
+	savepointBack    shape = "savepoint rolled back"
+	blockCaught      shape = "exception block that fails"
+	blockNested      shape = "exception block around one that fails"
+	deferredFails    shape = "deferred constraint fails"
+	writeAtCommit    shape = "write_at commit"
+	writeAfterward   shape = "write_at after_commit"
+	policyKeep             = "keep"
+	policyCompensate       = "compensate"
+)
+
+var shapes = []shape{plain, rolledBack, savepointKept, savepointBack, blockCaught, blockNested, deferredFails, writeAtCommit, writeAfterward}
+
+// fails says that the shape takes the write back though nothing dies.
+func (s shape) fails() bool {
+	return slices.Contains([]shape{rolledBack, savepointBack, blockCaught, deferredFails}, s)
+}
+
+// cell is one of the matrix.
+type cell struct {
+	victim victim
+	point  point
+	op     operation
+	policy string
+	shape  shape
+	// object of the API's: see ledgerManifest.
+	object string
+	// lands: a request that was on its way is done after all, when nobody waits
+	// for it any more.
+	lands bool
+
+	table string
+	n     int
+}
+
+func (c *cell) String() string {
+	s := fmt.Sprintf("%s/%s/%s/%s/%s/%s", c.victim, c.point, c.op, c.policy, c.shape, c.object)
+	if c.lands {
+		s += "/lands"
+	}
+	return strings.ReplaceAll(s, " ", "_")
+}
+
+// impossible says why there is no such cell; empty: there is.
+func impossible(v victim, p point, policy string, s shape) string {
+	api := v == apiKilled || v == apiHung
+	late := p == outcomeWritten || p == answered || p == preCommit || p == commit
+	switch {
+	case v == apiHung && (p == beforeIntent || p == afterIntent):
+		return "that an API hangs shows when it is called: it is the cell at 'request sent'"
+	case api && p == commit:
+		return "nothing calls the API after a commit"
+	case api && late && policy == policyKeep:
+		return "nothing calls the API once it has answered, unless something is to be undone"
+	case api && late && !s.fails():
+		return "nothing calls the API once it has answered, unless something is to be undone"
+	case p.inStatement() && s == savepointBack:
+		return "the statement fails, and an application rolls back to its savepoint then anyway"
+	case p.inStatement() && (s == rolledBack || s == deferredFails):
+		return "the statement fails, so the transaction never comes to its end"
+	case p == preCommit && s == rolledBack:
+		return "a ROLLBACK has no pre-commit"
+	case p == commit && (s == rolledBack || s == deferredFails):
+		return "it does not commit"
+	case s == writeAtCommit && (p == answered || p == outcomeWritten || p == commit):
+		return "the commit goes on by itself when the API has answered: there is no moment between"
+	case s == writeAtCommit && api && p == preCommit:
+		return "it is the cell at 'before intent': the API is called next"
+	case s == writeAfterward && p != requestSent && p != answerLost:
+		return "its intent is stored with the statement and its delivery is what can be hit"
+	case s == writeAfterward && v == backendTerminated:
+		return "the backend has nothing to do with the delivery"
+	}
+	return ""
+}
+
+// objectsFor are the API's objects that tell an operation's outcome in different
+// ways.
+func objectsFor(op operation) []string {
+	switch op {
+	case insert:
+		return []string{"unique", "keyed", "bare"}
+	case many:
+		return []string{"bulk", "unique", "keyed"}
+	}
+	return []string{"unique", "keyed"}
+}
+
+// perChoice is how many shapes there are of each victim, point, operation and
+// policy; they take turns.
+const perChoice = 2
+
+// matrix makes the cells of a victim by point, and says how many combinations
+// there cannot be, by reason.
+func matrix(v victim) (map[point][]*cell, map[string]int) {
+	cells, left := map[point][]*cell{}, map[string]int{}
+	turn, n := slices.Index(victims, v), 0
+	for _, p := range points {
+		for _, op := range operations {
+			for _, policy := range []string{policyKeep, policyCompensate} {
+				var can []shape
+				for _, s := range shapes {
+					if why := impossible(v, p, policy, s); why != "" {
+						left[why]++
+						continue
+					}
+					can = append(can, s)
+				}
+				for range min(perChoice, len(can)) {
+					objects := objectsFor(op)
+					c := &cell{victim: v, point: p, op: op, policy: policy, shape: can[turn%len(can)], object: objects[turn%len(objects)], n: n}
+					c.lands = p == requestSent && v != apiKilled && (turn/2)%2 == 0
+					c.table = fmt.Sprintf("c%d", n)
+					cells[p] = append(cells[p], c)
+					turn++
+					n++
+				}
+				turn++
+			}
+		}
+	}
+	return cells, left
+}
+
+func TestWrites_Matrix(t *testing.T) {
+	total := 0
+	left := map[string]int{}
+	for _, v := range victims {
+		cells, not := matrix(v)
+		for _, list := range cells {
+			total += len(list)
+		}
+		for why, n := range not {
+			left[why] += n
+		}
+	}
+	t.Logf("%d cells: %d victims, %d points, %d operations, 2 policies, %d shapes in turn", total, len(victims), len(points), len(operations), len(shapes))
+	for why, n := range left {
+		t.Logf("%4d combinations left out: %s", n, why)
+	}
+	if total < 150 {
+		t.Fatalf("the matrix has %d cells only", total)
+	}
+	// Not t.Parallel: worlds wait more than they work, so that all go on at once on
+	// any machine.
+	var wait sync.WaitGroup
+	for _, v := range victims {
+		wait.Go(func() {
+			t.Run(strings.ReplaceAll(string(v), " ", "_"), func(t *testing.T) {
+				cells, _ := matrix(v)
+				w := newWriteWorld(t, v, cells)
+				for _, p := range points {
+					if len(cells[p]) > 0 {
+						w.round(p, cells[p])
+					}
+				}
+				w.settled()
+				for _, p := range points {
+					for _, c := range cells[p] {
+						t.Run(c.String(), func(t *testing.T) { w.check(t, c) })
+					}
+				}
+			})
+		})
+	}
+	wait.Wait()
+}
