@@ -87,6 +87,17 @@ func (s *Server) undone(ctx context.Context, current uint64) error {
 	return nil
 }
 
+// adopt takes over what the backend wrote before this sidecar was there.
+func (j *journaling) adopt(ctx context.Context) error {
+	if !j.images() {
+		return nil
+	}
+	if err := j.s.cfg.Journal.Adopt(ctx, j.stmt.ID, j.stmt.Address, j.stmt.Session, j.stmt.PID); err != nil {
+		return fmt.Errorf("looking for rows to be undone: %w", err)
+	}
+	return nil
+}
+
 // images says that what rows are before the write must be known.
 func (j *journaling) images() bool { return j != nil && j.stmt.Compensate }
 

@@ -56,6 +56,9 @@ func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hal
 	if req.GetAfterCommit() {
 		return j.queue(ctx, batch)
 	}
+	if err := j.adopt(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.undone(ctx, req.GetTransaction().GetSubxid()); err != nil {
 		return nil, err
 	}

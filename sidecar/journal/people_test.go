@@ -60,7 +60,7 @@ func TestPeople_NoValuesInTheJournal(t *testing.T) {
 	w := newWorld(t)
 	c, admin := w.db.Connect(t), w.db.Connect(t)
 	failing(w, admin, "hang_at 'applied', journal_values 'false'")
-	c.Exec("SET statement_timeout = '200ms'")
+	c.Exec("SET statement_timeout = '1s'")
 	for _, sql := range []string{"INSERT INTO broken (email) VALUES ('very secret')"} {
 		_, err := c.Try("%s", sql)
 		require.Error(t, err)

@@ -33,7 +33,7 @@ func TestUnknown_IsFoundOutByReading(t *testing.T) {
 			w.becomes(admin, "insert 1 applied", "insert 2 applied")
 			admin.Exec("DELETE FROM hallway.write_log")
 			failing(w, admin, how)
-			c.Exec("SET statement_timeout = '300ms'")
+			c.Exec("SET statement_timeout = '1s'")
 			for _, sql := range []string{"INSERT INTO broken (email, name) VALUES ('new', 'n')", "UPDATE broken SET name = 'changed' WHERE id = 1", "DELETE FROM broken WHERE id = 2"} {
 				_, err := c.Try("%s", sql)
 				require.Error(t, err)
@@ -60,7 +60,7 @@ func TestUnknown_WithoutAnythingToReadBy(t *testing.T) {
 			c := w.db.Connect(t)
 			c.Exec(`CREATE FOREIGN TABLE notes (id bigint OPTIONS (key 'true', computed 'sequence'), text text)
 SERVER api OPTIONS (store 'notes', hang_at 'applied', hang_times 'once', idempotent '%t')`, idempotent)
-			c.Exec("SET statement_timeout = '300ms'")
+			c.Exec("SET statement_timeout = '1s'")
 			_, err := c.Try("INSERT INTO notes (text) VALUES ('x')")
 			require.Error(t, err)
 			c.Exec("RESET statement_timeout")

@@ -101,6 +101,8 @@ type Session struct {
 	// open parts of transactions, and their transactions, whose rows may have to
 	// be undone.
 	open map[uint64]uint64
+	// adopted: what the backend wrote by a sidecar before this one is in it.
+	adopted bool
 }
 
 func (s *Session) wrote(stmt *Statement) {
@@ -128,6 +130,37 @@ func (s *Session) before(current uint64) (subxids []string) {
 		}
 	}
 	return subxids
+}
+
+// Adopt makes what a backend has written by another sidecar, and may have to be
+// undone, the session's. It is to be called before a write that is undone when its
+// transaction is rolled back.
+func (m *Manager) Adopt(ctx context.Context, id database.Identity, at database.Address, s *Session, pid int32) error {
+	s.mu.Lock()
+	adopted := s.adopted
+	s.mu.Unlock()
+	n := m.node(id, at)
+	if adopted || n == nil {
+		return nil
+	}
+	var subxids, xids []int64
+	err := n.query(ctx, `SELECT coalesce(array_agg(subxid::text::int8), '{}'), coalesce(array_agg(xid::text::int8), '{}') FROM (
+  SELECT DISTINCT w.subxid, w.xid FROM hallway.write_log w
+  WHERE w.settled_at IS NULL AND w.on_rollback = 'compensate' AND w.state IN ('pending', 'unknown', 'applied', 'compensating')
+    AND w.backend_pid = $4 AND `+mine+`) o`, n.mine(pid), &subxids, &xids)
+	if err != nil {
+		return refusal(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open = map[uint64]uint64{}
+	}
+	for i, sub := range subxids {
+		s.open[uint64(sub)] = uint64(xids[i])
+	}
+	s.adopted = true
+	return nil
 }
 
 // Undone waits until nothing is to be undone of what the session has written and

@@ -142,3 +142,26 @@ func TestUndo_OfUpserts(t *testing.T) {
 		})
 	}
 }
+
+// A sidecar is killed within a transaction, and the next one is told of a write
+// after ROLLBACK TO: what the first one wrote there is undone before.
+func TestUndo_OfWhatAnotherSidecarWroteInTheSameTransaction(t *testing.T) {
+	w, c, admin := compensating(t)
+	c.Exec("BEGIN")
+	c.Exec("SAVEPOINT s")
+	c.Exec("INSERT INTO items (email) VALUES ('c')")
+	w.becomes(admin, "insert 3 applied open")
+	w.sc.kill()
+	c.Exec("ROLLBACK TO s")
+	w.start()
+	c.Exec("SAVEPOINT r")
+	_, err := c.Try("INSERT INTO items (email, n) VALUES ('c', 2)")
+	for try := 0; err != nil && try < 5 && harness.SQLState(err) != "23505"; try++ {
+		c.Exec("ROLLBACK TO r") // the session finds out that its connection is gone
+		_, err = c.Try("INSERT INTO items (email, n) VALUES ('c', 2)")
+	}
+	require.NoError(t, err)
+	c.Exec("COMMIT")
+	require.Equal(t, "a A 1; b B 2; c ∅ 2", w.rows(admin, "items"))
+	w.becomes(admin, "insert 3 compensated", "insert 4 applied")
+}
