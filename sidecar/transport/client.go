@@ -244,6 +244,10 @@ func (c *Client) again(ctx context.Context, req *Request, try int, d time.Durati
 	return nil
 }
 
+// callTime is what a call that had to wait is left with at least: one that began
+// just before its deadline would be cut off, and a write's outcome be unknown.
+const callTime = 100 * time.Millisecond
+
 // waitForLimit waits for the token buckets, unless that takes too long.
 func (c *Client) waitForLimit(ctx context.Context, req *Request, giveUp time.Time) error {
 	if isBackground(ctx) {
@@ -257,7 +261,7 @@ func (c *Client) waitForLimit(ctx context.Context, req *Request, giveUp time.Tim
 		if d <= 0 {
 			return nil
 		}
-		if now.Add(d).After(giveUp) {
+		if now.Add(d + callTime).After(giveUp) {
 			giveBack()
 			return c.rateLimited(d, "The wait would be longer than this query may take.")
 		}
