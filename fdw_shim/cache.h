@@ -55,7 +55,7 @@ typedef struct HallwayRegion
 	int64		hash;			/* 0 of a replica */
 	bool		all_rows;
 	TimestampTz fetched_at;
-	char	   *condition;		/* only if asked for: in the current context */
+	char	   *shown;			/* the condition, if asked for: in the current context */
 } HallwayRegion;
 
 /* A conjunct's form without values: its parameters are those listed. */
@@ -79,7 +79,7 @@ extern bool hallway_cache_table(HallwayRelation *relation, Relation rel, Snapsho
  */
 extern bool hallway_cache_region(const HallwayCacheTable *table, Bitmapset *needed,
 								 const HallwayConjuncts *conjuncts, uint32 mask,
-								 Snapshot snapshot, bool with_condition, HallwayRegion *out);
+								 Snapshot snapshot, bool describe, HallwayRegion *out);
 
 /* ---- cache_plan.c: the plan that reads a cache table ----------------------- */
 

@@ -56,7 +56,7 @@ enum CacheRegionsColumn
 	REGIONS_PREDICATE,
 	REGIONS_COLUMNS,
 	REGIONS_FETCHED_AT,
-	REGIONS_CONDITION = 8
+	REGIONS_SHOWN = 10
 };
 
 /* A table of the registry, and the index on its first two keys. */
@@ -321,7 +321,7 @@ hallway_cache_table(HallwayRelation *relation, Relation rel, Snapshot snapshot,
 bool
 hallway_cache_region(const HallwayCacheTable *table, Bitmapset *needed,
 					 const HallwayConjuncts *conjuncts, uint32 mask,
-					 Snapshot snapshot, bool with_condition, HallwayRegion *out)
+					 Snapshot snapshot, bool describe, HallwayRegion *out)
 {
 	int64		hash;
 	bytea	   *predicate = hallway_predicate(conjuncts, mask, &hash);
@@ -358,8 +358,8 @@ hallway_cache_region(const HallwayCacheTable *table, Bitmapset *needed,
 			out->all_rows = mask == 0;
 			out->fetched_at =
 				DatumGetTimestampTz(heap_getattr(tuple, REGIONS_FETCHED_AT, desc, &isnull));
-			out->condition = with_condition ?
-				TextDatumGetCString(heap_getattr(tuple, REGIONS_CONDITION, desc, &isnull)) : NULL;
+			out->shown = describe ?
+				TextDatumGetCString(heap_getattr(tuple, REGIONS_SHOWN, desc, &isnull)) : NULL;
 		}
 	}
 	systable_endscan(scan);

@@ -307,7 +307,7 @@ hallway_cache_explain(HallwayCacheScan *cache, const char *filled, ExplainState 
 
 	found = cache->table.whole ? "replica" :
 		cache->region.all_rows ? "all rows" :
-		cache->region.condition != NULL ? cache->region.condition : "";
+		cache->region.shown != NULL ? cache->region.shown : "";
 	if (es->format == EXPLAIN_FORMAT_TEXT)
 	{
 		if (!cache->region.all_rows)

@@ -81,9 +81,11 @@ CREATE UNLOGGED TABLE hallway.cache_regions (
   fetched_at timestamptz NOT NULL,
   rows bigint NOT NULL,
   bytes bigint NOT NULL,
-  -- The predicate as SQL, for people and for merges.
+  -- The predicate as SQL, with all that decides its meaning: for merges.
   condition text NOT NULL,
   last_used timestamptz NOT NULL,
+  -- The predicate as EXPLAIN shows it.
+  shown text NOT NULL DEFAULT '',
   PRIMARY KEY (cache_id, hash)
 );
 COMMENT ON TABLE hallway.cache_regions IS 'parts of cache tables that are complete, and since when';

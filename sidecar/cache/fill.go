@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -107,6 +108,18 @@ func (t *Table) condition(region Region) (string, error) {
 		return "", fmt.Errorf("writing the condition: %w", err)
 	}
 	return condition, nil
+}
+
+// shown is a region's condition for people.
+func (t *Table) shown(region Region) string {
+	list := make([]string, len(region.Conjuncts))
+	for i, e := range region.Conjuncts {
+		list[i] = pushdown.Format(e, t.names())
+		if len(list) > 1 {
+			list[i] = "(" + list[i] + ")"
+		}
+	}
+	return strings.Join(list, " AND ")
 }
 
 // Write takes n tuples with the region's columns. It keeps no reference to them
@@ -449,11 +462,11 @@ func (f *Fill) finish(ctx context.Context, tx pgx.Tx) (r Result, err error) {
 	if predicate == nil {
 		predicate = []byte{}
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO hallway.cache_regions AS r (cache_id, hash, predicate, columns, fetched_at, rows, bytes, condition, last_used)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now())
+	_, err = tx.Exec(ctx, `INSERT INTO hallway.cache_regions AS r (cache_id, hash, predicate, columns, fetched_at, rows, bytes, condition, last_used, shown)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now(), $9)
 ON CONFLICT (cache_id, hash) DO UPDATE SET predicate = excluded.predicate, columns = excluded.columns, fetched_at = excluded.fetched_at,
-  rows = excluded.rows, bytes = excluded.bytes, condition = excluded.condition, last_used = excluded.last_used`,
-		t.id, hash, predicate, numbers, f.fetchedAt, f.rows, f.bytes, f.condition)
+  rows = excluded.rows, bytes = excluded.bytes, condition = excluded.condition, last_used = excluded.last_used, shown = excluded.shown`,
+		t.id, hash, predicate, numbers, f.fetchedAt, f.rows, f.bytes, f.condition, t.shown(f.region))
 	if err != nil {
 		return r, fmt.Errorf("recording the region: %w", err)
 	}
