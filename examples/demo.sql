@@ -93,6 +93,11 @@ INSERT INTO crm.contacts (email, last_name, status)
 VALUES ('grace@hallway.example', 'Twin', 'lead');
 \echo SQLSTATE :LAST_ERROR_SQLSTATE
 
+-- What would be sent, and is not.
+SET hallway.dry_run = on;
+UPDATE crm.contacts SET score = 99 WHERE email = 'grace@hallway.example';
+RESET hallway.dry_run;
+
 -- DELETE removes her again.
 DELETE FROM crm.contacts WHERE id = :'grace';
 SELECT count(*) AS left_over FROM crm.contacts WHERE email = 'grace@hallway.example';
@@ -103,3 +108,6 @@ SELECT hallway.replicate('crm.companies', '5 min');
 CALL hallway.wait_for_sync('crm.companies');
 SELECT state, rows, error FROM hallway.sync_status;
 EXPLAIN (COSTS OFF) SELECT count(*) FROM crm.companies;
+
+-- The journal knew of each row before the API did, and what became of it.
+SELECT "table", operation, state, sqlstate FROM hallway.my_writes();
