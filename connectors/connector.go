@@ -118,7 +118,12 @@ type Description struct {
 	ReadOnlyReason string
 	// ReadOnlyColumns may not be written: ids, computed fields.
 	ReadOnlyColumns []int
-	Lookups         []Lookup
+	// UnnullableColumns need not be given to an Insert, and take no NULL: what
+	// stands there then is the API's to say. In an INSERT of several rows of VALUES,
+	// where DEFAULT and NULL cannot be told apart, they are left out of rows that
+	// have either.
+	UnnullableColumns []int
+	Lookups           []Lookup
 	// Modified is the position of a column that the API sets to its own time
 	// whenever a row is changed, in at most one element; empty: there is none. A
 	// replica then asks for what was changed since last time.

@@ -418,6 +418,7 @@ typedef struct HallwayModifyPlan
 	List	   *keys;			/* attnums that identify a row; UPDATE, DELETE */
 	List	   *columns;		/* INSERT: attnums given; UPDATE: in SET */
 	List	   *returning;		/* attnums wanted back from the API */
+	List	   *of_values;		/* INSERT: attnums that rows of VALUES give */
 	bool		do_nothing;		/* ON CONFLICT DO NOTHING */
 } HallwayModifyPlan;
 

@@ -360,6 +360,13 @@ begin(ModifyTableState *mtstate, ResultRelInfo *rinfo, const HallwayModifyPlan *
 
 	foreach(lc, plan->columns)
 		state->given = bms_add_member(state->given, lfirst_int(lc));
+	for (size_t i = 0; i < relation->description->n_unnullable_columns; i++)
+	{
+		AttrNumber	attnum = relation->attnums[relation->description->unnullable_columns[i]];
+
+		if (list_member_int(plan->of_values, attnum))
+			state->left_out = bms_add_member(state->left_out, attnum);
+	}
 
 	state->key_writer = hallway_writer_create(RelationGetDescr(rel), NIL);
 

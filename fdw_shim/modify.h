@@ -181,6 +181,7 @@ typedef struct HallwayModifyState
 	MemoryContext call;			/* of one Modify */
 	Bitmapset  *given;			/* attnums of plan.columns */
 	Bitmapset  *read_only;		/* attnums that the API does not take */
+	Bitmapset  *left_out;		/* attnums that are not sent if they are NULL */
 	AttrNumber *key_junk;		/* where the plan's slot has the keys */
 	AttrNumber	wholerow_junk;	/* and the old row; 0: it has not */
 	bool		stale_reads;	/* rows to update may come from the cache */

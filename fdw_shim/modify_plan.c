@@ -35,10 +35,13 @@ enum ModifyPrivate
 	MODIFY_COLUMNS,
 	MODIFY_RETURNING,
 	MODIFY_DO_NOTHING,
+	MODIFY_OF_VALUES,
 };
 
 static int	updatable_operations(Relation rel);
 static List *given_columns(PlannerInfo *root, Relation rel, const Bitmapset *read_only);
+static List *columns_of_values(PlannerInfo *root);
+static List *values_of(PlannerInfo *root, Expr *expr, int *column);
 static bool is_null_everywhere(PlannerInfo *root, Expr *expr);
 static List *returning_columns(PlannerInfo *root, ModifyTable *plan, Relation rel,
 							   Index resultRelation, int subplan_index);
@@ -195,6 +198,7 @@ hallwayPlanForeignModify(PlannerInfo *root, ModifyTable *plan,
 						 errhint("Use ON CONFLICT DO NOTHING without a target, or UPDATE the rows that exist.")));
 			out.do_nothing = plan->onConflictAction == ONCONFLICT_NOTHING;
 			out.columns = given_columns(root, rel, read_only);
+			out.of_values = columns_of_values(root);
 			break;
 
 		case CMD_UPDATE:
@@ -222,8 +226,8 @@ hallwayPlanForeignModify(PlannerInfo *root, ModifyTable *plan,
 	table_close(rel, NoLock);
 
 	/* In the order of ModifyPrivate. */
-	return list_make4(out.keys, out.columns, out.returning,
-					  makeBoolean(out.do_nothing));
+	return list_make5(out.keys, out.columns, out.returning,
+					  makeBoolean(out.do_nothing), out.of_values);
 }
 
 void
@@ -233,6 +237,7 @@ hallway_modify_plan(List *fdw_private, HallwayModifyPlan *out)
 	out->columns = list_nth(fdw_private, MODIFY_COLUMNS);
 	out->returning = list_nth(fdw_private, MODIFY_RETURNING);
 	out->do_nothing = boolVal(list_nth(fdw_private, MODIFY_DO_NOTHING));
+	out->of_values = list_nth(fdw_private, MODIFY_OF_VALUES);
 }
 
 List *
@@ -295,27 +300,59 @@ static bool
 is_null_everywhere(PlannerInfo *root, Expr *expr)
 {
 	Node	   *node = strip_implicit_coercions((Node *) expr);
+	List	   *lists;
+	ListCell   *lc;
+	int			column;
 
 	if (node == NULL || IsA(node, SetToDefault))
 		return true;
 	if (IsA(node, Const))
 		return ((Const *) node)->constisnull;
-	if (IsA(node, Var) && ((Var *) node)->varlevelsup == 0 &&
-		((Var *) node)->varno > 0 && ((Var *) node)->varno < root->simple_rel_array_size)
+	lists = values_of(root, (Expr *) node, &column);
+	foreach(lc, lists)
 	{
-		RangeTblEntry *rte = planner_rt_fetch(((Var *) node)->varno, root);
-		ListCell   *lc;
-
-		if (rte->rtekind != RTE_VALUES)
+		if (!is_null_everywhere(root, list_nth(lfirst(lc), column)))
 			return false;
-		foreach(lc, rte->values_lists)
-		{
-			if (!is_null_everywhere(root, list_nth(lfirst(lc), ((Var *) node)->varattno - 1)))
-				return false;
-		}
-		return true;
 	}
-	return false;
+	return lists != NIL;
+}
+
+/* The rows of VALUES of which expr is a column, and which; NIL: of none. */
+static List *
+values_of(PlannerInfo *root, Expr *expr, int *column)
+{
+	Var		   *var = (Var *) expr;
+	RangeTblEntry *rte;
+
+	if (!IsA(var, Var) || var->varlevelsup != 0 ||
+		var->varno <= 0 || var->varno >= root->simple_rel_array_size)
+		return NIL;
+	rte = planner_rt_fetch(var->varno, root);
+	*column = var->varattno - 1;
+	return rte->rtekind == RTE_VALUES ? rte->values_lists : NIL;
+}
+
+/*
+ * Columns that several rows of VALUES give. Rewriting has made NULL of DEFAULT there,
+ * so where the API has no NULL it is taken for DEFAULT, which ORMs write for whatever
+ * a row does not have and another one has.
+ */
+static List *
+columns_of_values(PlannerInfo *root)
+{
+	List	   *columns = NIL;
+	ListCell   *lc;
+	int			column;
+
+	foreach(lc, root->parse->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, lc);
+
+		if (values_of(root, (Expr *) strip_implicit_coercions((Node *) entry->expr),
+					  &column) != NIL)
+			columns = lappend_int(columns, entry->resno);
+	}
+	return columns;
 }
 
 /* What the API must answer with: what RETURNING, triggers and checks look at. */

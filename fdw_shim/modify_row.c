@@ -100,7 +100,8 @@ hallway_columns_to_insert(HallwayModifyState *state, TupleTableSlot *slot)
 
 		if (att->attisdropped || att->attgenerated)
 			continue;
-		if (isnull && !bms_is_member(attnum, state->given))
+		if (isnull && (!bms_is_member(attnum, state->given) ||
+					   bms_is_member(attnum, state->left_out)))
 			continue;
 		if (bms_is_member(attnum, state->read_only))
 		{

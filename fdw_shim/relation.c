@@ -475,6 +475,7 @@ check_description(const RelationInfo *info, const Hallway__V1__DescribeResponse 
 {
 	check_columns(info, d->key_columns, d->n_key_columns);
 	check_columns(info, d->read_only_columns, d->n_read_only_columns);
+	check_columns(info, d->unnullable_columns, d->n_unnullable_columns);
 	for (size_t i = 0; i < d->n_lookup_keys; i++)
 		check_columns(info, d->lookup_keys[i]->columns, d->lookup_keys[i]->n_columns);
 }

@@ -436,13 +436,19 @@ func (t *table) sendable(col *column, v pushdown.Value, op connectors.Operation)
 		return nil, true, nil // the API's to choose
 	case f.Missing == "empty" && !f.List:
 		return []byte(`""`), false, nil
-	case f.Missing == "never" && !f.Required:
+	case col.unnullable():
 		// Sent as null it would silently become something else. For a required
 		// field the API has its own words.
 		return nil, false, bad(connectors.NotNullViolation, fmt.Sprintf("null value in column %q: the API has no NULL there", col.spec.Name),
 			"Leave the column out, or give a value such as '', 0 or false.")
 	}
 	return []byte("null"), false, nil
+}
+
+// unnullable reports whether null, in a write, would become something else: the
+// API has no NULL there, and takes records without the field.
+func (c *column) unnullable() bool {
+	return c.field.Missing == "never" && !c.field.Required
 }
 
 // keyText is a key as it stands in a path; false: no record has it. An empty

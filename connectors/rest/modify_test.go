@@ -128,6 +128,19 @@ func TestModify_LifeOfARecord(t *testing.T) {
 	}
 }
 
+// What takes no NULL and need not be given; required ones, keys and what the API
+// computes are not among it.
+func TestDescribe_UnnullableColumns(t *testing.T) {
+	tab := openTable(t, openWriter(t), "contacts")
+	var got []string
+	for _, i := range tab.Describe().UnnullableColumns {
+		got = append(got, tab.spec.Columns[i].Name)
+	}
+	if want := "first_name title score balance subscribed notes"; strings.Join(got, " ") != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+}
+
 func TestModify_Refusals(t *testing.T) {
 	tab := openTable(t, openWriter(t), "contacts")
 	if res, _, err := modify(t, tab, connectors.Insert, nil, nil, "email", "taken@example.com", "last_name", "x", "status", "lead"); err != nil || res.Outcome != connectors.Applied {

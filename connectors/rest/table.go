@@ -186,6 +186,8 @@ func (t *table) Describe() connectors.Description {
 		}
 		if col.field.ReadOnly {
 			d.ReadOnlyColumns = append(d.ReadOnlyColumns, i)
+		} else if col.field.Type != "" && !col.key && col.unnullable() {
+			d.UnnullableColumns = append(d.UnnullableColumns, i)
 		}
 		if _, ok := col.ops["eq"]; !ok {
 			continue

@@ -71,7 +71,7 @@ func TestHandle_TooManyAreForgottenNotKept(t *testing.T) {
 
 func TestDescribe_TellsWhatTheConnectorSays(t *testing.T) {
 	f := &fake{desc: connectors.Description{Key: []int{0}, Insertable: true, Updatable: true, ReadOnlyReason: "no delete",
-		ReadOnlyColumns: []int{0}, Lookups: []connectors.Lookup{{Columns: []int{0}, Unique: true}}, Rows: math.Inf(1),
+		ReadOnlyColumns: []int{0}, UnnullableColumns: []int{1}, Lookups: []connectors.Lookup{{Columns: []int{0}, Unique: true}}, Rows: math.Inf(1),
 		BatchRows: connectors.BatchRows{Insert: 30, Update: -1, Delete: maxBatchRows + 1}}}
 	c := start(t, f).client()
 	d, err := c.Describe(t.Context(), &hallwayv1.DescribeRequest{Relation: things(1)})
@@ -79,6 +79,7 @@ func TestDescribe_TellsWhatTheConnectorSays(t *testing.T) {
 	assert.Equal(t, []uint32{0}, d.GetKeyColumns())
 	assert.Equal(t, []bool{true, true, false}, []bool{d.GetInsertable(), d.GetUpdatable(), d.GetDeletable()})
 	assert.Equal(t, "no delete", d.GetReadOnlyReason())
+	assert.Equal(t, []uint32{1}, d.GetUnnullableColumns())
 	assert.True(t, d.GetLookupKeys()[0].GetUnique())
 	assert.Zero(t, d.GetRows(), "an infinite estimate is none")
 	assert.Equal(t, []uint32{30, 0, maxBatchRows, upsertRows},

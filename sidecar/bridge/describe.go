@@ -37,6 +37,9 @@ func (s *Server) Describe(ctx context.Context, req *hallwayv1.DescribeRequest) (
 	if resp.ReadOnlyColumns, err = b.rel.wireColumns(d.ReadOnlyColumns); err != nil {
 		return nil, err
 	}
+	if resp.UnnullableColumns, err = b.rel.wireColumns(d.UnnullableColumns); err != nil {
+		return nil, err
+	}
 	for _, l := range d.Lookups {
 		cols, err := b.rel.wireColumns(l.Columns)
 		if err != nil {

@@ -1119,12 +1119,14 @@ type DescribeResponse struct {
 	// and order of the columns). Empty: the backend compares columns alone.
 	CacheShape []byte `protobuf:"bytes,10,opt,name=cache_shape,json=cacheShape,proto3" json:"cache_shape,omitempty"`
 	// How many rows one Modify best has; 0 or 1: the API takes them one by one.
-	InsertRows    uint32 `protobuf:"varint,11,opt,name=insert_rows,json=insertRows,proto3" json:"insert_rows,omitempty"`
-	UpdateRows    uint32 `protobuf:"varint,12,opt,name=update_rows,json=updateRows,proto3" json:"update_rows,omitempty"`
-	DeleteRows    uint32 `protobuf:"varint,13,opt,name=delete_rows,json=deleteRows,proto3" json:"delete_rows,omitempty"`
-	UpsertRows    uint32 `protobuf:"varint,14,opt,name=upsert_rows,json=upsertRows,proto3" json:"upsert_rows,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	InsertRows uint32 `protobuf:"varint,11,opt,name=insert_rows,json=insertRows,proto3" json:"insert_rows,omitempty"`
+	UpdateRows uint32 `protobuf:"varint,12,opt,name=update_rows,json=updateRows,proto3" json:"update_rows,omitempty"`
+	DeleteRows uint32 `protobuf:"varint,13,opt,name=delete_rows,json=deleteRows,proto3" json:"delete_rows,omitempty"`
+	UpsertRows uint32 `protobuf:"varint,14,opt,name=upsert_rows,json=upsertRows,proto3" json:"upsert_rows,omitempty"`
+	// Columns that the API fills in if they are not given, and that take no NULL.
+	UnnullableColumns []uint32 `protobuf:"varint,15,rep,packed,name=unnullable_columns,json=unnullableColumns,proto3" json:"unnullable_columns,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *DescribeResponse) Reset() {
@@ -1253,6 +1255,13 @@ func (x *DescribeResponse) GetUpsertRows() uint32 {
 		return x.UpsertRows
 	}
 	return 0
+}
+
+func (x *DescribeResponse) GetUnnullableColumns() []uint32 {
+	if x != nil {
+		return x.UnnullableColumns
+	}
+	return nil
 }
 
 type LookupKey struct {
@@ -3396,7 +3405,7 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"definition\x18\x02 \x01(\v2\x14.hallway.v1.RelationR\n" +
 	"definition\"F\n" +
 	"\x0fDescribeRequest\x123\n" +
-	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\"\xfb\x03\n" +
+	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\"\xaa\x04\n" +
 	"\x10DescribeResponse\x12\x1f\n" +
 	"\vkey_columns\x18\x01 \x03(\rR\n" +
 	"keyColumns\x12\x1e\n" +
@@ -3421,7 +3430,8 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\vdelete_rows\x18\r \x01(\rR\n" +
 	"deleteRows\x12\x1f\n" +
 	"\vupsert_rows\x18\x0e \x01(\rR\n" +
-	"upsertRows\"=\n" +
+	"upsertRows\x12-\n" +
+	"\x12unnullable_columns\x18\x0f \x03(\rR\x11unnullableColumns\"=\n" +
 	"\tLookupKey\x12\x18\n" +
 	"\acolumns\x18\x01 \x03(\rR\acolumns\x12\x16\n" +
 	"\x06unique\x18\x02 \x01(\bR\x06unique\"\x86\x02\n" +

@@ -2475,7 +2475,7 @@ const ProtobufCMessageDescriptor hallway__v1__describe_request__descriptor =
   (ProtobufCMessageInit) hallway__v1__describe_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_descriptors[14] =
+static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_descriptors[15] =
 {
   {
     "key_columns",
@@ -2645,6 +2645,18 @@ static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "unnullable_columns",
+    15,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Hallway__V1__DescribeResponse, n_unnullable_columns),
+    offsetof(Hallway__V1__DescribeResponse, unnullable_columns),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__describe_response__field_indices_by_name[] = {
   8,   /* field[8] = cache_account */
@@ -2658,6 +2670,7 @@ static const unsigned hallway__v1__describe_response__field_indices_by_name[] = 
   5,   /* field[5] = read_only_columns */
   4,   /* field[4] = read_only_reason */
   7,   /* field[7] = rows */
+  14,   /* field[14] = unnullable_columns */
   2,   /* field[2] = updatable */
   11,   /* field[11] = update_rows */
   13,   /* field[13] = upsert_rows */
@@ -2665,7 +2678,7 @@ static const unsigned hallway__v1__describe_response__field_indices_by_name[] = 
 static const ProtobufCIntRange hallway__v1__describe_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 14 }
+  { 0, 15 }
 };
 const ProtobufCMessageDescriptor hallway__v1__describe_response__descriptor =
 {
@@ -2675,7 +2688,7 @@ const ProtobufCMessageDescriptor hallway__v1__describe_response__descriptor =
   "Hallway__V1__DescribeResponse",
   "hallway.v1",
   sizeof(Hallway__V1__DescribeResponse),
-  14,
+  15,
   hallway__v1__describe_response__field_descriptors,
   hallway__v1__describe_response__field_indices_by_name,
   1,  hallway__v1__describe_response__number_ranges,

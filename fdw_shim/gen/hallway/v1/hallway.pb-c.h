@@ -389,10 +389,15 @@ struct  Hallway__V1__DescribeResponse
   uint32_t update_rows;
   uint32_t delete_rows;
   uint32_t upsert_rows;
+  /*
+   * Columns that the API fills in if they are not given, and that take no NULL.
+   */
+  size_t n_unnullable_columns;
+  uint32_t *unnullable_columns;
 };
 #define HALLWAY__V1__DESCRIBE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__describe_response__descriptor) \
-    , 0,NULL, 0, 0, 0, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, {0,NULL}, {0,NULL}, 0, 0, 0, 0 }
+    , 0,NULL, 0, 0, 0, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, {0,NULL}, {0,NULL}, 0, 0, 0, 0, 0,NULL }
 
 
 struct  Hallway__V1__LookupKey
