@@ -293,20 +293,28 @@ func (n *node) commitIntents(list []*intent) error {
 }
 
 // reached takes a connection to a database a session of which has asked, so that
-// it runs, whatever the last attempt met. One that somebody else is making just now
-// is waited for.
+// it runs, whatever was met before. An attempt that is under way is waited for.
 func (n *node) reached(ctx context.Context) (*pgxpool.Conn, error) {
 	db := n.database()
-	for pause := 10 * time.Millisecond; ; pause *= 2 {
+	ctx, cancel := context.WithTimeout(ctx, db.ConnectTimeout())
+	defer cancel()
+	for failures := 0; ; {
 		if db.Err() != nil {
 			db.Retry()
 		}
 		conn, err := db.Acquire(ctx)
 		var gone *database.UnreachableError
-		if err == nil || !errors.As(err, &gone) || pause > 200*time.Millisecond {
+		if err == nil || !errors.As(err, &gone) {
 			return conn, err //nolint:wrapcheck // it says what it was about
 		}
-		sleep(ctx, pause)
+		if gone.Until.After(time.Now()) {
+			// This attempt's own error. The first may have begun before the server did.
+			failures++
+		}
+		if failures == 3 || ctx.Err() != nil {
+			return nil, err //nolint:wrapcheck // as above
+		}
+		sleep(ctx, 20*time.Millisecond)
 	}
 }
 
