@@ -33,12 +33,17 @@ type direct struct {
 
 // startDirect runs this program again, as the one that posts to url.
 func startDirect(ctx context.Context, url, token string) (*direct, error) {
+	return startProcess(ctx, directURL+"="+url, directToken+"="+token)
+}
+
+// startProcess runs this program again, as what the environment makes of it.
+func startProcess(ctx context.Context, environ ...string) (*direct, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
 	d := &direct{cmd: exec.CommandContext(ctx, self)}
-	d.cmd.Env = append(os.Environ(), directURL+"="+url, directToken+"="+token)
+	d.cmd.Env = append(os.Environ(), environ...)
 	d.cmd.Stderr = os.Stderr
 	if d.in, err = d.cmd.StdinPipe(); err != nil {
 		return nil, fmt.Errorf("starting the direct client: %w", err)
@@ -54,9 +59,9 @@ func startDirect(ctx context.Context, url, token string) (*direct, error) {
 	return d, nil
 }
 
-// post has a contact posted and returns how long that took, in milliseconds.
-func (d *direct) post(email string) (float64, error) {
-	if _, err := fmt.Fprintln(d.in, email); err != nil {
+// post has what line says posted and returns how long that took, in milliseconds.
+func (d *direct) post(line string) (float64, error) {
+	if _, err := fmt.Fprintln(d.in, line); err != nil {
 		return 0, fmt.Errorf("asking the direct client: %w", err)
 	}
 	text, err := d.out.ReadString('\n')

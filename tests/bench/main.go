@@ -26,6 +26,12 @@ func main() {
 		}
 		return
 	}
+	if url := os.Getenv(bulkURL); url != "" {
+		if err := postBatches(context.Background(), url, os.Getenv(directToken)); err != nil {
+			log.Fatalf("bench: posting batches directly: %v", err)
+		}
+		return
+	}
 	var b bench
 	flag.IntVar(&b.rounds, "rounds", 5, "measurements of each line; the median counts")
 	flag.IntVar(&b.rows, "rows", 1_000_000, "rows of the large table")
@@ -43,6 +49,7 @@ type bench struct {
 	rounds, rows, restRows int
 	filled                 int // tables made to be filled
 	replicas               int // refreshes of the replica
+	bulk                   *bulk
 	results                string
 
 	env     *harness.Env
@@ -98,6 +105,14 @@ func (b *bench) run(ctx context.Context) error {
 	if err := s.prepareReplica(ctx); err != nil {
 		return err
 	}
+	log.Printf("starting an API to be written to, and a cluster that waits for its disk")
+	defer func() { b.bulk.close(ctx) }()
+	if err := s.prepareBulk(ctx); err != nil {
+		return err
+	}
+	if err := s.prepareDurable(ctx); err != nil {
+		return err
+	}
 	log.Printf("warming up")
 	if err := s.round(ctx, true); err != nil {
 		return err
@@ -107,6 +122,10 @@ func (b *bench) run(ctx context.Context) error {
 		if err := s.round(ctx, false); err != nil {
 			return err
 		}
+	}
+	log.Printf("copying %d rows into the API", copyRows)
+	if err := s.countWrites(ctx); err != nil {
+		return err
 	}
 	log.Printf("refreshing a cached table a hundred times")
 	dead, grown, err := s.bloat(ctx)
@@ -159,7 +178,7 @@ func (b *bench) median(name string) float64 {
 func (b *bench) judge() {
 	add := func(name string, v float64, unit string, limit float64, atMost bool, note string) {
 		l := line{Name: name, Value: v, Unit: unit, Note: note}
-		if limit > 0 || strings.HasPrefix(name, "bloat_") {
+		if limit > 0 || strings.HasPrefix(name, "bloat_") || strings.HasPrefix(name, "upsert_") {
 			ok := v <= limit
 			l.Target = fmt.Sprintf("<= %g", limit)
 			if !atMost {
@@ -174,7 +193,14 @@ func (b *bench) judge() {
 	add("live_scan_allcols_vs_local", b.median("live_13")/b.median("local_13"), "ratio", 2.5, true, "")
 	add("live_scan_allcols_vs_postgres_fdw", b.median("live_13")/b.median("fdw_13"), "ratio", 0.30, true, "fetch_size 10000, nothing pushed down")
 	add("one_row_scan_ms", b.median("one_row"), "ms", 0.30, true, "prepared; round trip of the client included")
-	add("insert_overhead_ms", b.median("insert")-b.median("post"), "ms", 0.5, true, "INSERT less the same POST made directly, by a process of its own; fsync off")
+	add("insert_overhead_ms", b.median("insert")-b.median("post"), "ms", 0.5, true, "INSERT without the journal (journal 'false') less the same POST made directly, by a process of its own; fsync off")
+	journal, commit := b.median("commit_journaled")-b.median("commit_unjournaled"), b.median("commit_here")
+	add("journal_overhead_ms", journal, "ms", 0, true, "INSERT of a row with the journal less one without it; fsync and synchronous_commit on")
+	add("local_commit_ms", commit, "ms", 0, true, "INSERT of a row into a local table there, in turn with these two")
+	add("journal_overhead_vs_local_commit", journal/commit, "ratio", 2.5, true, "")
+	add("bulk_insert_rows_per_s_vs_direct", b.median("bulk_direct")/b.median("bulk_insert"), "ratio", 0.8, false, fmt.Sprintf("INSERT … SELECT of %d rows into PocketBase, journaled; against the same batch requests by a process of its own", bulkRows))
+	add("copy_10k_rows_api_calls", b.median("copy_calls"), "calls", copyRows/bulkCall, true, fmt.Sprintf("PocketBase, %d rows a request", bulkCall))
+	add("upsert_10k_unchanged_write_calls", b.median("upsert_calls"), "calls", 0, true, "the rows just copied, by upsert_key")
 	add("rest_scan_rows_per_cpu_second", b.median("rest_rate"), "rows/s", 0, false, "13 fields, pages of 100, sidecar's CPU")
 	add("rest_scan_vs_encoding_json", b.median("rest_rate")/b.median("json_rate"), "ratio", 2, false, "encoding/json into maps, pages already in memory")
 	add("stop_ms", b.median("stop"), "ms", 100, true, "pg_cancel_backend until the backend answers, API hanging")
@@ -187,7 +213,7 @@ func (b *bench) judge() {
 	add("replica_refresh_1pct_changed_vs_full", b.median("replica_increment")/b.median("replica_full"), "ratio", 0.25, true, "the run itself, keys of all rows compared; against reading all rows anew")
 	add("bloat_dead_tuples", b.median("dead_tuples"), "tuples", 0, true, "after 100 refreshes without a change")
 	add("bloat_bytes", b.median("grown"), "bytes", 0, true, "table and indexes, after the same")
-	for _, n := range []string{"lookup_local", "lookup_cached", "simple_local", "simple_cached", "local_inner", "cached_inner", "local_agg", "cached_agg", "cached_13", "fill", "copy", "replica_increment", "replica_changes", "replica_full", "local_3", "live_3", "local_13", "live_13", "fdw_13", "local_count", "live_count", "insert", "post"} {
+	for _, n := range []string{"lookup_local", "lookup_cached", "simple_local", "simple_cached", "local_inner", "cached_inner", "local_agg", "cached_agg", "cached_13", "fill", "copy", "replica_increment", "replica_changes", "replica_full", "local_3", "live_3", "local_13", "live_13", "fdw_13", "local_count", "live_count", "insert", "post", "commit_journaled", "commit_unjournaled", "bulk_insert", "bulk_unjournaled", "bulk_direct"} {
 		add("raw_"+n+"_ms", b.median(n), "ms", 0, true, "")
 	}
 	add("raw_sidecar_cpu_ms", b.median("sidecar_cpu"), "ms", 0, true, "of live_13")

@@ -64,7 +64,7 @@ func (s *session) prepare(ctx context.Context) error {
 		"SET hallway.address = '" + s.env.Sidecar.Address() + "'",
 		"CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', cache 'off')",
 		"CREATE USER MAPPING FOR PUBLIC SERVER syn",
-		fmt.Sprintf("CREATE SERVER rest FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fake.yaml', base_url '%s/%s/%d', cache 'off')", s.api.URL, fakes.Bench, s.restRows),
+		fmt.Sprintf("CREATE SERVER rest FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fake.yaml', base_url '%s/%s/%d', cache 'off', journal 'false')", s.api.URL, fakes.Bench, s.restRows),
 		fmt.Sprintf("CREATE USER MAPPING FOR PUBLIC SERVER rest OPTIONS (token '%s')", s.api.Secret),
 		fmt.Sprintf("CREATE SERVER hang FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fake.yaml', base_url '%s/%s', cache 'off')", s.api.URL, fakes.Hang),
 		fmt.Sprintf("CREATE USER MAPPING FOR PUBLIC SERVER hang OPTIONS (token '%s')", s.api.Secret),
@@ -135,7 +135,7 @@ func (s *session) round(ctx context.Context, warmup bool) error {
 			keep("sidecar_cpu", ms(after-cpu))
 		}
 	}
-	for _, m := range []func(context.Context, func(string, float64)) error{s.cached, s.replica, s.oneRow, s.writes, s.rest, s.decode, s.stop} {
+	for _, m := range []func(context.Context, func(string, float64)) error{s.cached, s.replica, s.oneRow, s.writes, s.bulkWrites, s.journal, s.rest, s.decode, s.stop} {
 		if err := m(ctx, keep); err != nil {
 			return err
 		}

@@ -19,7 +19,7 @@ const (
 // API. All rows were just made, so what an increment reaches back is short.
 func (s *session) prepareReplica(ctx context.Context) error {
 	for _, sql := range []string{
-		"CREATE SERVER writer FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', cache 'off')",
+		"CREATE SERVER writer FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', cache 'off', batch_rows '10000', journal 'false')",
 		"CREATE SERVER reader FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', sync_overlap '1s')",
 		"CREATE USER MAPPING FOR PUBLIC SERVER writer; CREATE USER MAPPING FOR PUBLIC SERVER reader",
 		"CREATE SCHEMA api; CREATE SCHEMA replica",
