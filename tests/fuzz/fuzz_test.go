@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	flagN    = flag.Int("n", 2000, "number of queries: half of them on every type and half on the CRM, and as many on cached tables")
+	flagN    = flag.Int("n", 2000, "number of queries: half of them on every type and half on the CRM, and as many on cached tables; a quarter as many transactions with each on_rollback")
 	flagSeed = flag.Uint64("seed", 0, "seed of data and queries; 0: another one each time")
 	flagSkip = flag.Int("skip", 0, "queries to generate without running them")
 	flagMax  = flag.Int("failures", 3, "stop after so many differences")

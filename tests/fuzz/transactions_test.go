@@ -53,8 +53,7 @@ type txSession struct {
 	conn   *harness.Conn
 	name   string
 	pid    string
-	failed bool // its transaction, or the part of it that is open
-	checks int
+	failed bool     // its transaction, or the part of it that is open
 	spoken []string // what it has said in this transaction
 }
 
