@@ -302,11 +302,11 @@ SELECT attempt($$INSERT INTO lost (email) SELECT i || '@x.org' FROM generate_ser
 
 -- cancelled between batches and within one
 CREATE FOREIGN TABLE slow (id bigint OPTIONS (key 'true', computed 'sequence'), v int)
-  SERVER batch OPTIONS (store 'batch_slow', batch_size '10', latency '40ms');
+  SERVER batch OPTIONS (store 'batch_slow', batch_rows '10', batch_size '10', latency '300ms');
 SET client_min_messages = error;
-SET statement_timeout = '300ms';
+SET statement_timeout = '1500ms';
 SELECT attempt('INSERT INTO slow (v) SELECT generate_series(1, 1000)');
-SELECT attempt('UPDATE slow SET v = v + 1 WHERE pg_sleep(0.01) IS NOT NULL');
+SELECT attempt('UPDATE slow SET v = v + 1 WHERE pg_sleep(0.1) IS NOT NULL');
 SELECT attempt($$COPY slow (v) FROM PROGRAM 'seq 1000'$$);
 RESET statement_timeout;
 RESET client_min_messages;
