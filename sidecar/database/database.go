@@ -229,8 +229,9 @@ func (d *Database) Err() error {
 	return nil
 }
 
-// Retry lets the next attempt be made at once, whatever the last one met: for
-// whoever knows that the server runs, since a session of it asks.
+// Retry lets the next attempt be made at once, whatever the last one met, and
+// those after it soon: for whoever knows that the server runs, since a session of
+// it asks.
 func (d *Database) Retry() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -238,6 +239,7 @@ func (d *Database) Retry() {
 		again := *d.failed
 		again.Until = time.Now()
 		d.failed = &again
+		d.failures = 0
 	}
 }
 
@@ -394,7 +396,7 @@ func (d *Database) fail(err error) error {
 		d.cfg.Log.Warn("a database cannot be reached; what needs it goes on without it",
 			"database", d.address.Database, "socket_directory", d.address.SocketDirectory, "port", d.address.Port, "error", err.Error())
 	}
-	pause := min(time.Second<<min(d.failures, 6), time.Minute)
+	pause := time.Second << min(d.failures, 4)
 	d.failures++
 	d.failed = &UnreachableError{Address: d.address, Err: err, Until: time.Now().Add(pause)}
 	return d.failed

@@ -75,9 +75,10 @@ func (n *node) entries(ctx context.Context, where string, args ...any) ([]*entry
 // errGone: the foreign table, or the role, is not there any more.
 var errGone = errors.New("the foreign table, or the role that wrote, is not there any more")
 
-// open binds the table of an entry: as the statement saw it, if that was here.
+// open binds the table of an entry: as the statement saw it, if that was here. What
+// waited for its commit goes to the table as it is now.
 func (n *node) open(ctx context.Context, e *entry) (Table, error) {
-	if f := n.tableOf(uint64(e.XID), tableKey{e.Relid, e.Role}); f != nil {
+	if f := n.tableOf(uint64(e.XID), tableKey{e.Relid, e.Role}); f != nil && !e.Outbox {
 		return f(ctx)
 	}
 	var packed []byte
@@ -226,6 +227,16 @@ u AS (UPDATE hallway.write_log w SET state = $2, instance = $3, idempotency_key 
   FROM durable WHERE w.id = ANY ($1) AND (w.state = $4 OR w.state = 'compensating' AND w.state = $2 AND w.next_attempt <= clock_timestamp()) RETURNING w.id)
 SELECT coalesce(array_agg(id), '{}') FROM u`, []any{ids, to, n.m.cfg.Instance, from, orNull(key), claimFor}, &got)
 	if err != nil {
+		// Where it was done after all, nothing came of it: nobody has to wait until it
+		// is over, or to ask what was sent.
+		var untouched []int64
+		for _, e := range list {
+			if e.State == from {
+				untouched = append(untouched, e.ID)
+			}
+		}
+		_, _ = n.execSurely(`UPDATE hallway.write_log SET state = CASE WHEN id = ANY ($2) THEN $4 ELSE state END, next_attempt = clock_timestamp()
+WHERE settled_at IS NULL AND id = ANY ($1) AND state = $3 AND instance = $5 AND next_attempt > clock_timestamp()`, ids, untouched, to, from, n.m.cfg.Instance)
 		return nil, err
 	}
 	mine := map[int64]bool{}

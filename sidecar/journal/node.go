@@ -546,6 +546,21 @@ func (n *node) exec(ctx context.Context, sql string, args ...any) (int64, error)
 	return tag.RowsAffected(), nil
 }
 
+// execSurely is exec again and again until the database takes it, or refuses it;
+// for what is known here alone.
+func (n *node) execSurely(sql string, args ...any) (int64, error) {
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		ctx, cancel := context.WithTimeout(n.ctx, intentTimeout)
+		count, err := n.exec(ctx, sql, args...)
+		cancel()
+		var pg *pgconn.PgError
+		if err == nil || n.ctx.Err() != nil || errors.As(err, &pg) && strings.HasPrefix(pg.Code, "22") {
+			return count, err
+		}
+		sleep(n.ctx, pause)
+	}
+}
+
 func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):

@@ -144,10 +144,15 @@ func (m *Manager) Adopt(ctx context.Context, id database.Identity, at database.A
 		return nil
 	}
 	var subxids, xids []int64
-	err := n.query(ctx, `SELECT coalesce(array_agg(subxid::text::int8), '{}'), coalesce(array_agg(xid::text::int8), '{}') FROM (
+	conn, err := n.reached(ctx)
+	if err != nil {
+		return refusal(err)
+	}
+	defer conn.Release()
+	err = conn.QueryRow(ctx, `SELECT coalesce(array_agg(subxid::text::int8), '{}'), coalesce(array_agg(xid::text::int8), '{}') FROM (
   SELECT DISTINCT w.subxid, w.xid FROM hallway.write_log w
   WHERE w.settled_at IS NULL AND w.on_rollback = 'compensate' AND w.state IN ('pending', 'unknown', 'applied', 'compensating')
-    AND w.backend_pid = $4 AND `+mine+`) o`, n.mine(pid), &subxids, &xids)
+    AND w.backend_pid = $4 AND `+mine+`) o`, n.mine(pid)...).Scan(&subxids, &xids)
 	if err != nil {
 		return refusal(err)
 	}
@@ -212,7 +217,7 @@ func (s *Session) undone(ctx context.Context, n *node, list []string) error {
 // check asks what became of parts of transactions, forgets those with which
 // nothing is open, and gives the transactions that have rows to be undone.
 func (s *Session) check(ctx context.Context, n *node, subxids []string) ([]uint64, error) {
-	conn, err := n.database().Acquire(ctx)
+	conn, err := n.reached(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 )
@@ -52,7 +54,7 @@ func (n *node) undo(ctx context.Context, xid uint64) error {
 	for ctx.Err() == nil {
 		// Of a table, what was written before something that is not known yet waits.
 		list, err := n.entries(ctx, toUndo+` AND w.xid = $4::text::xid8 AND NOT EXISTS (
-  SELECT FROM hallway.write_log l WHERE l.xid = w.xid AND l.id > w.id AND l.relid = w.relid AND l.settled_at IS NULL
+  SELECT FROM hallway.write_log l WHERE l.xid = w.xid AND l.id > w.id AND l.server_oid = w.server_oid AND l.settled_at IS NULL
     AND (l.state IN ('pending', 'unknown') OR l.state IN ('applied', 'compensating') AND l.next_attempt > clock_timestamp()))
 ORDER BY w.id DESC LIMIT 1000`, fmt.Sprint(xid))
 		if err != nil {
@@ -115,10 +117,11 @@ func (n *node) undoTogether(ctx context.Context, list []*entry) (again, moved bo
 		// What the transaction did to the row before it deleted it is undone to the
 		// one that stands for it now.
 		moved = true
-		_, err := n.exec(ctx, `UPDATE hallway.write_log SET key = $1::text[]
+		_, err := n.execSurely(`UPDATE hallway.write_log SET key = $1::text[]
 WHERE settled_at IS NULL AND xid = $2::text::xid8 AND relid = $3::int8::oid AND id < $4 AND key = $5::text[]`,
 			textArray(v.key), fmt.Sprint(list[i].XID), int64(list[i].Relid), list[i].ID, textArray(list[i].Key))
-		if err != nil {
+		var pg *pgconn.PgError
+		if err != nil && !errors.As(err, &pg) {
 			return false, false, err
 		}
 	}
@@ -360,20 +363,37 @@ func (u *undoer) restore(ctx context.Context) []verdict {
 		b.Rows = []connectors.Row{{Values: values}}
 		if e.State == stateCompensating {
 			// An attempt was made, of which the end is not known.
-			key, keyed := only(was, b.Columns).all(u.d.Key)
+			sets := [][]int{u.d.Key}
+			for _, l := range u.d.Lookups {
+				if l.Unique {
+					sets = append(sets, l.Columns)
+				}
+			}
+			var match []int
+			var key []pushdown.Value
+			keyed := false
+			for _, match = range sets {
+				if key, keyed = only(was, b.Columns).all(match); keyed {
+					break
+				}
+			}
 			if !keyed && !u.d.Idempotent {
 				out[i] = verdict{state: stateNeedsAttention, keep: true, message: "Undoing was begun, and its end is not known.",
 					todo: "Look whether the API has the row again, and make it there if not: its key was " + strings.Join(e.Key, ", ") + "."}
 				continue
 			}
 			if keyed {
-				found, err := u.t.Rows(ctx, u.d.Key, [][]pushdown.Value{key}, u.d.Key)
+				found, err := u.t.Rows(ctx, match, [][]pushdown.Value{key}, u.d.Key)
 				if err != nil {
 					out[i] = undoFailed(u.list[i:], err)
 					continue
 				}
 				if len(found[0]) > 0 {
 					out[i] = verdict{state: stateCompensated}
+					if now := keyText(u.t, found[0][0]); now != nil && !slices.Equal(now, e.Key) {
+						out[i].key = now
+						out[i].message = "It was made anew, with the key " + strings.Join(now, ", ") + "."
+					}
 					continue
 				}
 			}

@@ -31,7 +31,7 @@ func (w *writeWorld) settled() {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	w.t.Errorf("%d entries are open a minute after everybody is back:\n%v", len(open), open)
+	w.t.Errorf("%d entries are open a minute after everybody is back:\n%v\nthe sidecar says\n%s", len(open), open, harness.Tail(w.sidecar.Log, 10000))
 }
 
 // undoubted says that of such a cell nothing may be left to people: the API tells
