@@ -113,3 +113,19 @@ INSERT INTO items (email, n) VALUES ('a', 3); COMMIT`)
 		})
 	}
 }
+
+// What cannot be sent now holds up what was written after it to the same server.
+func TestDeliver_InTheOrderOfTheStatements(t *testing.T) {
+	w, c, admin := queued(t)
+	w.table(admin, "down", ", write_error 'unavailable'")
+	c.Exec("INSERT INTO down (email) VALUES ('first')")
+	c.Exec("INSERT INTO items (email) VALUES ('second')")
+	require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool {
+		return admin.Value("SELECT max(attempts) FROM hallway.write_log") > "0"
+	}))
+	time.Sleep(300 * time.Millisecond)
+	require.Equal(t, []string{"insert queued open", "insert queued open"}, w.log(admin))
+	require.Equal(t, "", w.rows(admin, "items"))
+	admin.Exec("ALTER FOREIGN TABLE down OPTIONS (DROP write_error)")
+	w.becomes(admin, "insert 1 applied", "insert 1 applied")
+}

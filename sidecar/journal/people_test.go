@@ -129,19 +129,21 @@ func TestRetention_WhatIsSettledGoes(t *testing.T) {
 func TestTwo_OneTakesUpWhatTheOtherLeft(t *testing.T) {
 	w := newWorld(t)
 	c, admin := w.db.Connect(t), w.db.Connect(t)
-	failing(w, admin, "hang_at 'applied'")
-	go func() { _, _ = c.Try("INSERT INTO broken (email) VALUES ('x')") }()
-	w.becomes(admin, "insert pending open")
-	first := w.sc
+	admin.Exec("INSERT INTO items (email) VALUES ('y')")
+	w.becomes(admin, "insert 1 applied")
+	time.Sleep(300 * time.Millisecond) // it looks after the database
 	w.path += "2"
-	w.start()
-	other := w.db.Connect(t)
-	other.Exec("ALTER SERVER api OPTIONS (SET address 'unix:%s')", w.path)
-	other.Exec("INSERT INTO items (email) VALUES ('y')")
-	time.Sleep(700 * time.Millisecond)
-	require.Equal(t, []string{"insert pending open", "insert 2 applied"}, w.log(admin), "the one that waits for the answer lives")
-	first.kill()
-	w.becomes(admin, "insert 1 orphaned", "insert 2 applied")
+	second := w.start()
+	admin.Exec(`CREATE SERVER other FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address 'unix:%s');
+CREATE USER MAPPING FOR PUBLIC SERVER other;
+CREATE FOREIGN TABLE broken (id bigint OPTIONS (key 'true', computed 'sequence'), email text OPTIONS ("unique" 'true'))
+SERVER other OPTIONS (store 'items', hang_at 'applied')`, w.path)
+	go func() { _, _ = harness.Simple(context.Background(), c.PgConn, "INSERT INTO broken (email) VALUES ('x')") }()
+	w.becomes(admin, "insert 1 applied", "insert pending open")
+	time.Sleep(time.Second)
+	require.Equal(t, []string{"insert 1 applied", "insert pending open"}, w.log(admin), "the one that waits for the answer lives")
+	second.kill()
+	w.becomes(admin, "insert 1 applied", "insert 2 orphaned")
 }
 
 // A standby that was promoted is another time line of the same database: what the

@@ -51,6 +51,17 @@ func TestUnknown_IsFoundOutByReading(t *testing.T) {
 	}
 }
 
+// An API that shows a write late is waited for before it is believed.
+func TestUnknown_IsNotDeniedBeforeTheAPICanShowIt(t *testing.T) {
+	w := newWorld(t)
+	c, admin := w.db.Connect(t), w.db.Connect(t)
+	failing(w, admin, "write_error 'unknown_outcome', lag '1500ms'")
+	c.Fails("08007", "INSERT INTO broken (email) VALUES ('new')")
+	time.Sleep(700 * time.Millisecond)
+	require.Equal(t, []string{"insert unknown open"}, w.log(admin))
+	w.becomes(admin, "insert 1 orphaned")
+}
+
 // Where nothing tells the row from others, an API that gives the first answer to a
 // repeated key says it; another leaves it to people.
 func TestUnknown_WithoutAnythingToReadBy(t *testing.T) {
