@@ -52,7 +52,8 @@ WHERE w.settled_at IS NULL AND `+mine+` AND `+toUndo+` AND (w.instance = $4 OR $
 // undo does it until nothing is left, or something has to wait.
 func (n *node) undo(ctx context.Context, xid uint64) error {
 	for ctx.Err() == nil {
-		// Of a table, what was written before something that is not known yet waits.
+		// Of an API, what was written before something that is not known yet waits: the
+		// same object may have several tables, and one object refer to another.
 		list, err := n.entries(ctx, toUndo+` AND w.xid = $4::text::xid8 AND NOT EXISTS (
   SELECT FROM hallway.write_log l WHERE l.xid = w.xid AND l.id > w.id AND l.server_oid = w.server_oid AND l.settled_at IS NULL
     AND (l.state IN ('pending', 'unknown') OR l.state IN ('applied', 'compensating') AND l.next_attempt > clock_timestamp()))

@@ -26,6 +26,10 @@ func (s *session) prepareReplica(ctx context.Context) error {
 		"CREATE FOREIGN TABLE api.things (" + storeFields + ") SERVER writer OPTIONS (store 'things')",
 		"CREATE FOREIGN TABLE replica.things (" + storeFields + ") SERVER reader OPTIONS (store 'things', compare_every '1s')",
 		"INSERT INTO api.things (" + storeColumns + ") SELECT " + storeColumns + " FROM local",
+		// The last change is to be so late that most rows are further back than the
+		// overlap.
+		"SELECT pg_sleep(1.1)",
+		"UPDATE api.things SET quantity = quantity + 1 WHERE id % 100 = 0",
 		"SELECT hallway.replicate('replica.things', '1 day')",
 		"CALL hallway.wait_for_sync('replica.things', '10 min')",
 	} {

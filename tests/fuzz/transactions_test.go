@@ -619,6 +619,11 @@ FROM hallway.write_log WHERE backend_pid = %s GROUP BY 1`, x.pid) {
 		have[r[0]] = r[1]
 	}
 	if same = x.w.compare("the entries of session "+x.name, want, have) && same; !same {
+		for id := range want {
+			if want[id] != have[id] {
+				x.w.t.Logf("%s: %v", id, x.conn.Query("SELECT id, xid, subxid, operation, columns, state, message, todo, table_name, written_at::time, settled_at::time FROM hallway.write_log WHERE key[1] = '%s' ORDER BY id DESC LIMIT 8", id))
+			}
+		}
 		x.w.t.Logf("session %s, write_at %s, has said\n    %s", x.name, x.mode, strings.Join(x.spoken, ";\n    "))
 	}
 }
