@@ -305,14 +305,14 @@ func (n *node) reached(ctx context.Context) (*pgxpool.Conn, error) {
 		conn, err := db.Acquire(ctx)
 		var gone *database.UnreachableError
 		if err == nil || !errors.As(err, &gone) {
-			return conn, err //nolint:wrapcheck // it says what it was about
+			return conn, err
 		}
 		if gone.Until.After(time.Now()) {
 			// This attempt's own error. The first may have begun before the server did.
 			failures++
 		}
 		if failures == 3 || ctx.Err() != nil {
-			return nil, err //nolint:wrapcheck // as above
+			return nil, err
 		}
 		sleep(ctx, 20*time.Millisecond)
 	}

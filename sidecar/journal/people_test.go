@@ -138,7 +138,9 @@ func TestTwo_OneTakesUpWhatTheOtherLeft(t *testing.T) {
 CREATE USER MAPPING FOR PUBLIC SERVER other;
 CREATE FOREIGN TABLE broken (id bigint OPTIONS (key 'true', computed 'sequence'), email text OPTIONS ("unique" 'true'))
 SERVER other OPTIONS (store 'items', hang_at 'applied')`, w.path)
-	go func() { _, _ = harness.Simple(context.Background(), c.PgConn, "INSERT INTO broken (email) VALUES ('x')") }()
+	go func() {
+		_, _ = harness.Simple(context.Background(), c.PgConn, "INSERT INTO broken (email) VALUES ('x')")
+	}()
 	w.becomes(admin, "insert 1 applied", "insert pending open")
 	time.Sleep(time.Second)
 	require.Equal(t, []string{"insert 1 applied", "insert pending open"}, w.log(admin), "the one that waits for the answer lives")
