@@ -24,7 +24,7 @@ func TestCache_KilledWhileItFills(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	ctx := context.Background()
 
-	cluster, err := env.StartCluster("C", env.Cluster.Library)
+	cluster, err := env.StartCluster("C", env.Cluster.Library, "synchronous_commit = on")
 	require.NoError(t, err)
 	sidecar := env.NewSidecar(t, harness.SidecarSettings{Cache: true})
 	pb, err := env.StartPocketBase(600)

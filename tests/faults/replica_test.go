@@ -29,7 +29,7 @@ func TestReplica_KilledAtAnyMoment(t *testing.T) {
 	t.Logf("seed %d (HALLWAY_SEED)", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
 
-	cluster, err := env.StartCluster("C", env.Cluster.Library)
+	cluster, err := env.StartCluster("C", env.Cluster.Library, "synchronous_commit = on")
 	require.NoError(t, err)
 	pb, err := env.StartPocketBase(1500)
 	require.NoError(t, err)
