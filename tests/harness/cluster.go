@@ -143,7 +143,27 @@ func (c *Cluster) Start() (err error) {
 func (c *Cluster) Crash() error { return c.process.Stop(syscall.SIGQUIT, 10*time.Second) }
 
 // Standby makes a hot standby of the cluster, which ends with the Env.
-func (c *Cluster) Standby() (*Cluster, error) {
+func (c *Cluster) Standby() (*Cluster, error) { return c.backup(nil, "-R") }
+
+// Clone makes a copy of the running cluster, as a snapshot of its disk would be:
+// nothing in it tells that it is one. It ends with the Env.
+func (c *Cluster) Clone() (*Cluster, error) { return c.backup(nil) }
+
+// Restore makes a copy of the cluster as from a backup and an archive: on a time
+// line of its own. It ends with the Env.
+func (c *Cluster) Restore() (*Cluster, error) {
+	return c.backup(func(s *Cluster) error {
+		signal := filepath.Join(s.Data, "recovery.signal")
+		if err := os.WriteFile(signal, nil, 0o600); err != nil {
+			return err
+		}
+		s.server = append(s.server, "-c", "restore_command=false")
+		return os.Chown(signal, c.env.uid, c.env.gid)
+	})
+}
+
+// backup makes a cluster of a base backup, and starts it.
+func (c *Cluster) backup(prepare func(*Cluster) error, args ...string) (*Cluster, error) {
 	bin, err := BinDir()
 	if err != nil {
 		return nil, err
@@ -157,8 +177,8 @@ func (c *Cluster) Standby() (*Cluster, error) {
 		return nil, err
 	}
 	s := &Cluster{SocketDir: dir, Port: port, Library: c.Library, Data: filepath.Join(dir, "data"), env: c.env}
-	backup := exec.Command(filepath.Join(bin, "pg_basebackup"), "-D", s.Data, "-R", "-X", "stream", "-c", "fast", "--no-sync",
-		"-h", c.SocketDir, "-p", fmt.Sprint(c.Port), "-U", "postgres")
+	backup := exec.Command(filepath.Join(bin, "pg_basebackup"), append([]string{"-D", s.Data, "-X", "stream", "-c", "fast", "--no-sync",
+		"-h", c.SocketDir, "-p", fmt.Sprint(c.Port), "-U", "postgres"}, args...)...)
 	backup.Dir = dir
 	backup.Env = cleanEnviron()
 	backup.SysProcAttr = &syscall.SysProcAttr{Credential: c.env.cred}
@@ -166,6 +186,11 @@ func (c *Cluster) Standby() (*Cluster, error) {
 		return nil, fmt.Errorf("running pg_basebackup: %w\n%s", err, out)
 	}
 	s.server = []string{filepath.Join(bin, "postgres"), "-D", s.Data, "-c", fmt.Sprintf("port=%d", port), "-c", "unix_socket_directories=" + dir}
+	if prepare != nil {
+		if err := prepare(s); err != nil {
+			return nil, fmt.Errorf("preparing the copy: %w", err)
+		}
+	}
 	c.env.Defer(func() { _ = s.process.Stop(syscall.SIGQUIT, 10*time.Second) })
 	return s, s.Start()
 }
