@@ -33,6 +33,11 @@ BEGIN
     GET DIAGNOSTICS rows = ROW_COUNT;
     RETURN rows || ' rows';
 EXCEPTION WHEN query_canceled THEN
+    -- the sidecar knows the deadline, too, and may be first
+    BEGIN
+        PERFORM pg_sleep(0.3);
+    EXCEPTION WHEN query_canceled THEN
+    END;
     RETURN 'canceled';
 WHEN others THEN
     GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, col = COLUMN_NAME,
