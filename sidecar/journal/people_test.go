@@ -138,13 +138,16 @@ func TestTwo_OneTakesUpWhatTheOtherLeft(t *testing.T) {
 CREATE USER MAPPING FOR PUBLIC SERVER other;
 CREATE FOREIGN TABLE broken (id bigint OPTIONS (key 'true', computed 'sequence'), email text OPTIONS ("unique" 'true'))
 SERVER other OPTIONS (store 'items', hang_at 'applied')`, w.path)
+	failed := make(chan error, 1)
 	go func() {
-		_, _ = harness.Simple(context.Background(), c.PgConn, "INSERT INTO broken (email) VALUES ('x')")
+		_, err := harness.Simple(context.Background(), c.PgConn, "INSERT INTO broken (email) VALUES ('x')")
+		failed <- err
 	}()
 	w.becomes(admin, "insert 1 applied", "insert pending open")
 	time.Sleep(time.Second)
 	require.Equal(t, []string{"insert 1 applied", "insert pending open"}, w.log(admin), "the one that waits for the answer lives")
 	second.kill()
+	require.Error(t, <-failed)
 	w.becomes(admin, "insert 1 applied", "insert 2 orphaned")
 }
 
