@@ -51,6 +51,7 @@ type txSession struct {
 	txModel
 	w      *txWorld
 	conn   *harness.Conn
+	watch  *harness.Conn
 	name   string
 	pid    string
 	failed bool     // its transaction, or the part of it that is open
@@ -71,6 +72,8 @@ func newTxWorld(t *testing.T, rng *rand.Rand, onRollback string) *txWorld {
 		{txTable{name: "soft", batch: 10, deliver: 10, soft: true}, ", batch_rows '10', delete_sets 'name=gone'"},
 		{txTable{name: "native", batch: 10, deliver: 10, upsert: "native"}, ", batch_rows '10', upsert 'true', upsert_key 'id'"},
 		{txTable{name: "find", batch: 10, deliver: 10, upsert: "find"}, ", batch_rows '10', upsert_key 'id'"},
+		// Writes are done, and their answers lost.
+		{txTable{name: "lossy", batch: 10, deliver: 10}, ", batch_rows '10', write_error 'unknown_outcome'"},
 	} {
 		w.admin.Exec(`CREATE FOREIGN TABLE api_%s (id text OPTIONS (key 'true'), email text OPTIONS ("unique" 'true'), n int OPTIONS ("check" 'positive'),
 			name text OPTIONS (required 'true', "check" 'max:5')) SERVER api OPTIONS (store '%s'%s)`, tb.name, db.Name, tb.options)
@@ -79,7 +82,7 @@ func newTxWorld(t *testing.T, rng *rand.Rand, onRollback string) *txWorld {
 	w.admin.Exec(`CREATE TABLE parent (id text PRIMARY KEY); INSERT INTO parent VALUES ('p');
 CREATE TABLE own (k text PRIMARY KEY, n int CHECK (n > 0), parent text REFERENCES parent DEFERRABLE INITIALLY DEFERRED)`)
 	for i := range txSessions {
-		x := &txSession{w: w, conn: db.Connect(t), name: string(rune('a' + i))}
+		x := &txSession{w: w, conn: db.Connect(t), watch: db.Connect(t), name: string(rune('a' + i))}
 		x.api, x.compensate, x.local = w.api, onRollback == "compensate", map[string]txLocal{}
 		x.pid = x.conn.Value("SELECT pg_backend_pid()")
 		x.conn.Exec("SET client_min_messages = error")
@@ -107,11 +110,15 @@ func (w *txWorld) run(transactions int) {
 	if w.t.Failed() || transactions < 500 {
 		return
 	}
-	for what, least := range map[string]int{"committed": 100, "rolled back": 50, "failed at the commit": 10, "statement": 100, "commit": 30, "after_commit": 30,
+	for what, least := range map[string]int{"committed": 100, "rolled back": 50, "failed at the commit": 5, "statement": 100, "commit": 30, "after_commit": 30,
 		"savepoint": 100, "back to savepoint": 50, "blocks caught": 30, "alone": 50, "own table": 100,
-		"insert": 100, "update": 50, "delete": 30, "upsert": 50, "22012": 20, "22001": 10, "23502": 10, "23503": 5, "23505": 20, "23514": 20,
+		"insert": 100, "update": 50, "delete": 30, "upsert": 50, "22012": 20, "22001": 3, "23502": 3, "23503": 1, "23505": 20, "23514": 10,
 		"entry applied": 300, "entry refused": 50, "entry " + map[bool]string{true: "compensated", false: "orphaned"}[w.sessions[0].compensate]: 100} {
 		require.GreaterOrEqual(w.t, w.counts[what], least, "too few of: %s", what)
+	}
+	if !w.sessions[0].compensate {
+		// To undo what was lost takes a second or more, so there are few of them.
+		require.Positive(w.t, w.counts[lost], "writes without an answer")
 	}
 }
 
@@ -219,7 +226,13 @@ func (x *txSession) doing(sql, code string, counts bool) func() {
 			x.w.counts[code]++
 		}
 	}
-	return func() { x.exec(sql, code) }
+	return func() {
+		x.exec(sql, code)
+		if code == lost {
+			// Before the rows are written again, it is found out what has become of them.
+			x.settled("state IN ('pending', 'unknown', 'compensating') OR pg_xact_status(subxid) = 'aborted'")
+		}
+	}
 }
 
 // back rolls back to a savepoint, of which there are some within.
@@ -297,20 +310,22 @@ func (x *txSession) block(shared bool, depth int) (lines []string, code string) 
 	return lines, ""
 }
 
-// statement makes one up and has the model do it.
-func (x *txSession) statement(shared, returning bool) (sql, code string) {
+// statement makes one up and has the model do it; alone: not within PL/pgSQL.
+func (x *txSession) statement(shared, alone bool) (sql, code string) {
 	r := x.w.rng
 	if shared {
 		x.top().shared = true
 	}
 	switch k := r.IntN(20); {
+	case k == 0 && alone && x.mode == "statement" && (!x.compensate || r.IntN(2) == 0):
+		return x.lossy(shared)
 	case k == 0:
 		return "SELECT 1 / 0", "22012"
 	case k < 4:
 		x.w.counts["own table"]++
 		return x.locally()
 	case k < 10:
-		return x.insert(shared, returning && x.mode == "statement" && r.IntN(4) == 0)
+		return x.insert(shared, alone && x.mode == "statement" && r.IntN(4) == 0)
 	case k < 14:
 		return x.update(shared)
 	case k < 16:
@@ -531,14 +546,57 @@ func (x *txSession) upsert(shared bool) (sql, code string) {
 	return fmt.Sprintf("INSERT INTO api_%s VALUES %s", w.table.name, strings.Join(values, ", ")), x.write(w)
 }
 
+// lost is the SQLSTATE of a write of which no answer came.
+const lost = "08007"
+
+// lossy is a write that the API does, and does not answer.
+func (x *txSession) lossy(shared bool) (sql, code string) {
+	r := x.w.rng
+	w := &txWrite{table: x.w.tables[6], ids: x.present(shared, 1+r.IntN(3))}
+	in := fmt.Sprintf("('%s')", strings.Join(w.ids, "', '"))
+	id, there := x.id(shared)
+	row := txRow{email: id + "@x", n: 7, name: "Zoe"}
+	switch what := r.IntN(3); {
+	case len(w.ids) > 0 && what == 0:
+		w.op, w.rows = "delete", make([]txRow, len(w.ids))
+		sql = "DELETE FROM api_lossy WHERE id IN " + in
+	case len(w.ids) > 0 && what == 1:
+		w.op, w.columns = "update", "n"
+		for _, id := range w.ids {
+			old := x.api.rows[id]
+			old.n++
+			w.rows = append(w.rows, old)
+		}
+		sql = "UPDATE api_lossy SET n = n + 1 WHERE id IN " + in
+	// To undo an INSERT is a DELETE without an answer, for ever.
+	case !x.compensate && !there && x.api.check(id, row, allColumns) == "":
+		w.op, w.columns, w.ids, w.rows = "insert", allColumns, []string{id}, []txRow{row}
+		sql = "INSERT INTO api_lossy VALUES " + row.sql(id)
+	default:
+		return x.locally()
+	}
+	if code := x.write(w); code != "" {
+		panic("the API refuses what it should not: " + code)
+	}
+	return sql, lost
+}
+
+// settled waits until the journal has settled the entries that are so.
+func (x *txSession) settled(which string) bool {
+	const open = "SELECT %s FROM hallway.write_log WHERE settled_at IS NULL AND backend_pid = %s AND (%s)"
+	c := x.watch // its own may be in a transaction that has failed
+	if !harness.Eventually(context.Background(), 30*time.Second, func() bool { return c.Value(open, "count(*)", x.pid, which) == "0" }) {
+		x.w.t.Errorf("session %s, entries are open still: %v", x.name, c.Query(open+" ORDER BY id LIMIT 10", "id, operation, key, state, attempts, next_attempt, message", x.pid, which))
+		return false
+	}
+	return true
+}
+
 // look waits for the journal and compares the session's own rows and entries.
 func (x *txSession) look() {
-	const open = "SELECT %s FROM hallway.write_log WHERE settled_at IS NULL AND backend_pid = %s"
-	if !harness.Eventually(context.Background(), 30*time.Second, func() bool { return x.conn.Value(open, "count(*)", x.pid) == "0" }) {
-		x.w.t.Errorf("session %s, entries are open still: %v", x.name, x.conn.Query(open+" ORDER BY id LIMIT 10", "id, operation, key, state, attempts, next_attempt, message", x.pid))
-		return
+	if x.settled("true") {
+		x.compare()
 	}
-	x.compare()
 }
 
 func (w *txWorld) check(list ...*txSession) {

@@ -390,26 +390,37 @@ func (m *txModel) deliver(list []*txEntry) {
 		group := list[:n]
 		list = list[n:]
 		if first.table.upsert == "find" && first.op == "upsert" {
-			// Those that are there come first.
-			slices.SortStableFunc(group, func(a, b *txEntry) int {
-				_, x := m.api.rows[a.id]
-				_, y := m.api.rows[b.id]
-				switch {
-				case x == y:
-					return 0
-				case x:
-					return -1
+			// Those that are there come first. If one of them is refused, the others wait
+			// for the next request.
+			var updates, inserts []*txEntry
+			for _, e := range group {
+				if _, there := m.api.rows[e.id]; there {
+					updates = append(updates, e)
+				} else {
+					inserts = append(inserts, e)
 				}
-				return 1
-			})
-		}
-		for _, e := range group {
-			op := e.op
-			e.after, e.columns = e.queued.rows[0], e.queued.columns
-			if e.state = "applied"; m.one(e) != "" {
-				e.state = "refused"
 			}
-			e.op = op
+			if m.arrive(updates) {
+				m.arrive(inserts)
+			} else {
+				list = append(inserts, list...)
+			}
+			continue
 		}
+		m.arrive(group)
 	}
+}
+
+// arrive has the API do what was delivered; false: it has refused some of it.
+func (m *txModel) arrive(group []*txEntry) bool {
+	all := true
+	for _, e := range group {
+		op := e.op
+		e.after, e.columns = e.queued.rows[0], e.queued.columns
+		if e.state = "applied"; m.one(e) != "" {
+			e.state, all = "refused", false
+		}
+		e.op = op
+	}
+	return all
 }
