@@ -79,6 +79,8 @@ type writeWorld struct {
 	said map[*cell]told
 	// back is when everything was there again.
 	back time.Time
+	// doubtful are cells of which people have to find out what the API has done.
+	doubtful []string
 }
 
 // told is what a session knows of its transaction.
@@ -311,10 +313,10 @@ func (w *writeWorld) round(p point, cells []*cell) {
 		held = nil
 		time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
 	}
-	recover := w.strike(p, admin, sessions)
+	revive := w.strike(p, admin, sessions)
 	release()
 	w.end(sessions, p)
-	recover()
+	revive()
 	for _, s := range sessions {
 		w.said[s.cell] = s.told
 		if s.conn != nil {
@@ -356,7 +358,6 @@ func (w *writeWorld) missing(admin *harness.Conn, p point, sessions []*session) 
 		if states[r[0]] == nil {
 			states[r[0]] = map[string]int{}
 		}
-		_, _ = fmt.Sscan(r[2], new(int))
 		n := 0
 		_, _ = fmt.Sscan(r[2], &n)
 		states[r[0]][r[1]] = n
@@ -399,8 +400,8 @@ func (w *writeWorld) missing(admin *harness.Conn, p point, sessions []*session) 
 	return list
 }
 
-// strike lets the victim die or hang. recover brings it back.
-func (w *writeWorld) strike(p point, admin *harness.Conn, sessions []*session) (recover func()) {
+// strike lets the victim die or hang. revive brings it back.
+func (w *writeWorld) strike(p point, admin *harness.Conn, sessions []*session) (revive func()) {
 	t := w.t
 	cancel := func() { w.cancel(sessions, p) }
 	switch w.victim {
