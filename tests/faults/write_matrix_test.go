@@ -39,9 +39,15 @@ const (
 	outcomeWritten point = "outcome written"
 	preCommit      point = "pre-commit"
 	commit         point = "commit"
+	// The undoing of what was rolled back is a write of its own.
+	undoSent       point = "undo sent"
+	undoAnswerLost point = "undo answer lost"
 )
 
-var points = []point{beforeIntent, afterIntent, requestSent, answerLost, answered, outcomeWritten, preCommit, commit}
+var points = []point{beforeIntent, afterIntent, requestSent, answerLost, answered, outcomeWritten, preCommit, commit, undoSent, undoAnswerLost}
+
+// undoing says that at p the transaction has ended, and the API undoes its write.
+func (p point) undoing() bool { return p == undoSent || p == undoAnswerLost }
 
 // inStatement says that at p the statement that writes has not ended.
 func (p point) inStatement() bool { return slices.Index(points, p) <= slices.Index(points, answerLost) }
@@ -112,6 +118,10 @@ func impossible(v victim, p point, policy string, s shape) string {
 	api := v == apiKilled || v == apiHung
 	late := p == outcomeWritten || p == answered || p == preCommit || p == commit
 	switch {
+	case p.undoing() && (policy == policyKeep || !s.fails()):
+		return "there is nothing to undo"
+	case p.undoing() && v == backendTerminated:
+		return "the backend has nothing to do with the undoing"
 	case v == apiHung && (p == beforeIntent || p == afterIntent):
 		return "that an API hangs shows when it is called: it is the cell at 'request sent'"
 	case api && p == commit:
@@ -177,7 +187,7 @@ func matrix(v victim) (map[point][]*cell, map[string]int) {
 					objects := objectsFor(op)
 					c := &cell{victim: v, point: p, op: op, policy: policy, shape: can[turn%len(can)], object: objects[written[op]%len(objects)], n: n}
 					written[op]++
-					c.lands = p == requestSent && v != apiKilled && (turn/2)%2 == 0
+					c.lands = (p == requestSent || p == undoSent) && v != apiKilled && (turn/2)%2 == 0
 					c.table = fmt.Sprintf("c%d", n)
 					cells[p] = append(cells[p], c)
 					turn++

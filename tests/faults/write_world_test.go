@@ -148,10 +148,17 @@ func (c *cell) readsBefore() int {
 // heldWrite is the request of the cell that is held at the API. Where each row is
 // one, rows before it have their outcome.
 func (c *cell) heldWrite() int {
+	n := 1
 	if c.op == many && c.object != "bulk" {
-		return 2
+		n = 2
+		if c.point.undoing() {
+			n = 3
+		}
 	}
-	return 1
+	if c.point.undoing() {
+		n++
+	}
+	return n
 }
 
 // rows that the cell writes.
@@ -259,8 +266,8 @@ func (w *writeWorld) round(p point, cells []*cell) {
 		switch p {
 		case afterIntent:
 			api.pauseAfter = c.readsBefore()
-		case requestSent, answerLost:
-			g := &ledgerGate{nth: c.heldWrite(), applied: p == answerLost, lands: c.lands, open: make(chan struct{})}
+		case requestSent, answerLost, undoSent, undoAnswerLost:
+			g := &ledgerGate{nth: c.heldWrite(), applied: p == answerLost || p == undoAnswerLost, lands: c.lands, open: make(chan struct{})}
 			api.gate = g
 			gates = append(gates, g)
 		}
@@ -384,7 +391,7 @@ func (w *writeWorld) missing(admin *harness.Conn, p point, sessions []*session) 
 			there = started && intents != "0" && reads >= need && len(state) == 0
 		case afterIntent:
 			there = state["pending"] > 0 && writes == 0
-		case requestSent, answerLost:
+		case requestSent, answerLost, undoSent, undoAnswerLost:
 			there = reached
 		case answered:
 			there = lock == fmt.Sprint(holdSession) && state["pending"] == c.rows()
