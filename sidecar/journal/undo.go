@@ -119,8 +119,8 @@ func (n *node) undoTogether(ctx context.Context, list []*entry) (again, moved bo
 		// one that stands for it now.
 		moved = true
 		_, err := n.execSurely(`UPDATE hallway.write_log SET key = $1::text[]
-WHERE settled_at IS NULL AND xid = $2::text::xid8 AND relid = $3::int8::oid AND id < $4 AND key = $5::text[]`,
-			textArray(v.key), fmt.Sprint(list[i].XID), int64(list[i].Relid), list[i].ID, textArray(list[i].Key))
+WHERE settled_at IS NULL AND xid = $2::text::xid8 AND server_oid = $3::int8::oid AND object = $6 AND id < $4 AND key = $5::text[]`,
+			textArray(v.key), fmt.Sprint(list[i].XID), int64(list[i].ServerOID), list[i].ID, textArray(list[i].Key), list[i].Object)
 		var pg *pgconn.PgError
 		if err != nil && !errors.As(err, &pg) {
 			return false, false, err
