@@ -120,7 +120,14 @@ func (f *finder) replay(ctx context.Context, key string, at []int) error {
 	// Rows of the same request that are known must be in it too.
 	all, err := f.n.entriesOf(ctx, key)
 	if err != nil {
+		// The database has gone meanwhile, and comes back.
+		for _, i := range at {
+			f.out[i] = notFoundOut(f.list[i], err)
+		}
 		return err
+	}
+	if all == nil {
+		return nil
 	}
 	b := newBatch(operationOf(all[0].Operation), key)
 	spec := f.t.Columns()
@@ -186,7 +193,8 @@ func (f *finder) replay(ctx context.Context, key string, at []int) error {
 	return nil
 }
 
-// entriesOf are all entries of one request, in its order.
+// entriesOf are all entries of one request, in its order; nil if some are not open
+// any more.
 func (n *node) entriesOf(ctx context.Context, key string) ([]*entry, error) {
 	list, err := n.entries(ctx, `w.idempotency_key = $4 ORDER BY w.id`, key)
 	if err != nil {
@@ -198,7 +206,7 @@ func (n *node) entriesOf(ctx context.Context, key string) ([]*entry, error) {
 		return nil, err
 	}
 	if count != len(list) || count == 0 {
-		return nil, fmt.Errorf("%d of its %d rows are there", len(list), count)
+		return nil, nil
 	}
 	return list, nil
 }
