@@ -71,7 +71,7 @@ func newTxWorld(t *testing.T, rng *rand.Rand, onRollback string) *txWorld {
 		{txTable{name: "single", batch: 1, deliver: 10}, ", batch_rows '10', batch_size '1'"},
 		{txTable{name: "soft", batch: 10, deliver: 10, soft: true}, ", batch_rows '10', delete_sets 'name=gone'"},
 		{txTable{name: "native", batch: 10, deliver: 10, upsert: "native"}, ", batch_rows '10', upsert 'true', upsert_key 'id'"},
-		{txTable{name: "find", batch: 10, deliver: 10, upsert: "find"}, ", batch_rows '10', upsert_key 'id'"},
+		{txTable{name: "find", batch: 10, deliver: 10, upsert: "find"}, ", batch_rows '10', batch_size '10', upsert_key 'id'"},
 		// Writes are done, and their answers lost.
 		{txTable{name: "lossy", batch: 10, deliver: 10}, ", batch_rows '10', write_error 'unknown_outcome'"},
 	} {
