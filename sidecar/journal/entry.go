@@ -197,7 +197,7 @@ func (n *node) write(ctx context.Context, list []*entry, verdicts []verdict, fro
 	}
 	// What the API has done is known here alone, and the entry is claimed.
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		try, cancel := context.WithTimeout(context.WithoutCancel(ctx), intentTimeout)
+		try, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.commitTimeout())
 		_, err := n.exec(try, updateVerdicts, id, state, sqlstate, message, todo, key, again, keep, from)
 		cancel()
 		var pg *pgconn.PgError

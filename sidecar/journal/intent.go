@@ -146,8 +146,6 @@ const (
 	intentLanes = 2
 	// intentRows bounds the rows of one commit; a single Modify may have more.
 	intentRows = 5000
-	// intentTimeout bounds one commit.
-	intentTimeout = 10 * time.Second
 )
 
 // intents of a database.
@@ -242,7 +240,7 @@ RETURNING id`
 
 // commitIntents writes entries, and gives each its id.
 func (n *node) commitIntents(list []*intent) error {
-	ctx, cancel := context.WithTimeout(n.m.ctx, intentTimeout)
+	ctx, cancel := context.WithTimeout(n.m.ctx, n.commitTimeout())
 	defer cancel()
 	var xid, subxid, relid, server []int64
 	var pid []int32

@@ -105,6 +105,10 @@ func newNode(m *Manager, id database.Identity, at database.Address) *node {
 	return n
 }
 
+// commitTimeout bounds one commit: what the database may take to let in, a few
+// times. 10 s by default.
+func (n *node) commitTimeout() time.Duration { return 5 * n.database().ConnectTimeout() }
+
 func (n *node) database() *database.Database { return n.m.cfg.Databases.Database(n.id, n.at) }
 
 func (n *node) poke() {
@@ -415,7 +419,7 @@ WHERE settled_at IS NULL AND state = 'pending' AND instance = $1 AND NOT outbox`
 	if len(lost) > 0 {
 		_, err := n.exec(ctx, `UPDATE hallway.write_log SET state = 'unknown', next_attempt = clock_timestamp(), unknown_at = clock_timestamp(), attempts = 0,
   message = 'What became of it was lost.'
-WHERE settled_at IS NULL AND state = 'pending' AND id = ANY ($1) AND written_at < clock_timestamp() - $2::interval`, lost, 2*intentTimeout)
+WHERE settled_at IS NULL AND state = 'pending' AND id = ANY ($1) AND written_at < clock_timestamp() - $2::interval`, lost, 2*n.commitTimeout())
 		if err != nil {
 			return err
 		}
@@ -550,7 +554,7 @@ func (n *node) exec(ctx context.Context, sql string, args ...any) (int64, error)
 // for what is known here alone.
 func (n *node) execSurely(sql string, args ...any) (int64, error) {
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		ctx, cancel := context.WithTimeout(n.ctx, intentTimeout)
+		ctx, cancel := context.WithTimeout(n.ctx, n.commitTimeout())
 		count, err := n.exec(ctx, sql, args...)
 		cancel()
 		var pg *pgconn.PgError

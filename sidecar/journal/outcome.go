@@ -245,7 +245,7 @@ RETURNING w.xid::text::int8, w.settled_at IS NOT NULL, w.state, coalesce(n.statu
 // writeOutcomes commits outcomes, and does what transactions that have ended ask
 // for. Its error means that it is to be called again.
 func (n *node) writeOutcomes(list []ending, hints []uint64) error {
-	ctx, cancel := context.WithTimeout(n.m.ctx, intentTimeout)
+	ctx, cancel := context.WithTimeout(n.m.ctx, n.commitTimeout())
 	defer cancel()
 	open := map[uint64]bool{}
 	if len(list) > 0 {

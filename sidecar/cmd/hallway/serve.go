@@ -59,6 +59,10 @@ at once. SIGHUP opens connectors anew, so that changed manifests count.`,
 
 // serve runs until ctx ends, then drains.
 func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
+	// From the start: it would end a process that does not expect it.
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
 	instance := strings.ToLower(rand.Text()[:5])
 	started := time.Now()
 	metrics := ops.NewMetrics(version)
@@ -106,9 +110,6 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
 	log.Info("serving", "version", version, "instance", instance, "listen", s.Listen, "pid", os.Getpid())
 	ops.Notify(log, daemon.SdNotifyReady)
 
-	reload := make(chan os.Signal, 1)
-	signal.Notify(reload, syscall.SIGHUP)
-	defer signal.Stop(reload)
 	for running := true; running; {
 		select {
 		case err := <-failed:
