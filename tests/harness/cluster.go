@@ -335,6 +335,10 @@ func (d *Database) ConnectAs(t testing.TB, role string) *Conn {
 	// The library is loaded by hand, so that its settings are known before
 	// the first foreign table is touched.
 	conn, err := d.Open(ctx, role)
+	// A backend that was killed makes the server recover for a moment.
+	for began := time.Now(); SQLState(err) == "57P03" && time.Since(began) < Timeout; conn, err = d.Open(ctx, role) {
+		time.Sleep(20 * time.Millisecond)
+	}
 	if err != nil {
 		t.Fatalf("connecting: %v", err)
 	}
