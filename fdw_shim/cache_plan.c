@@ -35,6 +35,7 @@
 
 #include "cache.h"
 #include "compat.h"
+#include "quals.h"
 
 /* Positions in HallwayScanPlan.cache, a List. */
 enum CachePrivate
@@ -203,9 +204,7 @@ sort_keys(TablePlanning *state, PlanCall *call, RelOptInfo *baserel, int orderin
 												   member->em_datatype, BTEqualStrategyNumber);
 		List	   *key;
 
-		while (IsA(expr, RelabelType))
-			expr = ((RelabelType *) expr)->arg;
-		key = list_make5_oid(castNode(Var, expr)->varattno, operator, equality, type,
+		key = list_make5_oid(castNode(Var, hallway_strip_relabels(expr))->varattno, operator, equality, type,
 							 pathkey->pk_eclass->ec_collation);
 		key = lappend_oid(key, hallway_pathkey_descending(pathkey));
 		result = lappend(result, lappend_oid(key, pathkey->pk_nulls_first));

@@ -34,6 +34,7 @@
 #include "cache.h"
 #include "compat.h"
 #include "plan.h"
+#include "quals.h"
 
 /* Positions in ForeignScan.fdw_private. */
 enum ScanPrivate
@@ -477,9 +478,7 @@ describe_ordering(TablePlanning *state, PlanCall *call, RelOptInfo *baserel, int
 		PathKey    *pathkey = lfirst(lc);
 		Expr	   *expr = hallway_ec_member_of_rel(pathkey->pk_eclass, baserel)->em_expr;
 
-		while (IsA(expr, RelabelType))
-			expr = ((RelabelType *) expr)->arg;
-		result = lappend_int(result, castNode(Var, expr)->varattno);
+		result = lappend_int(result, castNode(Var, hallway_strip_relabels(expr))->varattno);
 		result = lappend_int(result, hallway_pathkey_descending(pathkey));
 		result = lappend_int(result, pathkey->pk_nulls_first);
 	}

@@ -162,7 +162,8 @@ hallwayReScanForeignScan(ForeignScanState *node)
 
 	/*
 	 * A whole, small result (or one that was read ahead, which must not change
-	 * by what is written) is replayed if the parameters turn out to be the same; that is known when the next row is asked for. Anything else is
+	 * by what is written) is replayed if the parameters turn out to be the
+	 * same; that is known when the next row is asked for. Anything else is
 	 * asked for again, and what still runs is stopped now.
 	 */
 	if (state->hit || (state->read_ahead ? state->read_whole : hallway_fetch_rewindable(state->fetch)))

@@ -150,9 +150,9 @@ hallway_xact_first(Oid relid)
 }
 
 /*
- * But for what comes before the commit, nothing here may fail: an ERROR while committing is a PANIC of the whole
- * cluster. So messages are sent without waiting, and the sidecar finds out by
- * the xid when one did not arrive.
+ * But for what comes before the commit, nothing here may fail: an ERROR while
+ * committing is a PANIC of the whole cluster. So messages are sent without
+ * waiting, and the sidecar finds out by the xid when one did not arrive.
  */
 static void
 on_xact_event(XactEvent event, void *arg)

@@ -224,7 +224,7 @@ INSERT INTO hallway.write_log (system_identifier, timeline, database, environmen
   xid, subxid, backend_pid, role, application, relid, table_name, server_oid, server, object,
   operation, columns, idempotency_key, request_id, on_rollback, state, outbox,
   row_number, key, before, row_values)
-SELECT $1, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int4, $2::int8::oid, $3, $4,
+SELECT $1, ` + database.TimelineSQL + `::int4, $2::int8::oid, $3, $4,
   s.xid::text::xid8, s.subxid::text::xid8, s.pid, s.role, s.application, s.relid::oid, s.table_name, s.server_oid::oid, s.server, s.object,
   s.operation, s.columns::text[], s.idempotency_key, s.request_id, s.on_rollback, s.state, s.state = 'queued',
   r.row_number, r.key::text[], r.before, r.row_values

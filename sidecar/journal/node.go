@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,13 +19,12 @@ import (
 	"github.com/hallwaydb/hallway/sidecar/database"
 )
 
-// Advisory locks: lockSeed seeds the hash of a sidecar's name, which that sidecar
-// holds while it lives; (lockClass, 0) has the one that looks after what nobody
-// else does.
-const (
-	lockSeed  = "1752658794"
-	lockClass = 1752658794
-)
+// lockClass is that of the journal's advisory locks: (lockClass, 0) has the one
+// that looks after what nobody else does.
+const lockClass = 1752658794
+
+// lockSeed seeds the hash of a sidecar's name, a lock that it holds while it lives.
+func lockSeed() string { return strconv.Itoa(lockClass) }
 
 // node is one database that is looked after.
 type node struct {
@@ -228,8 +228,7 @@ func (n *node) run() {
 		if n.ctx.Err() != nil {
 			return
 		}
-		var pg *pgconn.PgError
-		if errors.As(err, &pg) && pg.Code == "3D000" {
+		if database.IsDropped(err) {
 			n.cancel()
 			n.m.forget(n)
 			return
@@ -283,7 +282,7 @@ func (n *node) attend(ctx context.Context) error {
 		return errors.New("the database is a standby: nothing is written here")
 	}
 	// For as long as this connection lives, so do we.
-	for _, sql := range []string{`SELECT pg_advisory_lock(hashtextextended('` + n.m.cfg.Instance + `', ` + lockSeed + `))`, `LISTEN hallway_journal`} {
+	for _, sql := range []string{`SELECT pg_advisory_lock(hashtextextended('` + n.m.cfg.Instance + `', ` + lockSeed() + `))`, `LISTEN hallway_journal`} {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("preparing to look after the journal: %w", err)
 		}
@@ -316,33 +315,10 @@ func (n *node) attend(ctx context.Context) error {
 		if !open {
 			wait *= 10
 		}
-		if err := n.listen(ctx, conn, wait); err != nil {
+		if err := database.Wait(ctx, conn, n.wake, wait); err != nil {
 			return err
 		}
 	}
-}
-
-// listen waits for a notification, a poke, or that long.
-func (n *node) listen(ctx context.Context, conn *pgx.Conn, d time.Duration) error {
-	wait, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	go func() {
-		select {
-		case <-n.wake:
-			cancel()
-		case <-wait.Done():
-		}
-	}()
-	_, err := conn.WaitForNotification(wait)
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case err != nil && wait.Err() != nil && !conn.IsClosed():
-		return nil
-	case err != nil:
-		return fmt.Errorf("listening: %w", err)
-	}
-	return nil
 }
 
 // look does what is open, and says whether anything is.
@@ -433,7 +409,7 @@ WHERE settled_at IS NULL AND state = 'pending' AND instance = $1 AND outbox AND 
 // mine is the condition that an entry was made in this database, and not in one
 // that it is a copy of; its arguments are $1 to $3.
 const mine = `w.system_identifier = $1 AND w.database = $2::int8::oid AND w.environment = $3
-  AND w.timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int4`
+  AND w.timeline = ` + database.TimelineSQL + `::int4`
 
 func (n *node) mine(args ...any) []any {
 	return append([]any{int64(n.id.SystemIdentifier), int64(n.id.DatabaseOID), n.m.cfg.Environment}, args...)
@@ -452,7 +428,7 @@ WHERE settled_at IS NULL AND (state IN ('pending', 'compensating') OR state = 'a
 		dead := false
 		err := n.database().InTx(ctx, func(tx pgx.Tx) error {
 			var free bool
-			err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended($1::text, `+lockSeed+`))`, name).Scan(&free)
+			err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended($1::text, `+lockSeed()+`))`, name).Scan(&free)
 			if err != nil {
 				return fmt.Errorf("asking whether a sidecar lives: %w", err)
 			}
@@ -513,9 +489,9 @@ func (n *node) resume(ctx context.Context) error {
   todo = CASE WHEN w.system_identifier = $1 AND w.database = $2::int8::oid THEN w.todo
     ELSE 'It was written before this database became a copy of another: look whether the API has it, and whether its transaction has committed.' END,
   next_attempt = CASE WHEN w.next_attempt IS NOT NULL THEN clock_timestamp() END,
-  system_identifier = $1, database = $2::int8::oid, environment = $3, timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int4
+  system_identifier = $1, database = $2::int8::oid, environment = $3, timeline = `+database.TimelineSQL+`::int4
 WHERE settled_at IS NULL AND (w.system_identifier, w.database, w.environment, w.timeline)
-  IS DISTINCT FROM ($1::int8, $2::int8::oid, $3::text, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int4)`,
+  IS DISTINCT FROM ($1::int8, $2::int8::oid, $3::text, `+database.TimelineSQL+`::int4)`,
 		int64(n.id.SystemIdentifier), int64(n.id.DatabaseOID), n.m.cfg.Environment)
 	if err != nil {
 		return err

@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	gosync "sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hallwaydb/hallway/sidecar/database"
@@ -53,7 +53,7 @@ func (n *node) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if isDropped(err) {
+		if database.IsDropped(err) {
 			n.m.forget(n)
 			return
 		}
@@ -69,12 +69,6 @@ func (n *node) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
-}
-
-// isDropped reports whether the database is not there any more.
-func isDropped(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "3D000"
 }
 
 // attend works until something is wrong with the connection.
@@ -129,34 +123,10 @@ func (n *node) attend(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := n.listen(ctx, conn, due); err != nil {
+		if err := database.Wait(ctx, conn, n.wake, due); err != nil {
 			return err
 		}
 	}
-}
-
-// listen waits for a notification, a poke, or that long.
-func (n *node) listen(ctx context.Context, conn *pgx.Conn, d time.Duration) error {
-	// pgx takes a wait's timeout for what it is: the connection stays good.
-	wait, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	go func() {
-		select {
-		case <-n.wake:
-			cancel()
-		case <-wait.Done():
-		}
-	}()
-	_, err := conn.WaitForNotification(wait)
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case err != nil && wait.Err() != nil && !conn.IsClosed():
-		return nil
-	case err != nil:
-		return fmt.Errorf("listening: %w", err)
-	}
-	return nil
 }
 
 // client is this sidecar's name among River's clients.
@@ -164,10 +134,8 @@ func (n *node) client() string { return "hallway-" + n.m.cfg.Instance }
 
 // sidecarLock is the key of a sidecar's lock as SQL.
 func sidecarLock(name string) string {
-	return "hashtextextended(" + name + "::text, " + lockClassText + ")"
+	return "hashtextextended(" + name + "::text, " + strconv.Itoa(lockClass) + ")"
 }
-
-const lockClassText = "1752658809"
 
 // look does what is due, and says when to look again.
 func (n *node) look(ctx context.Context, pool *pgxpool.Pool, jobs *jobs) (time.Duration, error) {

@@ -21,7 +21,7 @@ const schema = "hallway_sync"
 // nowIdentity is the database's identity as SQL: what pg_control says, the
 // timeline that is written now, the database.
 const nowIdentity = `(SELECT system_identifier FROM pg_control_system()),
-  ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int8,
+  ` + database.TimelineSQL + `::int8,
   (SELECT oid::int8 FROM pg_database WHERE datname = current_database())`
 
 // setUp makes what jobs need; several sidecars may come at once. The identity
