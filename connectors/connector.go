@@ -124,6 +124,9 @@ type Description struct {
 	// have either.
 	UnnullableColumns []int
 	Lookups           []Lookup
+	// Unique are sets of columns, beside Key, of which the API lets no two rows
+	// have the same values, NULLs apart: whether it finds rows by them or not.
+	Unique [][]int
 	// Modified is the position of a column that the API sets to its own time
 	// whenever a row is changed, in at most one element; empty: there is none. A
 	// replica then asks for what was changed since last time.
@@ -147,6 +150,15 @@ type Description struct {
 // DefaultListLag is for APIs of which nothing is known: search indexes are
 // seldom later than that.
 const DefaultListLag = 10 * time.Second
+
+// Lag is ListLag as a time to wait: DefaultListLag if it is unknown, 0 if there is
+// none.
+func (d Description) Lag() time.Duration {
+	if d.ListLag == 0 {
+		return DefaultListLag
+	}
+	return max(d.ListLag, 0)
+}
 
 // BatchRows is, by operation, how many rows the API writes at once: a Modify
 // with fewer costs more calls a row, one with more none fewer. 0 or 1: each row

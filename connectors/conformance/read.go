@@ -37,6 +37,10 @@ func testDescribe(t *testing.T, h *harness) {
 		in(l.Columns)
 		require.NotEmpty(t, l.Columns, "a lookup without columns")
 	}
+	for _, columns := range d.Unique {
+		in(columns)
+		require.NotEmpty(t, columns, "no column is unique")
+	}
 	if d.Insertable && d.Updatable && d.Deletable {
 		require.Empty(t, d.ReadOnlyReason, "a reason for nothing")
 	} else {

@@ -189,6 +189,9 @@ func (t *table) Describe() connectors.Description {
 		} else if col.field.Type != "" && !col.key && col.unnullable() {
 			d.UnnullableColumns = append(d.UnnullableColumns, i)
 		}
+		if col.unique {
+			d.Unique = append(d.Unique, []int{i})
+		}
 		if _, ok := col.ops["eq"]; !ok {
 			continue
 		}

@@ -113,6 +113,9 @@ func (t *table) Describe() connectors.Description {
 		return d
 	}
 	for i, r := range t.rules {
+		if r.unique {
+			d.Unique = append(d.Unique, []int{i})
+		}
 		if r.unique && t.pushdown != modeNone && !t.ignoreFilters {
 			d.Lookups = append(d.Lookups, connectors.Lookup{Columns: []int{i}, Unique: true})
 		}

@@ -81,13 +81,7 @@ func (s *Server) knownAt(id cache.Identity, at cache.Address, b *bound) *cachedT
 	}
 	d := b.table.Describe()
 	t := &cachedTable{db: s.cfg.Cache.Database(id, at), id: id, at: at,
-		off: !b.rel.policy.on || len(d.Key) == 0, def: definition(b, d), lag: d.ListLag}
-	switch {
-	case t.lag == 0:
-		t.lag = connectors.DefaultListLag
-	case t.lag < 0:
-		t.lag = 0
-	}
+		off: !b.rel.policy.on || len(d.Key) == 0, def: definition(b, d), lag: d.Lag()}
 	t.place = overlay.Place{Server: b.rel.serverKey(), Object: d.Object, Account: string(t.def.Account), Table: b.rel.table}
 	for i, col := range b.rel.spec.Columns {
 		if !col.Generated {

@@ -38,17 +38,6 @@ type recentSet struct {
 	until  map[string]time.Time // by the values
 }
 
-// lag of an API's lists behind its writes; 0: none.
-func lagOf(d connectors.Description) time.Duration {
-	switch {
-	case d.ListLag == 0:
-		return connectors.DefaultListLag
-	case d.ListLag < 0:
-		return 0
-	}
-	return d.ListLag
-}
-
 func placeOf(b *bound, d connectors.Description) recentPlace {
 	return recentPlace{b.rel.serverKey(), d.Object}
 }

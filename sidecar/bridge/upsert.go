@@ -69,7 +69,7 @@ type writing struct {
 // what keeps the others from being is their refusal.
 func (s *Server) writeParts(ctx context.Context, b *bound, m connectors.Modifier, whole *connectors.Batch, opts writeOptions, send sendFunc) error {
 	w := &writing{s: s, b: b, desc: b.table.Describe(), whole: whole, opts: opts, send: send, refused: -1}
-	w.lag, w.place = lagOf(w.desc), placeOf(b, w.desc)
+	w.lag, w.place = w.desc.Lag(), placeOf(b, w.desc)
 	w.keeper, _ = m.(connectors.Keeper)
 	upserter, _ := m.(connectors.Upserter)
 	switch whole.Op {

@@ -285,11 +285,7 @@ func (r *replica) cursorFrom(newest []byte, unknown bool) []byte {
 // since is the time from which on writes through Hallway are newer than what
 // the API lists.
 func (r *replica) since() time.Time {
-	lag := r.t.Describe().ListLag
-	if lag == 0 {
-		lag = connectors.DefaultListLag
-	}
-	return r.began.Add(-max(lag, 0))
+	return r.began.Add(-r.t.Describe().Lag())
 }
 
 // merge runs f in a transaction that may take its time. Whoever is in its way
