@@ -39,8 +39,16 @@ type entry struct {
 	ServerOID   uint32
 	Object      string
 	Undo        bool
-	// UnknownAt is since when nothing is known of it.
+	// UnknownAt is since when it is not known what the API has of it; nil: it is.
 	UnknownAt *time.Time
+}
+
+// doubted is what is left of a time that the API is given to show what it has.
+func (e *entry) doubted(n *node, wait time.Duration) time.Duration {
+	if e.UnknownAt != nil {
+		wait -= n.database().Now().Sub(*e.UnknownAt)
+	}
+	return wait
 }
 
 const entryColumns = `w.id, w.xid::text::int8, w.relid::int8, w.role::text, w.operation, w.row_number, w.key, w.columns, w.idempotency_key,
@@ -154,6 +162,8 @@ type verdict struct {
 	key                            []string
 	// again is when to look again, if it is open; 0: not by itself.
 	again time.Duration
+	// doubt: the API may not show yet what it has.
+	doubt bool
 	// keep what the journal has of the row's values.
 	keep bool
 }
@@ -161,21 +171,21 @@ type verdict struct {
 const updateVerdicts = `WITH durable AS (SELECT set_config('synchronous_commit', 'on', true))
 UPDATE hallway.write_log w SET state = v.state, sqlstate = v.sqlstate, message = coalesce(v.message, w.message), todo = v.todo,
   key = coalesce(v.key::text[], w.key),
-  unknown_at = CASE WHEN v.state = 'unknown' THEN coalesce(w.unknown_at, clock_timestamp()) END,
+  unknown_at = CASE WHEN v.doubt THEN coalesce(w.unknown_at, clock_timestamp()) END,
   next_attempt = CASE WHEN v.again >= 0 THEN clock_timestamp() + v.again * interval '1 millisecond' END,
   attempts = CASE WHEN v.again > 0 THEN w.attempts + 1 ELSE w.attempts END,
   before = CASE WHEN v.keep THEN w.before END, after = CASE WHEN v.keep THEN w.after END, row_values = CASE WHEN v.keep THEN w.row_values END,
   settled_at = CASE WHEN v.state IN ('refused', 'orphaned', 'compensated') OR v.state = 'applied' AND w.outbox THEN clock_timestamp() END
-FROM durable, unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int8[], $8::bool[])
-  AS v (id, state, sqlstate, message, todo, key, again, keep)
-WHERE w.id = v.id AND w.state = ANY ($9)`
+FROM durable, unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int8[], $8::bool[], $9::bool[])
+  AS v (id, state, sqlstate, message, todo, key, again, keep, doubt)
+WHERE w.id = v.id AND w.state = ANY ($10)`
 
 // write notes verdicts of entries that are in one of the states still.
 func (n *node) write(ctx context.Context, list []*entry, verdicts []verdict, from ...string) error {
 	var id, again []int64
 	var state []string
 	var sqlstate, message, todo, key []*string
-	var keep []bool
+	var keep, doubt []bool
 	for i, e := range list {
 		v := verdicts[i]
 		switch {
@@ -189,6 +199,7 @@ func (n *node) write(ctx context.Context, list []*entry, verdicts []verdict, fro
 		id, state = append(id, e.ID), append(state, v.state)
 		sqlstate, message, todo = append(sqlstate, orNull(v.sqlstate)), append(message, orNull(clip(v.message))), append(todo, orNull(v.todo))
 		key, keep = append(key, textArray(v.key)), append(keep, v.keep)
+		doubt = append(doubt, v.doubt || v.state == stateUnknown)
 		ms := v.again.Milliseconds()
 		if v.again <= 0 {
 			ms = -1
@@ -198,7 +209,7 @@ func (n *node) write(ctx context.Context, list []*entry, verdicts []verdict, fro
 	// What the API has done is known here alone, and the entry is claimed.
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		try, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.commitTimeout())
-		_, err := n.exec(try, updateVerdicts, id, state, sqlstate, message, todo, key, again, keep, from)
+		_, err := n.exec(try, updateVerdicts, id, state, sqlstate, message, todo, key, again, keep, doubt, from)
 		cancel()
 		var pg *pgconn.PgError
 		switch {

@@ -135,6 +135,23 @@ func (im *image) all(columns []int) ([]pushdown.Value, bool) {
 	return out, len(columns) > 0
 }
 
+// identity are columns, and their values, that no two rows of the API have alike;
+// nil: the image has none. Those that the API finds fast come first.
+func (im *image) identity(d connectors.Description) ([]int, []pushdown.Value) {
+	sets := [][]int{d.Key, im.match}
+	for _, l := range d.Lookups {
+		if l.Unique {
+			sets = append(sets, l.Columns)
+		}
+	}
+	for _, set := range append(sets, d.Unique...) {
+		if values, ok := im.all(set); ok {
+			return set, values
+		}
+	}
+	return nil, nil
+}
+
 // same reports whether a row has an image's values, in all its columns.
 func (im *image) same(t Table, row Row) bool {
 	return !slices.ContainsFunc(im.columns, func(c int) bool { return !t.Same(c, im.fields[c], row[c]) })

@@ -311,17 +311,9 @@ func (f *finder) question(i int, e *entry) (q question, v verdict) {
 		}
 		return q, verdict{}
 	}
-	sets := [][]int{f.d.Key, q.values.match}
-	for _, l := range f.d.Lookups {
-		if l.Unique {
-			sets = append(sets, l.Columns)
-		}
-	}
-	for _, set := range sets {
-		if value, ok := q.values.all(set); ok {
-			q.match, q.value, q.unique = set, value, true
-			return q, verdict{}
-		}
+	if q.match, q.value = q.values.identity(f.d); q.match != nil {
+		q.unique = true
+		return q, verdict{}
 	}
 	// No column tells it from others: are there rows like it at all?
 	for k, c := range q.values.columns {
@@ -375,16 +367,7 @@ func (f *finder) judge(e *entry, q question, found []Row, spec []connectors.Colu
 // notDone is the verdict on what the API does not show: later, if the request may
 // still be on its way, or the API be slow to show it.
 func (f *finder) notDone(e *entry, why string) verdict {
-	wait := f.n.m.cfg.Patience
-	switch lag := f.d.ListLag; {
-	case lag == 0:
-		wait = max(wait, connectors.DefaultListLag)
-	case lag > 0:
-		wait = max(wait, lag)
-	}
-	if e.UnknownAt != nil {
-		wait -= f.n.database().Now().Sub(*e.UnknownAt)
-	}
+	wait := e.doubted(f.n, max(f.n.m.cfg.Patience, f.d.Lag()))
 	if wait > 0 {
 		return verdict{state: stateUnknown, keep: true, again: max(wait, 10*time.Millisecond), message: "It is being found out about. " + why}
 	}

@@ -134,10 +134,14 @@ func (n *node) undoRows(ctx context.Context, list []*entry) []verdict {
 	defer cancel()
 	t, err := n.open(ctx, list[0])
 	if err != nil {
-		return alike(list, undoFailed(list, err))
+		out := make([]verdict, len(list))
+		for i, e := range list {
+			out[i] = undoFailed(e, err)
+		}
+		return out
 	}
 	defer t.Release()
-	switch u := (&undoer{t: t, d: t.Describe(), list: list}); list[0].Operation {
+	switch u := (&undoer{n: n, t: t, d: t.Describe(), list: list}); list[0].Operation {
 	case "insert":
 		return u.remove(ctx)
 	case "delete":
@@ -161,8 +165,9 @@ func stands(format string, args ...any) verdict {
 	return verdict{state: stateOrphaned, message: fmt.Sprintf(format, args...)}
 }
 
-// undoFailed is the verdict on an attempt that failed as a whole.
-func undoFailed(list []*entry, err error) verdict {
+// undoFailed is the verdict on an attempt that failed. Once one was made whose end
+// is not known, the API is read before the next, whatever comes between.
+func undoFailed(e *entry, err error) verdict {
 	if errors.Is(err, errGone) || errors.Is(err, errChanged) {
 		return stands("It could not be undone: %s.", err)
 	}
@@ -170,7 +175,7 @@ func undoFailed(list []*entry, err error) verdict {
 	if !transient {
 		return stands("It could not be undone: %s", text)
 	}
-	v := verdict{state: stateApplied, message: "Undoing it failed, and is tried again: " + text, again: backoff(list[0].Attempts), keep: true}
+	v := verdict{state: e.State, message: "Undoing it failed, and is tried again: " + text, again: backoff(e.Attempts), keep: true}
 	if isUnknown(err) {
 		v.state = stateCompensating
 	}
@@ -179,16 +184,46 @@ func undoFailed(list []*entry, err error) verdict {
 
 // undoer undoes entries of one kind.
 type undoer struct {
+	n    *node
 	t    Table
 	d    connectors.Description
 	list []*entry
 }
 
-func (u *undoer) key() string { return fmt.Sprintf("%s-u%d", u.list[0].Idempotency, u.list[0].ID) }
+// early is the verdict on an entry whose row the API may not show yet as it is,
+// for so long after that was first seen; false: it does.
+func (u *undoer) early(e *entry, wait time.Duration) (verdict, bool) {
+	if wait > 0 {
+		wait = e.doubted(u.n, wait)
+	}
+	return verdict{state: e.State, doubt: true, keep: true, again: max(wait, 10*time.Millisecond),
+		message: "It is being undone: the API may not show yet what was written."}, wait > 0
+}
+
+// sure gives v, which follows from what was read, once the API's lists cannot but
+// show what was written.
+func (u *undoer) sure(e *entry, v verdict) verdict {
+	if wait, is := u.early(e, u.d.Lag()); is {
+		return wait
+	}
+	return v
+}
+
+// key is the idempotency key of a request of this attempt.
+func (u *undoer) key() string {
+	return fmt.Sprintf("%s-u%d-%d", u.list[0].Idempotency, u.list[0].ID, u.list[0].Attempts)
+}
 
 // modify writes rows, of the entries at, and makes verdicts of what the API says.
 func (u *undoer) modify(ctx context.Context, out []verdict, b *connectors.Batch, at []int, gone verdict) {
 	if len(at) == 0 {
+		return
+	}
+	if ctx.Err() != nil {
+		// The time for one go is over, and these were not sent.
+		for _, k := range at {
+			out[k] = verdict{state: u.list[k].State, again: 10 * time.Millisecond, keep: true}
+		}
 		return
 	}
 	recorded, err := u.t.Modify(ctx, b, u.d.Key)
@@ -209,25 +244,26 @@ func (u *undoer) modify(ctx context.Context, out []verdict, b *connectors.Batch,
 			if e := b.Results[i].Err; e != nil {
 				text, transient := Explain(e)
 				if transient && e.Class != connectors.Conflict {
-					out[k] = undoFailed(u.list[k:], e)
+					out[k] = undoFailed(u.list[k], e)
 				} else {
 					out[k] = stands("It could not be undone: %s", text)
 				}
 			}
 		case err != nil:
-			out[k] = undoFailed(u.list[k:], err)
+			out[k] = undoFailed(u.list[k], err)
 		default:
 			out[k] = verdict{state: stateCompensating, again: backoff(u.list[k].Attempts), keep: true}
 		}
 	}
 }
 
-// remove deletes rows that were made.
+// remove deletes rows that were made. Where that was tried already, those that are
+// there still.
 func (u *undoer) remove(ctx context.Context) []verdict {
 	out := make([]verdict, len(u.list))
-	b := newBatch(connectors.Delete, u.key())
-	b.KeyColumns = u.d.Key
-	var at []int
+	gone := verdict{state: stateCompensated, message: "The row was gone already."}
+	var at, tried []int
+	var keys, triedKeys [][]pushdown.Value
 	for i, e := range u.list {
 		key, err := keyValues(u.t, e.Key)
 		switch {
@@ -235,11 +271,31 @@ func (u *undoer) remove(ctx context.Context) []verdict {
 			out[i] = stands("It could not be undone: the API did not say which key the row has.")
 		case err != nil:
 			out[i] = stands("It could not be undone: %s.", err)
+		case e.State == stateCompensating:
+			tried, triedKeys = append(tried, i), append(triedKeys, key)
 		default:
-			b.Rows, at = append(b.Rows, connectors.Row{Key: key}), append(at, i)
+			at, keys = append(at, i), append(keys, key)
 		}
 	}
-	u.modify(ctx, out, b, at, verdict{state: stateCompensated, message: "The row was gone already."})
+	if len(tried) > 0 {
+		found, err := u.t.Rows(ctx, u.d.Key, triedKeys, u.d.Key)
+		for k, i := range tried {
+			switch e := u.list[i]; {
+			case err != nil:
+				out[i] = undoFailed(e, err)
+			case len(found[k]) == 0:
+				out[i] = u.sure(e, gone)
+			default:
+				at, keys = append(at, i), append(keys, triedKeys[k])
+			}
+		}
+	}
+	b := newBatch(connectors.Delete, u.key())
+	b.KeyColumns = u.d.Key
+	for _, key := range keys {
+		b.Rows = append(b.Rows, connectors.Row{Key: key})
+	}
+	u.modify(ctx, out, b, at, gone)
 	return out
 }
 
@@ -299,10 +355,10 @@ func (u *undoer) putBack(ctx context.Context) []verdict {
 	for i, r := range rows {
 		switch {
 		case err != nil:
-			out[r.at] = undoFailed(u.list[r.at:], err)
+			out[r.at] = undoFailed(u.list[r.at], err)
 			continue
 		case len(found[i]) == 0:
-			out[r.at] = stands("It was not undone: the API has no such row any more.")
+			out[r.at] = u.sure(u.list[r.at], stands("It was not undone: the API has no such row any more."))
 			continue
 		}
 		now := found[i][0]
@@ -310,9 +366,9 @@ func (u *undoer) putBack(ctx context.Context) []verdict {
 		was := only(r.before, r.columns)
 		switch {
 		case was.same(u.t, now):
-			out[r.at] = verdict{state: stateCompensated, message: "The row was so already."}
+			out[r.at] = u.sure(u.list[r.at], verdict{state: stateCompensated, message: "The row was so already."})
 		case !written.same(u.t, now):
-			out[r.at] = stands("It was not undone: the row has been changed since.")
+			out[r.at] = u.sure(u.list[r.at], stands("It was not undone: the row has been changed since."))
 		default:
 			if len(at) > 0 && !slices.Equal(b.Columns, r.columns) {
 				u.modify(ctx, out, b, at, stands("It was not undone: the API has no such row any more."))
@@ -364,29 +420,16 @@ func (u *undoer) restore(ctx context.Context) []verdict {
 		b.Rows = []connectors.Row{{Values: values}}
 		if e.State == stateCompensating {
 			// An attempt was made, of which the end is not known.
-			sets := [][]int{u.d.Key}
-			for _, l := range u.d.Lookups {
-				if l.Unique {
-					sets = append(sets, l.Columns)
-				}
-			}
-			var match []int
-			var key []pushdown.Value
-			keyed := false
-			for _, match = range sets {
-				if key, keyed = only(was, b.Columns).all(match); keyed {
-					break
-				}
-			}
-			if !keyed && !u.d.Idempotent {
+			match, key := only(was, b.Columns).identity(u.d)
+			if match == nil && !u.d.Idempotent {
 				out[i] = verdict{state: stateNeedsAttention, keep: true, message: "Undoing was begun, and its end is not known.",
 					todo: "Look whether the API has the row again, and make it there if not: its key was " + strings.Join(e.Key, ", ") + "."}
 				continue
 			}
-			if keyed {
+			if match != nil {
 				found, err := u.t.Rows(ctx, match, [][]pushdown.Value{key}, u.d.Key)
 				if err != nil {
-					out[i] = undoFailed(u.list[i:], err)
+					out[i] = undoFailed(u.list[i], err)
 					continue
 				}
 				if len(found[0]) > 0 {
@@ -395,6 +438,11 @@ func (u *undoer) restore(ctx context.Context) []verdict {
 						out[i].key = now
 						out[i].message = "It was made anew, with the key " + strings.Join(now, ", ") + "."
 					}
+					continue
+				}
+				// The first request may still be on its way.
+				if wait, is := u.early(e, max(u.n.m.cfg.Patience, u.d.Lag())); is {
+					out[i] = wait
 					continue
 				}
 			}

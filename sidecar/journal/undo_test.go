@@ -165,3 +165,66 @@ func TestUndo_OfWhatAnotherSidecarWroteInTheSameTransaction(t *testing.T) {
 	require.Equal(t, "a A 1; b B 2; c ∅ 2", w.rows(admin, "items"))
 	w.becomes(admin, "insert 3 compensated", "insert 4 applied")
 }
+
+// An API whose answers stay lost has undone it all the same, which shows in
+// reading.
+func TestUndo_WhoseAnswersStayLost(t *testing.T) {
+	w, c, admin := compensating(t)
+	c.Exec("BEGIN")
+	c.Exec("INSERT INTO items (email) VALUES ('c'), ('d')")
+	c.Exec("UPDATE items SET n = 7 WHERE email = 'a'")
+	c.Exec("DELETE FROM items WHERE email = 'b'")
+	admin = undoneLater(w, c, "write_error 'unknown_outcome'")
+	w.becomes(admin, "insert 3 compensated", "insert 4 compensated", "update 1 compensated", "delete 5 compensated")
+	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
+}
+
+// undoneLater kills the sidecar, rolls back, and starts another, to which the API is
+// so.
+func undoneLater(w *world, c *harness.Conn, options string) *harness.Conn {
+	w.t.Helper()
+	admin := w.db.Connect(w.t)
+	require.True(w.t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+		return admin.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'pending'") == "0"
+	}))
+	w.sc.kill()
+	_, _ = c.Try("ROLLBACK")
+	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (%s)", options)
+	w.start()
+	_, _ = admin.Try("SELECT * FROM items")
+	return admin
+}
+
+// says waits until an entry has a message.
+func (w *world) says(c *harness.Conn, text string) {
+	w.t.Helper()
+	require.True(w.t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+		return c.Value("SELECT count(*) FROM hallway.write_log WHERE message LIKE '%%%s%%'", text) != "0"
+	}), "%s\n%v", text, w.log(c))
+}
+
+// The row is made anew, the answer is lost, and then the API cannot be read for a
+// while: it is not made twice.
+func TestUndo_ARowIsMadeAnewOnce(t *testing.T) {
+	w, c, _ := compensating(t)
+	c.Exec("BEGIN; DELETE FROM items WHERE email = 'b'")
+	admin := undoneLater(w, c, "write_error 'unknown_outcome', error_at_page '1'")
+	w.says(admin, "is tried again: [Synthetic]: ")
+	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+		return admin.Value("SELECT attempts FROM hallway.write_log") >= "2" // the second fails in reading
+	}))
+	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (DROP write_error, DROP error_at_page)")
+	w.becomes(admin, "delete 3 compensated")
+	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
+}
+
+// What a list shows just after a write may be older than it.
+func TestUndo_OfWhatTheAPIShowsLate(t *testing.T) {
+	w, c, admin := compensating(t)
+	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (lag '1s')")
+	time.Sleep(1100 * time.Millisecond) // the rows are listed
+	c.Exec("BEGIN; UPDATE items SET name = 'AA' WHERE email = 'a'; ROLLBACK")
+	w.becomes(admin, "update 1 compensated")
+	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (DROP lag)")
+	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
+}
