@@ -57,11 +57,11 @@ const entryColumns = `w.id, w.xid::text::int8, w.relid::int8, w.role::text, w.op
 // entries reads those that a condition on w lets through, which has arguments
 // from $4 on; all are of this database.
 func (n *node) entries(ctx context.Context, where string, args ...any) ([]*entry, error) {
-	conn, err := n.database().Acquire(ctx)
+	conn, release, err := n.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Release()
+	defer release()
 	found, err := conn.Query(ctx, `SELECT `+entryColumns+` FROM hallway.write_log w WHERE w.settled_at IS NULL AND `+mine+` AND `+where, n.mine(args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the journal: %w", err)
@@ -90,13 +90,13 @@ func (n *node) open(ctx context.Context, e *entry) (Table, error) {
 		return f(ctx)
 	}
 	var packed []byte
-	conn, err := n.database().Acquire(ctx)
+	conn, release, err := n.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
 	err = conn.QueryRow(ctx, `SELECT hallway.relation_definition(c.oid, r.oid) FROM pg_class c, pg_roles r
 WHERE c.oid = $1::int8::oid AND c.relkind = 'f' AND r.rolname = $2`, int64(e.Relid), e.Role).Scan(&packed)
-	conn.Release()
+	release()
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, errGone

@@ -30,8 +30,8 @@ import (
 // values of the rest stand for the defaults.
 type Config struct {
 	Log *slog.Logger
-	// Databases whose connections nobody else uses: a write does not wait for
-	// them behind a cache.
+	// Databases whose connections nobody else uses, so that a write does not wait
+	// for them behind a cache: Connections each.
 	Databases *database.Manager
 	Open      Opener
 	// Instance names this sidecar among those of a database, for as long as it

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hallwaydb/hallway/sidecar/database"
 )
@@ -35,6 +36,8 @@ type node struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wake   chan struct{}
+	// behind has an element for each connection that acquire has given.
+	behind chan struct{}
 
 	intents  intents
 	outcomes outcomes
@@ -99,7 +102,7 @@ type tableKey struct {
 }
 
 func newNode(m *Manager, id database.Identity, at database.Address) *node {
-	n := &node{m: m, id: id, at: at, wake: make(chan struct{}, 1), log: m.cfg.Log.With("database", at.Database),
+	n := &node{m: m, id: id, at: at, wake: make(chan struct{}, 1), behind: make(chan struct{}, behindConnections), log: m.cfg.Log.With("database", at.Database),
 		active: map[int64]struct{}{}, tracks: map[uint64]*track{}, free: map[string]time.Time{}}
 	n.ctx, n.cancel = context.WithCancel(m.ctx)
 	return n
@@ -426,7 +429,7 @@ WHERE settled_at IS NULL AND (state IN ('pending', 'compensating') OR state = 'a
 	}
 	for _, name := range names {
 		dead := false
-		err := n.database().InTx(ctx, func(tx pgx.Tx) error {
+		err := n.inTx(ctx, func(tx pgx.Tx) error {
 			var free bool
 			err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended($1::text, `+lockSeed()+`))`, name).Scan(&free)
 			if err != nil {
@@ -500,13 +503,47 @@ WHERE settled_at IS NULL AND (w.system_identifier, w.database, w.environment, w.
 	return nil
 }
 
-// query reads one row.
-func (n *node) query(ctx context.Context, sql string, args []any, into ...any) error {
-	conn, err := n.database().Acquire(ctx)
+// Connections is how many a database's journal needs.
+const Connections = behindConnections + 2
+
+// behindConnections of them are for what goes on in the background: it may be held
+// up by whatever holds up updates of the journal, and writes of sessions are not.
+const behindConnections = 3
+
+// acquire takes a connection for what no session waits for.
+func (n *node) acquire(ctx context.Context) (conn *pgxpool.Conn, release func(), err error) {
+	select {
+	case n.behind <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, fmt.Errorf("%w: %w", database.ErrBusy, ctx.Err())
+	}
+	if conn, err = n.database().Acquire(ctx); err != nil {
+		<-n.behind
+		return nil, nil, err
+	}
+	return conn, func() {
+		conn.Release()
+		<-n.behind
+	}, nil
+}
+
+// inTx is for more than one statement; see acquire.
+func (n *node) inTx(ctx context.Context, f func(tx pgx.Tx) error) error {
+	conn, release, err := n.acquire(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Release()
+	defer release()
+	return pgx.BeginFunc(ctx, conn, f) //nolint:wrapcheck // f has said what it was doing
+}
+
+// query reads one row.
+func (n *node) query(ctx context.Context, sql string, args []any, into ...any) error {
+	conn, release, err := n.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := conn.QueryRow(ctx, sql, args...).Scan(into...); err != nil {
 		return fmt.Errorf("reading the journal: %w", err)
 	}
@@ -514,11 +551,11 @@ func (n *node) query(ctx context.Context, sql string, args []any, into ...any) e
 }
 
 func (n *node) exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	conn, err := n.database().Acquire(ctx)
+	conn, release, err := n.acquire(ctx)
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Release()
+	defer release()
 	tag, err := conn.Exec(ctx, sql, args...)
 	if err != nil {
 		return 0, fmt.Errorf("writing the journal: %w", err)

@@ -297,11 +297,11 @@ func (n *node) updateOutcomes(ctx context.Context, list []ending, open map[uint6
 			sqlstate, message = append(sqlstate, orNull(o.SQLState)), append(message, orNull(clip(o.Message)))
 		}
 	}
-	conn, err := n.database().Acquire(ctx)
+	conn, release, err := n.acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("journaling outcomes: %w", err)
 	}
-	defer conn.Release()
+	defer release()
 	rows, err := conn.Query(ctx, updateOutcomes, id, state, key, after, created, keep, sqlstate, message)
 	if err != nil {
 		return fmt.Errorf("journaling outcomes: %w", err)

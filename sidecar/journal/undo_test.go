@@ -169,12 +169,12 @@ func TestUndo_OfWhatAnotherSidecarWroteInTheSameTransaction(t *testing.T) {
 // An API whose answers stay lost has undone it all the same, which shows in
 // reading.
 func TestUndo_WhoseAnswersStayLost(t *testing.T) {
-	w, c, admin := compensating(t)
+	w, c, _ := compensating(t)
 	c.Exec("BEGIN")
 	c.Exec("INSERT INTO items (email) VALUES ('c'), ('d')")
 	c.Exec("UPDATE items SET n = 7 WHERE email = 'a'")
 	c.Exec("DELETE FROM items WHERE email = 'b'")
-	admin = undoneLater(w, c, "write_error 'unknown_outcome'")
+	admin := undoneLater(w, c, "write_error 'unknown_outcome'")
 	w.becomes(admin, "insert 3 compensated", "insert 4 compensated", "update 1 compensated", "delete 5 compensated")
 	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
 }

@@ -1,9 +1,14 @@
 package journal_test
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/sidecar/journal"
+	"github.com/hallwaydb/hallway/tests/harness"
 )
 
 func TestWrite_EachRowHasAnEntryThatIsSettled(t *testing.T) {
@@ -55,6 +60,45 @@ func TestWrite_NothingIsSentThatCannotBeJournaled(t *testing.T) {
 	c.Exec("ALTER ROLE hallway LOGIN")
 	c.Exec("INSERT INTO items (email) VALUES ('a')")
 	w.becomes(c, "insert 1 applied")
+}
+
+// Whatever holds up updates of the journal (a slow trigger, a disk, a standby) holds
+// up what goes on in the background, and no session's write.
+func TestWrite_DoesNotWaitBehindTheBackground(t *testing.T) {
+	w := newWorld(t)
+	c, admin := w.db.Connect(t), w.db.Connect(t)
+	w.table(admin, "undone", ", on_rollback 'compensate'")
+	admin.Exec(`CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+  WHILE NOT pg_try_advisory_xact_lock_shared(77) LOOP PERFORM pg_sleep(0.01); END LOOP;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER stall BEFORE UPDATE ON hallway.write_log FOR EACH ROW EXECUTE FUNCTION stall()`)
+	// More than there are connections, each to be undone by itself.
+	var open []*harness.Conn
+	for i := range 3 * journal.Connections {
+		open = append(open, w.db.Connect(t))
+		open[i].Exec("BEGIN; INSERT INTO undone (email) VALUES ('%d')", i)
+	}
+	all := func(state string) bool {
+		return harness.Eventually(context.Background(), 20*time.Second, func() bool {
+			return admin.Value("SELECT count(*) FROM hallway.write_log WHERE table_name = 'public.undone' AND state <> '%s'", state) == "0"
+		})
+	}
+	require.True(t, all("applied"))
+	admin.Exec("SELECT pg_advisory_lock(77)")
+	for _, s := range open {
+		s.Exec("ROLLBACK")
+	}
+	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+		return admin.Value("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%%UPDATE hallway.write_log%%' AND usename = 'hallway' AND wait_event = 'PgSleep'") >= "3"
+	}))
+	for i := range 20 {
+		c.Exec("INSERT INTO items (email) VALUES ('%d')", i)
+	}
+	admin.Exec("SELECT pg_advisory_unlock(77)")
+	require.True(t, all("compensated"), w.log(admin))
+	require.Equal(t, "20", admin.Value("SELECT count(*) FROM items"))
 }
 
 func TestWrite_RefusedRows(t *testing.T) {

@@ -248,7 +248,7 @@ type rooms struct {
 
 func openRooms(s *config.Settings, log *slog.Logger, instance string) *rooms {
 	// The journal's connections are its own: a write waits for no cache.
-	own := database.NewManager(database.Config{Log: log, Role: s.DatabaseRole, Connections: 5, ConnectTimeout: s.DatabaseTimeout})
+	own := database.NewManager(database.Config{Log: log, Role: s.DatabaseRole, Connections: journal.Connections, ConnectTimeout: s.DatabaseTimeout})
 	r := &rooms{opener: &lateOpener{}}
 	r.journal = journal.New(journal.Config{Log: log, Databases: own, Open: r.opener, Instance: instance,
 		Environment: s.Environment, Retention: s.JournalRetention})
