@@ -81,6 +81,8 @@ type Error struct {
 	Message, Detail, Hint string
 	// Column of the foreign table; empty: unknown.
 	Column string
+	// Code is the API's own; empty: none.
+	Code string
 	// HTTPStatus of the API's answer; 0: none.
 	HTTPStatus int
 	// RetryAfter is when the same call could work; 0: unknown.

@@ -4,6 +4,7 @@
 package rest
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -22,27 +23,20 @@ func (m *Manifest) setDefaults() {
 	if m.Auth.Check != nil {
 		setDefault(&m.Auth.Check.Method, "GET")
 	}
-	if m.Read.PageSize.Default == 0 {
-		m.Read.PageSize.Default = m.Read.PageSize.Max
-	}
-	if f := m.Read.Fields; f != nil {
-		setDefault(&f.Separator, ",")
-	}
-	setDefault(&m.Paging.Style, "none")
-	for p := &m.Paging; p != nil; p = p.Ordered {
-		if p.MaxPages == 0 {
-			p.MaxPages = 1_000_000
+	m.Read.setDefaults()
+	m.Paging.setDefaults()
+	m.Filter.setDefaults()
+	m.Sort.setDefaults()
+	for i := range m.Ways {
+		w := &m.Ways[i]
+		if w.Read != nil {
+			w.Read.setDefaults()
 		}
-	}
-	if f := m.Filter; f != nil {
-		f.setDefaults()
-	}
-	if s := m.Sort; s != nil {
-		setDefault(&s.Ascending, "{field}")
-		setDefault(&s.Descending, "-{field}")
-		setDefault(&s.Separator, ",")
-		setDefault(&s.Nulls, "unknown")
-		s.MaxKeys = max(s.MaxKeys, 1)
+		if w.Paging != nil {
+			w.Paging.setDefaults()
+		}
+		w.Filter.setDefaults()
+		w.Sort.setDefaults()
 	}
 	m.Create.setDefaults("POST", "{path}")
 	m.Update.setDefaults("PATCH", "{path}/{key}")
@@ -50,22 +44,59 @@ func (m *Manifest) setDefaults() {
 	m.Get.setDefaults("GET", "{path}/{key}")
 	m.Upsert.setDefaults("PUT", "{path}/{value}")
 	for i := range m.Objects {
-		o := &m.Objects[i]
-		o.Create.setDefaults("POST", "{path}")
-		o.Update.setDefaults("PATCH", "{path}/{key}")
-		o.Delete.setDefaults("DELETE", "{path}/{key}")
-		o.Upsert.setDefaults("PUT", "{path}/{value}")
-		for j := range o.Fields {
-			f := &o.Fields[j]
-			setDefault(&f.Path, f.Name)
-			setDefault(&f.FilterName, f.Path)
-			setDefault(&f.Missing, "null")
-			setDefault(&f.Format, "iso")
+		m.Objects[i].setDefaults()
+	}
+}
+
+func (o *Object) setDefaults() {
+	o.Create.setDefaults("POST", "{path}")
+	o.Update.setDefaults("PATCH", "{path}/{key}")
+	o.Delete.setDefaults("DELETE", "{path}/{key}")
+	o.Upsert.setDefaults("PUT", "{path}/{value}")
+	for j := range o.Fields {
+		f := &o.Fields[j]
+		setDefault(&f.Path, f.Name)
+		setDefault(&f.FilterName, f.Path)
+		setDefault(&f.Missing, "null")
+		setDefault(&f.Format, "iso")
+	}
+}
+
+func (r *Read) setDefaults() {
+	setDefault(&r.Method, "GET")
+	setDefault(&r.In, "query")
+	if r.PageSize.Default == 0 {
+		r.PageSize.Default = r.PageSize.Max
+	}
+	if f := r.Fields; f != nil {
+		setDefault(&f.Separator, ",")
+	}
+}
+
+func (p *Paging) setDefaults() {
+	setDefault(&p.Style, "none")
+	for ; p != nil; p = p.Ordered {
+		if p.MaxPages == 0 {
+			p.MaxPages = 1_000_000
 		}
 	}
 }
 
+func (s *Sort) setDefaults() {
+	if s == nil {
+		return
+	}
+	setDefault(&s.Ascending, "{field}")
+	setDefault(&s.Descending, "-{field}")
+	setDefault(&s.Separator, ",")
+	setDefault(&s.Nulls, "unknown")
+	s.MaxKeys = max(s.MaxKeys, 1)
+}
+
 func (f *Filter) setDefaults() {
+	if f == nil {
+		return
+	}
 	setDefault(&f.Style, "expression")
 	setDefault(&f.Group, "({})")
 	setDefault(&f.TextOrder, "unknown")
@@ -85,6 +116,10 @@ func (f *Filter) setDefaults() {
 	if f.MaxList == 0 {
 		f.MaxList = f.MaxTerms
 	}
+	if f.MaxInGroup == 0 {
+		f.MaxInGroup = f.MaxTerms
+	}
+	f.MaxGroups, f.MaxRequests = max(f.MaxGroups, 1), max(f.MaxRequests, 1)
 	if f.Like != nil {
 		setDefault(&f.Like.Case, "sensitive")
 	}
@@ -142,17 +177,15 @@ func errorClasses() map[string]connectors.Class {
 
 func (l *loader) check(m *Manifest) {
 	l.checkAuth(&m.Auth)
+	l.checkRead(m, &m.Read, "read")
 	l.checkPaging(m, &m.Paging, "paging")
 	if m.Filter != nil {
-		l.checkFilter(m.Filter)
+		l.checkFilter(m, m.Filter, "filter")
 	}
 	if m.Sort != nil {
-		for i, t := range m.Sort.Types {
-			if !slices.Contains(fieldTypes, t) {
-				l.at("sort.types["+itoa(i)+"]", "expected %s, found %q", oneOf(t, fieldTypes), t)
-			}
-		}
+		l.checkSort(m, m.Sort, "sort")
 	}
+	l.checkWays(m)
 	classes := errorClasses()
 	names := make([]string, 0, len(classes))
 	for n := range classes {
@@ -285,33 +318,76 @@ func (l *loader) checkSeekKey(m *Manifest, o *Object) {
 	}
 }
 
-func (l *loader) checkFilter(f *Filter) {
-	if f.Style == "expression" && f.Param == "" {
-		l.at("filter", "the key \"param\" is missing, which style expression needs")
+func (l *loader) checkRead(m *Manifest, r *Read, path string) {
+	if r.Class != "" && !slices.ContainsFunc(m.Limits.Classes, func(c LimitClass) bool { return c.Name == r.Class }) {
+		l.at(path+".class", "there is no class %q under limits.classes", r.Class)
 	}
-	if !strings.Contains(f.Group, "{}") {
-		l.at("filter.group", "expected {} where the inside stands, found %q", f.Group)
+	if r.In == "body" && r.Method == http.MethodGet {
+		l.at(path+".in", "a GET has no body; the method must be POST")
+	}
+	if f := r.Fields; f != nil && f.Param == "" && r.Statement == nil {
+		l.at(path+".fields", "the key \"param\" is missing")
+	}
+	s := r.Statement
+	if s == nil {
+		return
+	}
+	for _, part := range []struct {
+		key, text string
+		known     []string
+	}{
+		{"text", s.Text, []string{"fields", "object", "path"}}, {"where", s.Where, []string{"filter"}},
+		{"order", s.Order, []string{"sort"}}, {"limit", s.Limit, []string{"limit"}},
+	} {
+		for _, p := range placeholders(part.text) {
+			if !slices.Contains(part.known, p) {
+				l.at(path+".statement."+part.key, "expected {%s}, found {%s}", strings.Join(part.known, "}, {"), p)
+			}
+		}
+	}
+}
+
+func (l *loader) checkSort(m *Manifest, s *Sort, path string) {
+	if s.Param == "" && path == "sort" && m.Read.Statement == nil {
+		l.at(path, "the key \"param\" is missing")
+	}
+	for i, t := range s.Types {
+		if !slices.Contains(fieldTypes, t) {
+			l.at(path+".types["+itoa(i)+"]", "expected %s, found %q", oneOf(t, fieldTypes), t)
+		}
+	}
+}
+
+// checkFilter checks a filter; path is where it stands.
+func (l *loader) checkFilter(m *Manifest, f *Filter, path string) {
+	if f.Style == "expression" && f.Param == "" && path == "filter" && m.Read.Statement == nil {
+		l.at(path, "the key \"param\" is missing, which style expression needs")
+	}
+	for _, g := range []struct{ key, text string }{{"group", f.Group}, {"and_group", f.AndGroup}, {"or_group", f.OrGroup}} {
+		if g.text != "" && strings.Count(g.text, "{}") != 1 {
+			l.at(path+"."+g.key, "expected {} where the inside stands, found %q", g.text)
+		}
 	}
 	for _, e := range f.Literals.Escapes {
 		if len([]rune(e.Name)) != 1 {
-			l.at("filter.literals.escapes", "expected one character, found %q", e.Name)
+			l.at(path+".literals.escapes", "expected one character, found %q", e.Name)
 		}
 	}
 	if q := f.Literals.Quote; q != "" && f.Style == "expression" {
 		known := slices.ContainsFunc(f.Literals.Escapes, func(p Pair) bool { return p.Name == q })
 		if !known && !slices.Contains(f.Literals.Refuse, q) {
-			l.at("filter.literals", "the quote %q must stand under escapes or refuse, else a value could end the text", q)
+			l.at(path+".literals", "the quote %q must stand under escapes or refuse, else a value could end the text", q)
 		}
 	}
 	if d := f.Literals.Datetime; d != "" && d != "unix" && d != "unix_ms" {
 		ref := time.Date(2024, 11, 23, 14, 5, 6, 0, time.UTC)
 		back, err := time.Parse(d, ref.Format(d))
 		if err != nil || !back.Equal(ref) {
-			l.at("filter.literals.datetime", "expected a layout with all of 2006-01-02 15:04:05, unix or unix_ms, found %q", d)
+			l.at(path+".literals.datetime", "expected a layout with all of 2006-01-02 15:04:05, unix or unix_ms, found %q", d)
 		}
 	}
 	for _, t := range f.Types {
-		path := "filter.types." + t.Type
+		path := path + ".types." + t.Type
 		if !slices.Contains(filterable, t.Type) {
 			l.at(path, "expected %s, found %q", oneOf(t.Type, filterable), t.Type)
 			continue
@@ -535,18 +611,19 @@ func (o *Object) field(name string) *Field {
 	return nil
 }
 
-// placeholders lists the names in braces.
+// placeholders lists the names in braces: letters, digits and _ alone.
 func placeholders(s string) (names []string) {
 	for {
 		_, after, ok := strings.Cut(s, "{")
 		if !ok {
 			return names
 		}
-		name, rest, ok := strings.Cut(after, "}")
-		if !ok {
-			return names
+		end := strings.IndexFunc(after, func(r rune) bool {
+			return r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+		})
+		if end > 0 && after[end] == '}' {
+			names = append(names, after[:end])
 		}
-		names = append(names, name)
-		s = rest
+		s = after
 	}
 }

@@ -68,12 +68,13 @@ func (col *column) bind(m *Manifest, q *quoter) {
 	col.separator = t.Separator
 	col.ops = make(map[string]operator, len(t.Operators))
 	for _, p := range t.Operators {
-		text := strings.ReplaceAll(p.Value, "{field}", col.field.FilterName)
 		mark := "{value}"
 		if p.Name == "in" || p.Name == "not_in" {
 			mark = "{values}"
 		}
-		before, after, _ := strings.Cut(text, mark)
+		before, after, _ := strings.Cut(p.Value, mark)
+		// Behind the cut: a name may look like a mark.
+		before, after = strings.ReplaceAll(before, "{field}", col.field.FilterName), strings.ReplaceAll(after, "{field}", col.field.FilterName)
 		col.ops[p.Name] = operator{
 			before:  before,
 			after:   after,

@@ -414,6 +414,8 @@ type pageReader struct {
 	outer    [envelopeSlots]span
 	spans    []span
 	rows     int
+	// one: the answer is a record, or null for none.
+	one bool
 	// full is called when many rows wait, so that a huge page is not held as
 	// spans whole.
 	full func() error
@@ -448,6 +450,11 @@ func (r *pageReader) read(page []byte) error {
 	found := false
 	var err error
 	switch c := r.s.space(); {
+	case r.one && c == 'n':
+		return r.s.word("null")
+	case r.one && r.top && c == '{':
+		found = true
+		err = r.element()
 	case r.top && c == '[':
 		found = true
 		err = r.array()
@@ -459,6 +466,10 @@ func (r *pageReader) read(page []byte) error {
 			if r.s.page[r.s.pos] == 'n' {
 				found = true // null for no records
 				return false, nil
+			}
+			if r.one && r.s.page[r.s.pos] == '{' {
+				found = true
+				return true, r.element()
 			}
 			if r.s.page[r.s.pos] != '[' {
 				return false, r.s.bad("an array of records")
@@ -499,14 +510,10 @@ func (r *pageReader) array() error {
 		if s.space() != '{' {
 			return s.bad("a record, which is an object")
 		}
-		n := len(r.spans)
-		for range r.width {
-			r.spans = append(r.spans, span{})
-		}
-		if err := s.object(r.record, r.spans[n:], nil, 0); err != nil {
+		if err := r.element(); err != nil {
 			return err
 		}
-		if r.rows++; r.rows >= maxRowsHeld && r.full != nil {
+		if r.rows >= maxRowsHeld && r.full != nil {
 			if err := r.full(); err != nil {
 				return err
 			}
@@ -522,6 +529,16 @@ func (r *pageReader) array() error {
 			return s.bad("a comma or ]")
 		}
 	}
+}
+
+// element reads one record.
+func (r *pageReader) element() error {
+	n := len(r.spans)
+	for range r.width {
+		r.spans = append(r.spans, span{})
+	}
+	r.rows++
+	return r.s.object(r.record, r.spans[n:], nil, 0)
 }
 
 // scalar gives an envelope's string or number as text; empty: null, or absent.

@@ -45,10 +45,6 @@ type rowStatus struct{ row, status int }
 
 func (t *table) refusalOf(outer *transport.Response, body []byte, write bool, at rowStatus) *connectors.Error {
 	rules := &t.src.m.Errors
-	var doc any
-	if json.Unmarshal(body, &doc) != nil {
-		doc = nil
-	}
 	copied := *outer
 	resp := &copied
 	switch {
@@ -57,11 +53,10 @@ func (t *table) refusalOf(outer *transport.Response, body []byte, write bool, at
 	case at.row > 0 && succeeded(outer.Status):
 		resp.Status = http.StatusUnprocessableEntity // refused, says its place
 	}
-	message := firstText(doc, rules.Message)
-	code := firstText(doc, rules.Code)
-	fields := rules.Fields.list(doc)
+	message, code, fields := t.src.said(resp.Status, outer.Header, body)
 
 	e := resp.StatusError(clean(message))
+	e.Code = code
 	if resp.Status == http.StatusMultipleChoices {
 		e.Class = connectors.Ambiguous // of the records that an upsert found
 	}
@@ -124,6 +119,24 @@ func (t *table) refusalOf(outer *transport.Response, body []byte, write bool, at
 		}
 	}
 	return e
+}
+
+// said is what an error's body says.
+func (s *source) said(status int, header http.Header, body []byte) (message, code string, fields []fieldError) {
+	if s.hooks.Refusal != nil {
+		if r := s.hooks.Refusal(status, header, body); r != nil {
+			for _, f := range r.Fields {
+				fields = append(fields, fieldError{f.Field, f.Message, f.Code})
+			}
+			return r.Message, r.Code, fields
+		}
+	}
+	var doc any
+	if json.Unmarshal(body, &doc) != nil {
+		doc = nil
+	}
+	rules := &s.m.Errors
+	return firstText(doc, rules.Message), firstText(doc, rules.Code), rules.Fields.list(doc)
 }
 
 // clean takes the full stop off that PostgreSQL's messages do not have, and

@@ -4,33 +4,53 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/hallwaydb/hallway/connectors"
 )
 
 // Import lists the objects. The remote schema is "default", or the manifest's
 // name in any case.
-func (s *source) Import(_ context.Context, req connectors.ImportRequest) ([]connectors.ImportedTable, error) {
+func (s *source) Import(ctx context.Context, req connectors.ImportRequest) ([]connectors.ImportedTable, error) {
 	if req.RemoteSchema != "default" && !strings.EqualFold(req.RemoteSchema, s.m.Name) {
 		return nil, &connectors.Error{Class: connectors.InvalidSchema, API: s.m.Name,
 			Message: fmt.Sprintf("there is no remote schema %q", req.RemoteSchema),
 			Hint:    fmt.Sprintf("Remote schemas of server %q: default, %s.", s.server, strings.ToLower(s.m.Name))}
 	}
-	if err := connectors.CheckOptions(New().Options(), connectors.OnImport, "", req.Options); err != nil {
+	if err := connectors.CheckOptions(s.options, connectors.OnImport, "", req.Options); err != nil {
 		return nil, err
 	}
-	var out []connectors.ImportedTable
-	for i := range s.m.Objects {
-		o := &s.m.Objects[i]
-		if (req.LimitTo != nil && !slices.Contains(req.LimitTo, o.Name)) || slices.Contains(req.Except, o.Name) {
-			continue
-		}
-		out = append(out, s.imported(o))
+	list, err := s.objectNames(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return out, nil
+	list = slices.DeleteFunc(list, func(o ObjectInfo) bool {
+		return (req.LimitTo != nil && !slices.Contains(req.LimitTo, o.Table)) || slices.Contains(req.Except, o.Table)
+	})
+	out := make([]connectors.ImportedTable, len(list))
+	errs := make([]error, len(list))
+	var wait sync.WaitGroup
+	atOnce := make(chan struct{}, 8)
+	for i, info := range list {
+		atOnce <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-atOnce }()
+			o, err := s.objectOf(ctx, info.Name)
+			if err == nil && o != nil {
+				out[i] = s.imported(o)
+				out[i].Name = info.Table
+			}
+			errs[i] = err
+		})
+	}
+	wait.Wait()
+	// What was listed a moment ago and is gone now is left out.
+	out = slices.DeleteFunc(out, func(t connectors.ImportedTable) bool { return t.Name == "" })
+	return out, errors.Join(errs...)
 }
 
 func (s *source) imported(o *Object) connectors.ImportedTable {
@@ -40,9 +60,13 @@ func (s *source) imported(o *Object) connectors.ImportedTable {
 		c := connectors.ImportedColumn{
 			Name: f.Name, Type: sqlType(f), Comment: f.Description,
 			NotNull: f.Required || f.Missing == "never" || f.Name == o.Key,
+			Options: map[string]string{},
+		}
+		if f.Column != "" && f.Column != f.Name {
+			c.Name, c.Options["field"] = f.Column, f.Name
 		}
 		if f.Name == o.Key {
-			c.Options = map[string]string{"key": "true"}
+			c.Options["key"] = "true"
 		}
 		switch {
 		case c.Comment != "":

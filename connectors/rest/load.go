@@ -59,7 +59,12 @@ const (
 // Parse reads the manifest in text. file is its name in messages. An error is
 // a *ManifestError.
 func Parse(file string, text []byte) (*Manifest, error) {
-	l := &loader{left: maxNodes}
+	return parse(file, text, false)
+}
+
+// parse is Parse; vendor: objects may come from elsewhere.
+func parse(file string, text []byte, vendor bool) (*Manifest, error) {
+	l := &loader{left: maxNodes, vendor: vendor}
 	m := &Manifest{File: file}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc yaml.Node
@@ -93,6 +98,8 @@ type loader struct {
 	// nodes remembers where each path stands, for check.go.
 	nodes map[string]*yaml.Node
 	left  int
+	// vendor: the manifest may be without objects.
+	vendor bool
 }
 
 func (l *loader) problem(n *yaml.Node, path, format string, args ...any) {
@@ -252,7 +259,8 @@ func (l *loader) structure(n *yaml.Node, path string, v reflect.Value, depth int
 		}
 	}
 	for _, k := range keys {
-		if k.rules.required && !seen[k.name] {
+		found := l.vendor && path == "" && k.name == "objects" // elsewhere
+		if k.rules.required && !seen[k.name] && !found {
 			l.problem(n, path, "the key %q is missing", k.name)
 		}
 	}

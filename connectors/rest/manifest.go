@@ -24,6 +24,7 @@ type Manifest struct {
 	Paging      Paging   `yaml:"paging" doc:"How the next page is asked for."`
 	Filter      *Filter  `yaml:"filter" doc:"How rows are filtered; without it nothing is pushed down."`
 	Sort        *Sort    `yaml:"sort" doc:"How rows are sorted; without it PostgreSQL sorts."`
+	Ways        []Way    `yaml:"ways" doc:"Further ways to read objects, by name: a search beside the list, a request for some keys. Of all ways that one is taken which leaves the least to read."`
 	Create      *Write   `yaml:"create" doc:"How a record is created; without it objects cannot be inserted into. An object may have its own."`
 	Update      *Write   `yaml:"update" doc:"How a record is changed; only changed fields are sent."`
 	Delete      *Write   `yaml:"delete" doc:"How a record is deleted."`
@@ -32,7 +33,7 @@ type Manifest struct {
 	Errors      Errors   `yaml:"errors" doc:"What the answers to refused requests look like."`
 	Objects     []Object `yaml:"objects" check:"required" doc:"The collections of the API, by name. Each can be a foreign table."`
 
-	// File is the name the manifest was loaded by.
+	// File is the name the manifest was loaded by, or that of its connector.
 	File string `yaml:"-"`
 }
 
@@ -73,6 +74,17 @@ type Check struct {
 	Path   string `yaml:"path" check:"required,form=path" doc:"Path after base_url; {option} is replaced by the server option of that name."`
 }
 
+// Way is a further way to read records. What it does not say is as at the top.
+type Way struct {
+	Name   string  `yaml:"-"`
+	Path   string  `yaml:"path" check:"form=template" doc:"{path} is the object's path; {filter} the filter, if it stands in the path. Default {path}."`
+	Needs  string  `yaml:"needs" check:"enum=nothing|filter" doc:"filter: taken only where it can filter. nothing (default): also to read all records."`
+	Read   *Read   `yaml:"read" doc:"As at the top."`
+	Paging *Paging `yaml:"paging" doc:"As at the top."`
+	Filter *Filter `yaml:"filter" doc:"As at the top."`
+	Sort   *Sort   `yaml:"sort" doc:"As at the top; with no param it cannot sort."`
+}
+
 // Limits are how fast the API may be called.
 type Limits struct {
 	PerSecond       float64 `yaml:"per_second" check:"min=0" doc:"Calls a second on average; 0: not limited here. The answers 429 and Retry-After are always obeyed."`
@@ -81,17 +93,40 @@ type Limits struct {
 	ResetHeader     string  `yaml:"reset_header" doc:"Header that says when there are more: seconds, a time since 1970, or an HTTP date."`
 	IntervalHeader  string  `yaml:"interval_header" doc:"Header with the window's length in milliseconds."`
 	TimeoutSeconds  int     `yaml:"timeout_seconds" check:"min=0,max=3600" doc:"How long to wait for an answer to begin; default 30."`
+
+	Classes []LimitClass `yaml:"classes" doc:"Further limits, by name, for requests whose class says so; they count for the limit above too."`
+}
+
+// LimitClass is the limit of some requests.
+type LimitClass struct {
+	Name      string  `yaml:"-"`
+	PerSecond float64 `yaml:"per_second" check:"required,min=0" doc:"Calls a second on average."`
+	Burst     int     `yaml:"burst" check:"min=0" doc:"Calls at once; default 1."`
 }
 
 // Read is how a list is asked for.
 type Read struct {
-	Items      string   `yaml:"items" doc:"Where the answer has its array of records, a dotted path; empty: the answer is the array."`
-	Total      string   `yaml:"total" doc:"Where the answer has the number of all records, a dotted path."`
-	Query      []Pair   `yaml:"query" doc:"Query parameters of every list request."`
-	TotalQuery []Pair   `yaml:"total_query" doc:"Query parameters that replace those of query when the total is wanted (ANALYZE)."`
-	PageSize   PageSize `yaml:"page_size" doc:"How many records a page has."`
-	LagSeconds *float64 `yaml:"lag_seconds" check:"min=0,max=3600" doc:"For how long lists may not show what was written, in seconds; 0: they show it at once. By default that is not known, and 10 seconds are reckoned with."`
-	Fields     *Fields  `yaml:"fields" doc:"How the API is told which fields are wanted; without it all come."`
+	Method     string     `yaml:"method" check:"enum=GET|POST" doc:"Default GET."`
+	In         string     `yaml:"in" check:"enum=query|body" doc:"query (default): parameters stand in the URL. body: they are members of a JSON object, named by dotted paths."`
+	Class      string     `yaml:"class" doc:"Name under limits.classes."`
+	Statement  *Statement `yaml:"statement" doc:"One parameter holds fields, filter, sort and limit as a statement."`
+	One        bool       `yaml:"one" doc:"The answer is one record, at items, and the status 404 says that there is none."`
+	Items      string     `yaml:"items" doc:"Where the answer has its array of records, a dotted path; empty: the answer is the array."`
+	Total      string     `yaml:"total" doc:"Where the answer has the number of all records, a dotted path."`
+	Query      []Pair     `yaml:"query" doc:"Query parameters of every list request."`
+	TotalQuery []Pair     `yaml:"total_query" doc:"Query parameters that replace those of query when the total is wanted (ANALYZE)."`
+	PageSize   PageSize   `yaml:"page_size" doc:"How many records a page has."`
+	LagSeconds *float64   `yaml:"lag_seconds" check:"min=0,max=3600" doc:"For how long lists may not show what was written, in seconds; 0: they show it at once. By default that is not known, and 10 seconds are reckoned with."`
+	Fields     *Fields    `yaml:"fields" doc:"How the API is told which fields are wanted; without it all come."`
+}
+
+// Statement is a query in one text.
+type Statement struct {
+	Param string `yaml:"param" check:"required" doc:"Parameter that holds it."`
+	Text  string `yaml:"text" check:"required" doc:"Its begin: {fields} are the wanted ones, {object} and {path} those of the object: SELECT {fields} FROM {object}."`
+	Where string `yaml:"where" doc:"Put behind it where there is a filter, {filter}."`
+	Order string `yaml:"order" doc:"Then where rows are sorted, {sort}."`
+	Limit string `yaml:"limit" doc:"Then where no more than {limit} rows are wanted."`
 }
 
 // PageSize is how many records a page has.
@@ -104,7 +139,7 @@ type PageSize struct {
 
 // Fields is a projection parameter.
 type Fields struct {
-	Param     string `yaml:"param" check:"required" doc:"Query parameter that names the wanted fields."`
+	Param     string `yaml:"param" doc:"Parameter that names the wanted fields; in a body it is a list. Not needed where a statement names them."`
 	Separator string `yaml:"separator" doc:"Between names; default a comma."`
 }
 
@@ -117,21 +152,30 @@ type Paging struct {
 	More     string  `yaml:"more" doc:"Where the answer says whether there are more, a dotted path to a boolean; without it a page shorter than asked for is the last (cursor, link: one without a cursor)."`
 	Ordered  *Paging `yaml:"ordered" doc:"seek: the paging for sorted requests, which seek cannot do."`
 	MaxPages int     `yaml:"max_pages" check:"min=0" doc:"Pages after which a scan gives up with an error; default 1000000."`
+	// An API forgets its cursors.
+	Restart []string `yaml:"restart" doc:"Codes of errors that say that a cursor is not good any more. The scan then begins anew and leaves out the records that it has had; objects need a key."`
 }
 
 // Filter is the grammar of filters.
 type Filter struct {
-	Style    string `yaml:"style" check:"enum=expression|params" doc:"expression: one query parameter holds the whole filter. params: each condition is a query parameter of its own, all ANDed."`
-	Param    string `yaml:"param" doc:"expression: the query parameter."`
+	Style    string `yaml:"style" check:"enum=expression|params|groups" doc:"expression: one parameter holds the whole filter. params: each condition is a parameter of its own, all ANDed. groups: the filter is a list of groups of which one must match, each a list of conditions that must all hold; what does not fit into one request is asked for by several."`
+	Param    string `yaml:"param" doc:"expression, groups: the parameter; empty: the filter stands in a path or statement."`
+	JSON     bool   `yaml:"json" doc:"The filter is JSON, put into the body as it is; of style groups it is the list of groups."`
 	Enforced bool   `yaml:"enforced" doc:"The API is known to refuse a filter that it does not understand or to obey it, never to ignore it. Without this nothing is exact: every row is checked again."`
 	And      string `yaml:"and" doc:"expression: between conditions that must all hold, such as \" && \". Empty: one condition only."`
 	Or       string `yaml:"or" doc:"expression: between conditions of which one must hold. Empty: OR is not pushed."`
-	Group    string `yaml:"group" doc:"expression: brackets around a nested AND or OR, {} for the inside; default ({})."`
+	Group    string `yaml:"group" doc:"expression: brackets around a nested AND or OR, {} for the inside; default ({}). groups: around a group."`
+	AndGroup string `yaml:"and_group" doc:"expression: in place of group around an AND, also at the top, for languages that write AND(a, b)."`
+	OrGroup  string `yaml:"or_group" doc:"expression: the same for OR."`
 	// Bounds.
 	MaxLength int `yaml:"max_length" check:"min=0" doc:"Longest filter in bytes, before URL encoding; 0: 4000."`
 	MaxTerms  int `yaml:"max_terms" check:"min=0" doc:"Most conditions in a filter; 0: 100."`
 	MaxDepth  int `yaml:"max_depth" check:"min=0" doc:"Deepest nesting of brackets; 0: 16."`
 	MaxList   int `yaml:"max_list" check:"min=0" doc:"Most values in a native list (operator in); 0: max_terms."`
+	// Of groups.
+	MaxGroups   int `yaml:"max_groups" check:"min=0" doc:"groups: most groups in a request; 0: 1."`
+	MaxInGroup  int `yaml:"max_in_group" check:"min=0" doc:"groups: most conditions in a group; 0: max_terms."`
+	MaxRequests int `yaml:"max_requests" check:"min=0" doc:"groups: most requests that one scan is split into; 0: 1. Records that several of them find are noticed by their key."`
 
 	Literals  Literals      `yaml:"literals" doc:"How values are written."`
 	Like      *LikeRules    `yaml:"like" doc:"How the API's pattern operator works; needed for like and not_like."`
@@ -172,7 +216,8 @@ type TypeFilters struct {
 
 // Sort is how rows are sorted.
 type Sort struct {
-	Param      string   `yaml:"param" check:"required" doc:"Query parameter."`
+	Param      string   `yaml:"param" doc:"Parameter. Not needed where a statement has the sort."`
+	JSON       bool     `yaml:"json" doc:"Keys are JSON; the parameter is put into the body as the list of them."`
 	Ascending  string   `yaml:"ascending" doc:"One key, {field} for its name; default {field}."`
 	Descending string   `yaml:"descending" doc:"Default -{field}."`
 	Separator  string   `yaml:"separator" doc:"Between keys; default a comma."`
@@ -188,6 +233,7 @@ type Write struct {
 	Off               bool   `yaml:"off" doc:"This object cannot do it, although the API can."`
 	Method            string `yaml:"method" check:"enum=GET|POST|PUT|PATCH|DELETE" doc:"HTTP method."`
 	Path              string `yaml:"path" check:"form=template" doc:"{path} is the object's path, {key} the record's key; of an upsert {match} is the field by which the record is found, and {value} its value. Default {path} to create, {path}/{value} to upsert and {path}/{key} else."`
+	Class             string `yaml:"class" doc:"Name under limits.classes."`
 	Body              string `yaml:"body" check:"enum=json|form" doc:"json (default) or form (a[b]=c)."`
 	Wrap              string `yaml:"wrap" doc:"Put the fields inside this member of the body."`
 	Item              string `yaml:"item" doc:"Where the answer has the record, a dotted path; empty: the answer is the record."`
@@ -261,6 +307,7 @@ type Object struct {
 	Rows        float64  `yaml:"rows" check:"min=0" doc:"About how many records there are; for the planner."`
 	Items       *string  `yaml:"items" doc:"As read.items, for this object."`
 	Query       []Pair   `yaml:"query" doc:"Further query parameters of its list requests."`
+	Ways        []string `yaml:"ways" doc:"Those of the ways at the top that it has; default all."`
 	Modified    string   `yaml:"modified" doc:"The datetime field that the API sets to its own time whenever a record changes; a replica asks for what was changed since last time."`
 	Deleted     *Deleted `yaml:"deleted" doc:"Where the API tells which records were deleted; without it a replica compares keys."`
 	Unique      []string `yaml:"unique" doc:"Fields whose values are unique and which the API finds fast."`
@@ -284,7 +331,8 @@ type Field struct {
 	Name        string   `yaml:"-"`
 	Line        int      `yaml:"-"`
 	Type        string   `yaml:"type" check:"required,enum=text|integer|number|boolean|datetime|timestamp|date|time|uuid|select|relation|json|bytes" doc:"text; integer (64 bit); number; boolean; datetime (with a time zone); timestamp (without); date; time; uuid; select (one of values); relation (key of another object); json; bytes (base64)."`
-	Path        string   `yaml:"path" doc:"Where a record has it, a dotted path; default its name."`
+	Path        string   `yaml:"path" doc:"Where a record has it, a dotted path, in which \\. is a dot of a name; default its name."`
+	Column      string   `yaml:"column" doc:"Name of the imported column; default its name."`
 	FilterName  string   `yaml:"filter_name" doc:"Its name in filters and sorts; default its path."`
 	List        bool     `yaml:"list" doc:"An array of such values."`
 	Description string   `yaml:"description" doc:"Becomes the column's comment."`

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,19 +18,27 @@ import (
 	"github.com/hallwaydb/hallway/sidecar/transport"
 )
 
-// Connector is the value of the option: connector 'rest'.
-type Connector struct{}
+// Connector is the value of the option: connector 'rest', or that of a Vendor.
+type Connector struct {
+	vendor   *Vendor // nil: rest itself
+	manifest *Manifest
+}
 
 // New makes the connector.
 func New() *Connector { return &Connector{} }
 
-// Name is "rest".
-func (*Connector) Name() string { return "rest" }
+// Name is "rest", or the vendor's.
+func (c *Connector) Name() string {
+	if c.vendor != nil {
+		return c.vendor.Name
+	}
+	return "rest"
+}
 
 // Options of servers, user mappings and tables; a manifest may add server
 // options of its own.
-func (*Connector) Options() []connectors.OptionSpec {
-	return append(serverOptions(),
+func (c *Connector) Options() []connectors.OptionSpec {
+	specs := append(serverOptions(),
 		connectors.OptionSpec{Name: "user", Where: connectors.OnUserMapping, Help: "User or e-mail address; for manifests with auth basic or login."},
 		connectors.OptionSpec{Name: "password", Where: connectors.OnUserMapping, Secret: true, Help: "Its password."},
 		connectors.OptionSpec{Name: "token", Where: connectors.OnUserMapping, Secret: true, Help: "Token; for auth bearer."},
@@ -38,6 +47,37 @@ func (*Connector) Options() []connectors.OptionSpec {
 		connectors.OptionSpec{Name: "client_secret", Where: connectors.OnUserMapping, Secret: true, Help: "Its secret."},
 		connectors.OptionSpec{Name: "page_size", Where: connectors.OnTable, Help: "Records to ask for at once, as the server option."},
 	)
+	if c.vendor == nil {
+		return specs
+	}
+	specs = slices.DeleteFunc(specs, func(o connectors.OptionSpec) bool {
+		return o.Name == "manifest" || (o.Where == connectors.OnUserMapping && !c.manifest.Auth.takes(o.Name))
+	})
+	return append(append(specs, c.manifest.optionSpecs()...), c.vendor.Options...)
+}
+
+// optionSpecs are the server options that the manifest adds.
+func (m *Manifest) optionSpecs() []connectors.OptionSpec {
+	specs := make([]connectors.OptionSpec, len(m.Options))
+	for i, o := range m.Options {
+		specs[i] = connectors.OptionSpec{Name: o.Name, Where: connectors.OnServer, Required: o.Required, Default: o.Default, Help: o.Help}
+	}
+	return specs
+}
+
+// takes tells whether a user mapping has that option for it.
+func (a *Auth) takes(name string) bool {
+	switch name {
+	case "user", "password":
+		return a.Type == "basic" || a.Type == "login"
+	case "token":
+		return a.Type == "bearer"
+	case "api_key":
+		return a.Type == "header" || a.Type == "query"
+	case "client_id", "client_secret":
+		return a.Type == "client_credentials"
+	}
+	return true
 }
 
 func serverOptions() []connectors.OptionSpec {
@@ -90,18 +130,18 @@ func Load(files fs.FS, name string) (*Manifest, error) {
 
 // Open reads the manifest and prepares the HTTP client.
 func (c *Connector) Open(_ context.Context, env connectors.Env, server connectors.ServerSpec) (connectors.Source, error) {
-	name := server.Options["manifest"]
-	if name == "" {
-		// Without it nobody knows which other options there are.
-		return nil, connectors.CheckOptions(c.Options(), connectors.OnServer, fmt.Sprintf("server %q", server.Name), nil)
-	}
-	m, err := Load(env.Manifests, name)
-	if err != nil {
-		return nil, err
-	}
-	specs := c.Options()
-	for _, o := range m.Options {
-		specs = append(specs, connectors.OptionSpec{Name: o.Name, Where: connectors.OnServer, Required: o.Required, Help: o.Help})
+	m, specs := c.manifest, c.Options()
+	if c.vendor == nil {
+		name := server.Options["manifest"]
+		if name == "" {
+			// Without it nobody knows which other options there are.
+			return nil, connectors.CheckOptions(specs, connectors.OnServer, fmt.Sprintf("server %q", server.Name), nil)
+		}
+		var err error
+		if m, err = Load(env.Manifests, name); err != nil {
+			return nil, err
+		}
+		specs = append(specs, m.optionSpecs()...)
 	}
 	if err := connectors.CheckOptions(specs, connectors.OnServer, fmt.Sprintf("server %q", server.Name), server.Options); err != nil {
 		return nil, err
@@ -109,10 +149,7 @@ func (c *Connector) Open(_ context.Context, env connectors.Env, server connector
 	if err := connectors.CheckOptions(specs, connectors.OnUserMapping, "", server.Credential); err != nil {
 		return nil, err
 	}
-	s := &source{m: m, server: server.Name}
-	if m.Filter != nil {
-		s.quoter = newQuoter(&m.Filter.Literals)
-	}
+	s := newSource(m, server.Name, specs)
 	values := map[string]string{}
 	for _, o := range m.Options {
 		values[o.Name] = o.Default
@@ -127,7 +164,29 @@ func (c *Connector) Open(_ context.Context, env connectors.Env, server connector
 	if s.client, err = transport.New(env, cfg); err != nil {
 		return nil, err
 	}
+	if c.vendor != nil && c.vendor.Open != nil {
+		if s.hooks, err = c.vendor.Open(&API{Manifest: m, Client: s.client, Server: server, src: s}); err != nil {
+			return nil, err
+		}
+	}
+	for i := range m.Ways {
+		w := newSource(m.wayManifest(&m.Ways[i]), server.Name, specs)
+		w.client, w.hooks, w.check, w.way = s.client, s.hooks, s.check, m.Ways[i].Name
+		if w.pageSize = w.m.Read.PageSize.Default; m.Ways[i].Read == nil {
+			w.pageSize = s.pageSize
+		}
+		s.ways = append(s.ways, w)
+	}
 	return s, nil
+}
+
+// newSource makes a source that has no client yet.
+func newSource(m *Manifest, server string, options []connectors.OptionSpec) *source {
+	s := &source{m: m, server: server, options: options}
+	if m.Filter != nil {
+		s.quoter = newQuoter(&m.Filter.Literals)
+	}
+	return s
 }
 
 func (s *source) config(server connectors.ServerSpec, values map[string]string) (transport.Config, error) {
@@ -155,8 +214,12 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 		errors.As(err, &e)
 		return cfg, e
 	}
+	cfg.Limits = map[string]transport.Limit{}
 	if perSecond > 0 {
-		cfg.Limits = map[string]transport.Limit{"": {PerSecond: perSecond, Burst: max(m.Limits.Burst, 1)}}
+		cfg.Limits[""] = transport.Limit{PerSecond: perSecond, Burst: max(m.Limits.Burst, 1)}
+	}
+	for _, l := range m.Limits.Classes {
+		cfg.Limits[l.Name] = transport.Limit{PerSecond: l.PerSecond, Burst: max(l.Burst, 1)}
 	}
 	cfg.RateHeaders = transport.RateHeaders{Remaining: m.Limits.RemainingHeader, Reset: m.Limits.ResetHeader, IntervalMillis: m.Limits.IntervalHeader}
 	cfg.Timeout = time.Duration(timeout) * time.Second
@@ -239,8 +302,15 @@ func fill(text string, values map[string]string) string {
 
 // source is a server with a credential.
 type source struct {
-	m        *Manifest
-	server   string
+	m       *Manifest
+	server  string
+	options []connectors.OptionSpec
+	hooks   Hooks
+	catalog catalog
+	// ways are the same server as the further ways see it; way is the name of one
+	// that is such.
+	ways     []*source
+	way      string
 	client   *transport.Client
 	quoter   quoter
 	pageSize int

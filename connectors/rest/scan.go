@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -21,14 +23,12 @@ import (
 
 // Scan reads the object's rows that the pushed filter lets through.
 func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder) (connectors.ScanResult, error) {
+	t, _ = t.choose(q.Request)
 	l := t.decide(q.Request, q.Ordering)
 	if l.never {
 		return connectors.ScanResult{}, out.Flush()
 	}
-	s := &scan{t: t, q: &q, l: l, out: out, pager: newPager(l.paging, 0)}
-	if t.src.m.Read.PageSize.Param != "" || t.src.m.Read.PageSize.Max > 0 {
-		s.pager.size = t.sizeOf(l, &q)
-	}
+	s := &scan{t: t, q: &q, l: l, out: out}
 	if q.Limit > 0 && !l.exact {
 		// The bridge promised not to; a limit below a recheck loses rows.
 		q.Limit = 0
@@ -37,17 +37,39 @@ func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder)
 		q.Limit = q.Sample // enough for statistics
 	}
 	s.bind()
-	err := s.run(ctx)
-	return connectors.ScanResult{TotalRows: s.total}, err
+	if (l.overlap || len(l.paging.Restart) > 0) && s.keySlot >= 0 {
+		s.had = map[string]struct{}{}
+	}
+	for s.ask = range l.asks {
+		s.pager = s.newPager()
+		if err := s.run(ctx); errors.Is(err, errEnough) {
+			break
+		} else if err != nil {
+			return connectors.ScanResult{}, err
+		}
+	}
+	return connectors.ScanResult{TotalRows: s.total}, out.Flush()
+}
+
+func (s *scan) newPager() *pager {
+	g := newPager(s.l.paging, 0)
+	if size := s.t.src.m.Read.PageSize; size.Param != "" || size.Max > 0 {
+		g.size = s.t.sizeOf(s.l, s.q)
+	}
+	return g
 }
 
 // scan is one scan. Only fetch runs in a goroutine of its own.
 type scan struct {
-	t      *table
-	q      *connectors.Query
-	l      *list
-	out    *rows.Builder
-	pager  *pager
+	t   *table
+	q   *connectors.Query
+	l   *list
+	out *rows.Builder
+	// ask is the one of l.asks whose pages are read.
+	ask   int
+	pager *pager
+	// had are the keys of the records handed over; nil: none comes twice.
+	had    map[string]struct{}
 	reader *pageReader
 	// verifier checks what the API calls exact; nil: nothing is.
 	verifier *verifier
@@ -55,6 +77,7 @@ type scan struct {
 	keySlot  int
 	total    float64
 	rows     uint64
+	restarts int
 	text     []byte // scratch for escapes
 	firstID  string // of the page being read
 	lastID   string
@@ -106,6 +129,7 @@ func (s *scan) bind() {
 	s.verifier = s.newVerifier(slot)
 	s.reader = newPageReader(s.t.items, s.l.paging, &s.t.src.m.Read, record, width)
 	s.reader.full = s.hand
+	s.reader.one = s.t.src.m.Read.One
 }
 
 func emitKindOf(col *column) emitKind {
@@ -147,7 +171,7 @@ func (s *scan) run(ctx context.Context) error {
 	ask := func(pos *position) chan fetched {
 		done := make(chan fetched, 1)
 		body := <-spare
-		req := s.t.request(s.l, s.q, pos)
+		req := s.t.request(s.l, s.q, s.ask, pos)
 		wait.Go(func() { done <- s.t.fetch(ctx, req, body) })
 		return done
 	}
@@ -164,7 +188,13 @@ func (s *scan) run(ctx context.Context) error {
 			page = <-coming
 		}
 		if page.err != nil {
-			return page.err
+			if !s.expired(page.err) {
+				return page.err
+			}
+			spare <- page.body
+			s.pager = s.newPager()
+			coming = ask(nil)
+			continue
 		}
 		s.q.Stats.Pages.Add(1)
 		s.request = page.request
@@ -174,13 +204,10 @@ func (s *scan) run(ctx context.Context) error {
 				return err
 			} else if again {
 				spare <- page.body
-				s.pager = newPager(s.l.paging, s.pager.size)
+				s.pager = s.newPager()
 				coming = ask(nil)
 				continue
 			}
-		}
-		if errors.Is(err, errEnough) {
-			break
 		}
 		if err != nil {
 			return err
@@ -197,20 +224,41 @@ func (s *scan) run(ctx context.Context) error {
 			coming = ask(next)
 		}
 		if err := s.hand(); err != nil {
-			if errors.Is(err, errEnough) {
-				break
-			}
 			return err
 		}
 		if s.q.Limit > 0 && s.rows >= s.q.Limit {
-			break
+			return errEnough
 		}
 		spare <- page.body
 		if next != nil && !ahead {
 			coming = ask(next)
 		}
 	}
-	return s.out.Flush()
+	return nil
+}
+
+// maxRestarts of one scan whose cursors expire, lest it never ends.
+const maxRestarts = 20
+
+// expired tells whether a page could not be had since the API has forgotten its
+// cursor, and whether the scan is to begin anew.
+func (s *scan) expired(err error) bool {
+	var e *connectors.Error
+	if s.pager.n == 0 || s.had == nil || !errors.As(err, &e) || !slices.Contains(s.l.paging.Restart, e.Code) {
+		return false
+	}
+	s.restarts++
+	return s.restarts <= maxRestarts
+}
+
+// again tells whether a record has been handed over before.
+func (s *scan) again(row int) bool {
+	key := s.keyOf(row)
+	if _, ok := s.had[key]; ok {
+		return true
+	}
+	s.had[key] = struct{}{}
+	return false
 }
 
 // errEnough ends a scan whose limit is reached.
@@ -232,6 +280,12 @@ func (t *table) fetch(ctx context.Context, req *transport.Request, body *bytes.B
 	}
 	if _, err := body.ReadFrom(resp.Body); err != nil {
 		f.err = fmt.Errorf("reading a page: %w", err)
+		return f
+	}
+	one := t.src.m.Read.One
+	if one && resp.Status == http.StatusNotFound {
+		body.Reset()
+		body.WriteString("null")
 		return f
 	}
 	if resp.Status < 200 || resp.Status > 299 {
@@ -348,6 +402,9 @@ func (s *scan) hand() error {
 			return errEnough
 		}
 		spans := s.reader.spans[row*width : (row+1)*width]
+		if s.had != nil && s.again(row) {
+			continue
+		}
 		if s.verifier.due() {
 			if err := s.verify(row, spans, page); err != nil {
 				return err

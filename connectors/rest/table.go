@@ -17,7 +17,6 @@ import (
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
-	"github.com/hallwaydb/hallway/sidecar/transport"
 )
 
 // table is safe for concurrent use: nothing in it changes.
@@ -36,32 +35,49 @@ type table struct {
 	delete   *Write
 	upsert   *Write
 	deleted  *table // the records that were deleted; nil: not told
+	// ways are further ways to read the object. needsFilter: this is one that
+	// cannot read all of it.
+	ways        []*table
+	needsFilter bool
 }
 
 // Table binds a foreign table to the object that its option names.
 func (s *source) Table(ctx context.Context, spec connectors.TableSpec) (connectors.Table, error) {
 	on := fmt.Sprintf("table %q", spec.Name)
-	specs := New().Options()
-	if err := connectors.CheckOptions(specs, connectors.OnTable, on, spec.Options); err != nil {
+	if err := connectors.CheckOptions(s.options, connectors.OnTable, on, spec.Options); err != nil {
 		return nil, err
 	}
 	name := spec.Options["object"]
 	if name == "" {
 		name = spec.Name
 	}
-	o := s.m.object(name)
-	if o == nil {
-		names := make([]string, len(s.m.Objects))
-		for i := range s.m.Objects {
-			names[i] = s.m.Objects[i].Name
-		}
-		hint := fmt.Sprintf("Objects of the manifest %q: %s.", s.m.File, strings.Join(names, ", "))
-		if near := connectors.Nearest(name, names); near != "" {
-			hint = fmt.Sprintf("Perhaps you meant the object %q. ", near) + hint
-		}
-		return nil, &connectors.Error{Class: connectors.InvalidOptionValue, API: s.m.Name,
-			Message: fmt.Sprintf("there is no object %q", name), Hint: hint}
+	o, err := s.objectOf(ctx, name)
+	if err != nil {
+		return nil, err
 	}
+	if o == nil {
+		return nil, s.noObject(ctx, name)
+	}
+	if s.hooks.Bind != nil {
+		if o, err = s.hooks.Bind(spec, o); err != nil {
+			return nil, err
+		}
+	}
+	t, err := s.bind(spec, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.bindWays(); err != nil {
+		return nil, err
+	}
+	t.create, t.update, t.delete = writeOf(o.Create, s.m.Create), writeOf(o.Update, s.m.Update), writeOf(o.Delete, s.m.Delete)
+	t.upsert = writeOf(o.Upsert, s.m.Upsert)
+	return t, t.bindDeleted(ctx)
+}
+
+// bind makes the table for reading.
+func (s *source) bind(spec connectors.TableSpec, o *Object) (*table, error) {
+	on := fmt.Sprintf("table %q", spec.Name)
 	t := &table{src: s, spec: spec, object: o, key: -1, items: s.m.Read.Items, pageSize: s.pageSize}
 	if o.Items != nil {
 		t.items = *o.Items
@@ -71,10 +87,10 @@ func (s *source) Table(ctx context.Context, spec connectors.TableSpec) (connecto
 	}
 	t.columns = make([]column, len(spec.Columns))
 	for i, cs := range spec.Columns {
-		if err := connectors.CheckOptions(specs, connectors.OnColumn, fmt.Sprintf("column %q of %s", cs.Name, on), cs.Options); err != nil {
+		if err := connectors.CheckOptions(s.options, connectors.OnColumn, fmt.Sprintf("column %q of %s", cs.Name, on), cs.Options); err != nil {
 			return nil, err
 		}
-		if err := t.bind(i, cs); err != nil {
+		if err := t.bindColumn(i, cs); err != nil {
 			return nil, err
 		}
 	}
@@ -87,18 +103,19 @@ func (s *source) Table(ctx context.Context, spec connectors.TableSpec) (connecto
 			t.keyCol.bind(s.m, &s.quoter)
 		}
 	}
-	t.create, t.update, t.delete = writeOf(o.Create, s.m.Create), writeOf(o.Update, s.m.Update), writeOf(o.Delete, s.m.Delete)
-	t.upsert = writeOf(o.Upsert, s.m.Upsert)
-	return t, t.bindDeleted(ctx)
+	return t, nil
 }
 
-func (t *table) bind(i int, cs connectors.ColumnSpec) error {
+func (t *table) bindColumn(i int, cs connectors.ColumnSpec) error {
 	col := &t.columns[i]
 	col.spec = cs
 	if cs.Generated {
 		return nil
 	}
 	f := t.object.field(cs.Field())
+	if i := slices.IndexFunc(t.object.Fields, func(f Field) bool { return f.Column == cs.Name }); f == nil && i >= 0 && cs.Options["field"] == "" {
+		f = &t.object.Fields[i]
+	}
 	if f == nil {
 		names := make([]string, len(t.object.Fields))
 		for i := range t.object.Fields {
@@ -157,6 +174,12 @@ func (t *table) column(i int) *column {
 
 // Describe tells key, lookups and what may be written.
 func (t *table) Describe() connectors.Description {
+	d := t.describe()
+	t.describeWays(&d)
+	return d
+}
+
+func (t *table) describe() connectors.Description {
 	d := connectors.Description{Object: t.object.Name, Insertable: t.create != nil, Rows: t.object.Rows}
 	if t.key >= 0 {
 		d.Key = []int{t.key}
@@ -217,9 +240,10 @@ func (t *table) readOnly(d *connectors.Description) string {
 
 // list is a list request, decided.
 type list struct {
-	// filter as an expression, and as parameters.
-	filter string
-	params [][2]string
+	// asks are the filters of the requests that it takes, at least one. overlap:
+	// a record may be found by several.
+	asks    []ask
+	overlap bool
 	// never: no row can match, so nothing is asked.
 	never    bool
 	exact    bool
@@ -238,8 +262,8 @@ type list struct {
 	verifyColumns []int
 }
 
-// Plan gives the verdicts; what Scan sends is decided by the same code.
-func (t *table) Plan(req pushdown.Request) pushdown.Plan {
+// plan gives the verdicts; what scan sends is decided by the same code.
+func (t *table) plan(req pushdown.Request) pushdown.Plan {
 	l := t.decide(req, nil)
 	p := pushdown.Plan{Conjuncts: l.verdict, LimitExact: true, ValueDependent: l.dependent}
 	for i, o := range req.Orderings {
@@ -255,9 +279,9 @@ func (t *table) Plan(req pushdown.Request) pushdown.Plan {
 	if l.never {
 		p.Rows = 0
 	}
-	calls := 1.0
+	calls := float64(max(1, len(l.asks)))
 	if t.pageSize > 0 {
-		calls = max(1, math.Ceil(p.Rows/float64(t.pageSize)))
+		calls = max(calls, math.Ceil(p.Rows/float64(t.pageSize)))
 	}
 	// A call costs about what a thousand pages of a local table do.
 	p.StartupCost = callCost
@@ -291,7 +315,9 @@ func (t *table) decide(req pushdown.Request, sorted pushdown.Ordering) *list {
 	if l.paging.Style == "seek" {
 		l.seek = t.keyCol.ops["gt"]
 	}
-	w := newWriter(m.Filter, l.seek)
+	// Where an order may be relied upon, all goes into one request, whether it
+	// will be or not: the verdicts are the same then.
+	w := newWriter(m.Filter, l.seek, len(req.Orderings) > 0)
 	c := compiler{t: t}
 	for i, e := range req.Conjuncts {
 		n := c.compile(e, isTrue)
@@ -299,8 +325,8 @@ func (t *table) decide(req pushdown.Request, sorted pushdown.Ordering) *list {
 		l.exact = l.exact && l.verdict[i].Verdict == pushdown.Exact
 	}
 	l.dependent = l.dependent || c.dependent
-	l.filter, l.params = w.result()
-	if l.filter != "" || len(l.params) > 0 {
+	l.asks, l.overlap = w.result()
+	if len(l.asks) > 1 || !l.asks[0].empty() {
 		l.verify, l.verifyColumns = t.verified(req, l.verdict)
 	}
 	return l
@@ -431,64 +457,6 @@ func (s *Sort) one(f *Field, descending bool) string {
 	return strings.ReplaceAll(text, "{field}", f.FilterName)
 }
 
-// request for one page; after is the last key (seek), or nil.
-func (t *table) request(l *list, q *connectors.Query, pos *position) *transport.Request {
-	m := t.src.m
-	r := &transport.Request{Path: t.object.Path, Query: url.Values{}, Stats: q.Stats}
-	if pos != nil && pos.url != "" {
-		r.Path = pos.url
-		return r
-	}
-	set := func(pairs []Pair) {
-		for _, p := range pairs {
-			r.Query.Set(p.Name, p.Value)
-		}
-	}
-	set(m.Read.Query)
-	if q.Sample > 0 {
-		set(m.Read.TotalQuery)
-	}
-	set(t.object.Query)
-	if p := m.Read.PageSize.Param; p != "" && l.pageSize > 0 {
-		size := t.sizeOf(l, q)
-		if pos != nil && pos.size > 0 {
-			size = pos.size
-		}
-		r.Query.Set(p, itoa(size))
-	}
-	if f := m.Read.Fields; f != nil {
-		r.Query.Set(f.Param, strings.Join(t.wanted(q.Columns, l.verifyColumns), f.Separator))
-	}
-	filter := l.filter
-	if pos != nil && pos.after != "" {
-		term := l.seek.before + pos.after + l.seek.after
-		if m.Filter.Style == "params" {
-			name, value, _ := strings.Cut(term, "=")
-			r.Query.Add(name, value)
-		} else if filter == "" {
-			filter = term
-		} else {
-			filter += m.Filter.And + term
-		}
-	}
-	if filter != "" {
-		r.Query.Set(m.Filter.Param, filter)
-	}
-	for _, p := range l.params {
-		r.Query.Add(p[0], p[1])
-	}
-	if l.sort != "" {
-		r.Query.Set(m.Sort.Param, l.sort)
-	}
-	switch {
-	case pos == nil && l.paging.Style == "page":
-		r.Query.Set(l.paging.Param, itoa(l.paging.Start))
-	case pos != nil && pos.param != "":
-		r.Query.Set(l.paging.Param, pos.param)
-	}
-	return r
-}
-
 // sizeOf is the page size to ask for: not more than a LIMIT can use.
 func (t *table) sizeOf(l *list, q *connectors.Query) int {
 	size := l.pageSize
@@ -528,11 +496,20 @@ func (t *table) wanted(lists ...[]int) []string {
 
 // Request describes the first request of a scan.
 func (t *table) Request(q connectors.Query) string {
+	t, _ = t.choose(q.Request)
 	l := t.decide(q.Request, q.Ordering)
 	if l.never {
 		return "none: the condition is never true"
 	}
-	return t.src.readable(t.src.client.Describe(t.request(l, &q, nil)))
+	req := t.request(l, &q, 0, nil)
+	text := t.src.readable(t.src.client.Describe(req))
+	if len(req.Body) > 0 {
+		text += " " + t.src.client.Redact(string(req.Body))
+	}
+	if n := len(l.asks); n > 1 {
+		text += fmt.Sprintf(" (and %d more)", n-1)
+	}
+	return text
 }
 
 // readable takes the URL encoding off a request that people read, save where
@@ -553,9 +530,17 @@ func (s *source) readable(request string) string {
 	return s.client.Redact(path + "?" + strings.Join(params, "&"))
 }
 
+// splitPath takes a dotted path apart; \. is a dot of a name.
 func splitPath(path string) []string {
 	if path == "" {
 		return nil
 	}
-	return strings.Split(path, ".")
+	if !strings.Contains(path, `\.`) {
+		return strings.Split(path, ".")
+	}
+	parts := strings.Split(strings.ReplaceAll(path, `\.`, "\x00"), ".")
+	for i := range parts {
+		parts[i] = strings.ReplaceAll(parts[i], "\x00", ".")
+	}
+	return parts
 }

@@ -4,17 +4,38 @@ package rest
 
 import "strings"
 
-// writer collects the conjuncts of one request.
-type writer struct {
-	f      *Filter
+// ask is the filter of one request: conditions that are ANDed, parameters, or
+// groups of which one must match.
+type ask struct {
 	parts  []string
 	params [][2]string
-	length int
-	terms  int
+	groups [][]string
 }
 
-func newWriter(f *Filter, seek operator) *writer {
-	w := &writer{f: f}
+func (a *ask) empty() bool { return len(a.parts)+len(a.params)+len(a.groups) == 0 }
+
+// writer collects the conjuncts of one scan.
+type writer struct {
+	ask
+	f      *Filter
+	length int
+	terms  int
+	// requests is the most that the filter may be split into, seek what each
+	// group has besides.
+	requests int
+	seek     int
+}
+
+// newWriter starts a filter. seek is the operator for keys that paging adds;
+// once: all must go into one request, as rows of two are in no order.
+func newWriter(f *Filter, seek operator, once bool) *writer {
+	w := &writer{f: f, requests: 1}
+	if f != nil && !once {
+		w.requests = max(f.MaxRequests, 1)
+	}
+	if seek.before != "" {
+		w.seek = 1
+	}
 	if f != nil && seek.before != "" {
 		// Room for the key that paging will add.
 		w.terms, w.length = 1, len(seek.before)+len(seek.after)+len(f.And)+100
@@ -24,8 +45,11 @@ func newWriter(f *Filter, seek operator) *writer {
 
 // add takes a conjunct in; else it says why the filter cannot hold it.
 func (w *writer) add(n *node) string {
-	if w.f.Style == "params" {
+	switch w.f.Style {
+	case "params":
 		return w.addParams(n)
+	case "groups":
+		return w.addGroups(n)
 	}
 	text, terms, depth, why := w.render(n, 1)
 	if why != "" {
@@ -74,7 +98,14 @@ func (w *writer) render(n *node, depth int) (text string, terms, deepest int, wh
 	if n.kind == conj && depth == 1 {
 		return strings.Join(parts, join), terms, deepest, "" // ANDed with the rest as it is
 	}
-	return strings.Replace(w.f.Group, "{}", strings.Join(parts, join), 1), terms, deepest, ""
+	group := w.f.Group
+	switch {
+	case n.kind == conj && w.f.AndGroup != "":
+		group = w.f.AndGroup
+	case n.kind == disj && w.f.OrGroup != "":
+		group = w.f.OrGroup
+	}
+	return strings.Replace(group, "{}", strings.Join(parts, join), 1), terms, deepest, ""
 }
 
 // addParams takes conditions that are parameters of their own. One parameter
@@ -112,9 +143,11 @@ func (w *writer) addParams(n *node) string {
 	return ""
 }
 
-func (w *writer) result() (string, [][2]string) {
-	if w.f == nil {
-		return "", nil
+// result is what is to be asked for, at least one thing; overlap tells whether
+// records may be found by several.
+func (w *writer) result() (asks []ask, overlap bool) {
+	if len(w.groups) == 0 {
+		return []ask{w.ask}, false
 	}
-	return strings.Join(w.parts, w.f.And), w.params
+	return w.pack()
 }

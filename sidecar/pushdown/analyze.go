@@ -160,3 +160,38 @@ func ColumnMembership(e Expr) (column int, array *Param, negated bool, coll Coll
 	}
 	return col.Index, p, m.Negated, m.Collation, true
 }
+
+// Shape is e with the values of its parameters forgotten. e is not
+// changed; parts without parameters may be shared.
+func Shape(e Expr) Expr {
+	all := func(list []Expr) []Expr {
+		out := make([]Expr, len(list))
+		for i, o := range list {
+			out[i] = Shape(o)
+		}
+		return out
+	}
+	switch e := e.(type) {
+	case *Param:
+		return &Param{Index: e.Index, Type: e.Type}
+	case *Comparison:
+		return &Comparison{Op: e.Op, Left: Shape(e.Left), Right: Shape(e.Right), Collation: e.Collation}
+	case *Membership:
+		return &Membership{Operand: Shape(e.Operand), Array: Shape(e.Array), Negated: e.Negated, Collation: e.Collation}
+	case *Match:
+		return &Match{Kind: e.Kind, Operand: Shape(e.Operand), Pattern: Shape(e.Pattern), Negated: e.Negated, Collation: e.Collation}
+	case *NullTest:
+		return &NullTest{Operand: Shape(e.Operand), Negated: e.Negated}
+	case *BoolTest:
+		return &BoolTest{Operand: Shape(e.Operand), Truth: e.Truth, Negated: e.Negated}
+	case *And:
+		return &And{all(e.Operands)}
+	case *Or:
+		return &Or{all(e.Operands)}
+	case *Not:
+		return &Not{Shape(e.Operand)}
+	case *Function:
+		return &Function{Name: e.Name, Args: all(e.Args), Type: e.Type, Collation: e.Collation}
+	}
+	return e
+}

@@ -1,0 +1,205 @@
+// The request for one page.
+
+package rest
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/transport"
+)
+
+// parameters of a request, in its URL or its body.
+type parameters struct {
+	query url.Values
+	body  *member // nil: they are in the query
+}
+
+func (p *parameters) put(name string, raw []byte) {
+	if name != "" {
+		p.body.put(splitPath(name), raw)
+	}
+}
+
+func (p *parameters) text(name, value string) {
+	switch {
+	case name == "":
+	case p.body != nil:
+		p.put(name, appendString(nil, value))
+	default:
+		p.query.Set(name, value)
+	}
+}
+
+func (p *parameters) number(name string, n int) {
+	if p.body != nil {
+		p.put(name, []byte(itoa(n)))
+		return
+	}
+	p.text(name, itoa(n))
+}
+
+// constant is a value of the manifest; in a body, true, false and numbers are
+// written as such.
+func (p *parameters) constant(pair Pair) {
+	if p.body != nil {
+		p.put(pair.Name, plain(pair.Value))
+		return
+	}
+	p.text(pair.Name, pair.Value)
+}
+
+func (p *parameters) list(name string, values []string, separator string) {
+	if p.body == nil {
+		p.text(name, strings.Join(values, separator))
+		return
+	}
+	raw := []byte{'['}
+	for i, v := range values {
+		if i > 0 {
+			raw = append(raw, ',')
+		}
+		raw = appendString(raw, v)
+	}
+	p.put(name, append(raw, ']'))
+}
+
+// raw is JSON for a body.
+func (p *parameters) raw(name, text string, isJSON bool) {
+	if isJSON && p.body != nil && json.Valid([]byte(text)) {
+		p.put(name, []byte(text))
+		return
+	}
+	p.text(name, text)
+}
+
+// request for one page of the n-th ask; pos is nil for its first.
+func (t *table) request(l *list, q *connectors.Query, n int, pos *position) *transport.Request {
+	m := t.src.m
+	r := &transport.Request{Method: m.Read.Method, Path: t.object.Path, Query: url.Values{}, Stats: q.Stats, Class: m.Read.Class}
+	if pos != nil && pos.url != "" {
+		r.Method, r.Path = http.MethodGet, pos.url
+		return r
+	}
+	p := &parameters{query: r.Query}
+	if m.Read.In == "body" {
+		p.body = &member{}
+	}
+	for _, pairs := range [][]Pair{m.Read.Query, t.totalQuery(q), t.object.Query} {
+		for _, pair := range pairs {
+			p.constant(pair)
+		}
+	}
+	if l.pageSize > 0 && m.Read.PageSize.Param != "" {
+		size := t.sizeOf(l, q)
+		if pos != nil && pos.size > 0 {
+			size = pos.size
+		}
+		p.number(m.Read.PageSize.Param, size)
+	}
+	fields := t.wanted(q.Columns, l.verifyColumns)
+	if f := m.Read.Fields; f != nil {
+		p.list(f.Param, fields, f.Separator)
+	}
+	after := ""
+	if pos != nil {
+		after = pos.after
+	}
+	filter, params := t.filterText(l, n, after)
+	for _, pair := range params {
+		r.Query.Add(pair[0], pair[1])
+	}
+	if strings.Contains(r.Path, "{filter}") {
+		r.Path = strings.ReplaceAll(r.Path, "{filter}", url.PathEscape(filter))
+		filter = ""
+	}
+	if s := m.Read.Statement; s != nil {
+		p.text(s.Param, t.statement(s, l, q, fields, filter))
+	} else {
+		if filter != "" && m.Filter.Param != "" {
+			p.raw(m.Filter.Param, filter, m.Filter.JSON)
+		}
+		if l.sort != "" {
+			p.raw(m.Sort.Param, l.sort, m.Sort.JSON)
+		}
+	}
+	switch {
+	case pos == nil && l.paging.Style == "page":
+		p.number(l.paging.Param, l.paging.Start)
+	case pos != nil && pos.param != "" && l.paging.Style == "cursor":
+		p.text(l.paging.Param, pos.param)
+	case pos != nil && pos.param != "":
+		p.raw(l.paging.Param, pos.param, true) // a number
+	}
+	if p.body != nil {
+		r.Body = p.body.json(nil)
+		r.Header = http.Header{"Content-Type": {"application/json"}}
+	}
+	if hook := t.src.hooks.Request; hook != nil {
+		hook(&ListRequest{Object: t.object, Way: t.src.way, Limit: q.Limit, First: pos == nil}, r)
+	}
+	return r
+}
+
+// totalQuery are the parameters that ask for the total; nil: it is not wanted.
+func (t *table) totalQuery(q *connectors.Query) []Pair {
+	if q.Sample == 0 {
+		return nil
+	}
+	return t.src.m.Read.TotalQuery
+}
+
+// statement writes a query in one text.
+func (t *table) statement(s *Statement, l *list, q *connectors.Query, fields []string, filter string) string {
+	separator := ", "
+	if f := t.src.m.Read.Fields; f != nil {
+		separator = f.Separator
+	}
+	// One pass: what is put in may have braces of its own.
+	text := strings.NewReplacer("{fields}", strings.Join(fields, separator), "{object}", t.object.Name, "{path}", t.object.Path).Replace(s.Text)
+	if filter != "" {
+		text += strings.Replace(s.Where, "{filter}", filter, 1)
+	}
+	if l.sort != "" {
+		text += strings.Replace(s.Order, "{sort}", l.sort, 1)
+	}
+	if q.Limit > 0 && s.Limit != "" && len(l.asks) == 1 {
+		text += strings.Replace(s.Limit, "{limit}", itoa(int(min(q.Limit, 1<<31))), 1)
+	}
+	return text
+}
+
+// filterText is the filter of the n-th ask, with a condition for keys after one
+// (seek) if there is one.
+func (t *table) filterText(l *list, n int, after string) (filter string, params [][2]string) {
+	f, a := t.src.m.Filter, &l.asks[n]
+	term := ""
+	if after != "" {
+		term = l.seek.before + after + l.seek.after
+	}
+	switch {
+	case f == nil:
+		return "", nil
+	case f.Style == "params":
+		params = a.params
+		if term != "" {
+			name, value, _ := strings.Cut(term, "=")
+			params = append(params[:len(params):len(params)], [2]string{name, value})
+		}
+		return "", params
+	case f.Style == "groups":
+		return f.renderGroups(a.groups, term), nil
+	}
+	parts := a.parts
+	if term != "" {
+		parts = append(parts[:len(parts):len(parts)], term)
+	}
+	filter = strings.Join(parts, f.And)
+	if len(parts) > 1 && f.AndGroup != "" {
+		filter = strings.Replace(f.AndGroup, "{}", filter, 1)
+	}
+	return filter, nil
+}

@@ -1,0 +1,145 @@
+// Connectors for one API each: a manifest, and in Go what it cannot say.
+
+package rest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/transport"
+)
+
+// Vendor is an API that has a connector of its own.
+type Vendor struct {
+	// Name is the value of the server option connector.
+	Name string
+	// Manifest is the text of the manifest. It may be without objects if the hooks
+	// find them.
+	Manifest []byte
+	// Options beside those that all manifests have, and those that Manifest adds.
+	Options []connectors.OptionSpec
+	// Open makes the hooks of a server with a credential; nil: there are none. It
+	// calls no API. An option that is wrong is a *connectors.Error.
+	Open func(api *API) (Hooks, error)
+}
+
+// Hooks are what a vendor does itself; each may be nil. They are called by many
+// queries at once.
+type Hooks struct {
+	// Objects lists what the API's metadata knows, beside the manifest's objects.
+	Objects func(ctx context.Context) ([]ObjectInfo, error)
+	// Object is an object by the name that it has in Objects, or in a table's
+	// option; nil: there is none. known is the manifest's, to be completed, or nil;
+	// it must not be changed. The answer is kept for a while and not changed.
+	Object func(ctx context.Context, name string, known *Object) (*Object, error)
+	// Bind makes of an object what a table with these options shows. It must not
+	// change o, but may return a copy.
+	Bind func(spec connectors.TableSpec, o *Object) (*Object, error)
+	// Request has the last word on a request that reads.
+	Request func(list *ListRequest, r *transport.Request)
+	// Write has the last word on a request that writes rows of batch.
+	Write func(o *Object, batch *connectors.Batch, r *transport.Request)
+	// Refusal reads an error that the manifest cannot describe; nil: read it as
+	// the manifest says.
+	Refusal func(status int, header http.Header, body []byte) *Refusal
+}
+
+// ObjectInfo is an object of the API's metadata.
+type ObjectInfo struct {
+	// Name is the API's, Table that of the imported table.
+	Name, Table string
+}
+
+// ListRequest is what a request that reads was made for.
+type ListRequest struct {
+	Object *Object
+	// Way is the name of the manifest's way; empty: the one at the top.
+	Way string
+	// Limit in rows, 0: none. First: it is not for a later page.
+	Limit uint64
+	First bool
+}
+
+// Refusal is what an API's error says.
+type Refusal struct {
+	Message, Code string
+	Fields        []FieldRefusal
+}
+
+// FieldRefusal is what it says of one field, by its name in the API.
+type FieldRefusal struct{ Field, Message, Code string }
+
+// NewVendor makes the connector. A manifest that is wrong panics: it is part of
+// the program.
+func NewVendor(v Vendor) *Connector {
+	m, err := parse(v.Name+".yaml", v.Manifest, true)
+	if err != nil {
+		panic("rest: " + err.Error())
+	}
+	return &Connector{vendor: &v, manifest: m}
+}
+
+// API is an open server, for a vendor's hooks.
+type API struct {
+	Manifest *Manifest
+	Client   *transport.Client
+	// Server has the options of server and user mapping; the latter are secret.
+	Server connectors.ServerSpec
+	src    *source
+}
+
+// Option is the server's, or the manifest's default.
+func (a *API) Option(name string) string {
+	if v, ok := a.Server.Options[name]; ok {
+		return v
+	}
+	for _, o := range a.Manifest.Options {
+		if o.Name == name {
+			return o.Default
+		}
+	}
+	return ""
+}
+
+// Get reads JSON into out. An answer that is no success is the error that the
+// API's words make; 404 is of class NotFoundError.
+func (a *API) Get(ctx context.Context, path string, query url.Values, out any) error {
+	return a.Call(ctx, &transport.Request{Path: path, Query: query}, out)
+}
+
+// Call is Get with any request that changes nothing.
+func (a *API) Call(ctx context.Context, r *transport.Request, out any) error {
+	t := &table{src: a.src, object: &Object{Name: r.Path}}
+	page := t.fetch(ctx, r, new(bytes.Buffer))
+	if page.err != nil {
+		return page.err
+	}
+	if err := json.Unmarshal(page.body.Bytes(), out); err != nil {
+		return t.protocol(page.request, "metadata that is not what was expected", err)
+	}
+	return nil
+}
+
+// Prepare checks an object that a hook has made and gives it its defaults.
+func (m *Manifest) prepare(o *Object) error {
+	one := *m
+	one.Objects = append(slices.Clone(m.Objects), *o)
+	if i := slices.IndexFunc(m.Objects, func(known Object) bool { return known.Name == o.Name }); i >= 0 {
+		one.Objects = slices.Clone(m.Objects)
+		one.Objects[i] = *o
+	}
+	o.setDefaults()
+	l := &loader{}
+	l.checkObject(&one, o)
+	if len(l.problems) > 0 {
+		return &connectors.Error{Class: connectors.Protocol, API: m.Name,
+			Message: fmt.Sprintf("the API's metadata of object %q cannot be used: %s", o.Name, l.problems[0])}
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+// Several ways to read one object: a list, a search, a request for some keys.
+// Each is a table of its own here, with its own grammar; of these the one is
+// taken that leaves the least to read.
+
+package rest
+
+import (
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
+)
+
+// wayManifest is the manifest as a way sees it.
+func (m *Manifest) wayManifest(w *Way) *Manifest {
+	out := *m
+	out.Ways = nil
+	if w.Read != nil {
+		out.Read = *w.Read
+	}
+	if w.Paging != nil {
+		out.Paging = *w.Paging
+	}
+	if w.Filter != nil {
+		out.Filter = w.Filter
+	}
+	if w.Sort != nil {
+		out.Sort = w.Sort
+		if w.Sort.Param == "" && out.Read.Statement == nil {
+			out.Sort = nil
+		}
+	}
+	return &out
+}
+
+// has tells whether the object has a way.
+func (o *Object) has(w *Way) bool {
+	return o.Ways == nil || slices.Contains(o.Ways, w.Name)
+}
+
+// bindWays binds the table to the further ways of its object.
+func (t *table) bindWays() error {
+	for i := range t.src.m.Ways {
+		w := &t.src.m.Ways[i]
+		if !t.object.has(w) {
+			continue
+		}
+		o := *t.object
+		if w.Path != "" {
+			o.Path = strings.ReplaceAll(w.Path, "{path}", o.Path)
+		}
+		if w.Read != nil {
+			o.Items = nil
+		}
+		bound, err := t.src.ways[i].bind(t.spec, &o)
+		if err != nil {
+			return err
+		}
+		bound.needsFilter = w.Needs == "filter"
+		t.ways = append(t.ways, bound)
+	}
+	return nil
+}
+
+// Plan gives the verdicts of the way that is taken.
+func (t *table) Plan(req pushdown.Request) pushdown.Plan {
+	_, p := t.choose(req)
+	return p
+}
+
+// choose takes a way, by the query's shape alone: an order that a plan relies
+// upon must be there whatever the values are. A way that cannot do without a
+// filter is left again when the values leave it none.
+func (t *table) choose(req pushdown.Request) (*table, pushdown.Plan) {
+	if len(t.ways) == 0 {
+		return t, t.plan(req)
+	}
+	shape := req
+	shape.Conjuncts = make([]pushdown.Expr, len(req.Conjuncts))
+	for i, e := range req.Conjuncts {
+		shape.Conjuncts[i] = pushdown.Shape(e)
+	}
+	best := t
+	least := effort(shape, t.plan(shape))
+	for _, w := range t.ways {
+		p := w.plan(shape)
+		if w.needsFilter && !filters(p) {
+			continue
+		}
+		if e := effort(shape, p); e < least {
+			best, least = w, e
+		}
+	}
+	p := best.plan(req)
+	switch {
+	case !best.needsFilter:
+	case filters(p):
+		p.ExactOrderings = nil // other values might leave this way
+	default:
+		best, p = t, t.plan(req)
+		p.ExactOrderings, p.ValueDependent = nil, true
+	}
+	return best, p
+}
+
+// filters tells whether the API is asked for less than all.
+func filters(p pushdown.Plan) bool {
+	return slices.ContainsFunc(p.Conjuncts, func(c pushdown.Conjunct) bool { return c.Verdict != pushdown.Local })
+}
+
+// effort is what a plan costs, if a LIMIT that can go down goes down.
+func effort(req pushdown.Request, p pushdown.Plan) float64 {
+	ordered := len(req.Orderings) == 0 || slices.Contains(p.ExactOrderings, 0)
+	exact := !slices.ContainsFunc(p.Conjuncts, func(c pushdown.Conjunct) bool { return c.Verdict != pushdown.Exact })
+	if !req.LimitPossible || !ordered || !exact || !p.LimitExact {
+		return p.TotalCost
+	}
+	rows := float64(req.LimitRows)
+	if rows == 0 {
+		rows = 1
+	}
+	share := 1.0
+	if p.Rows > rows {
+		share = rows / p.Rows
+	}
+	return p.StartupCost + math.Max(0, p.TotalCost-p.StartupCost)*share
+}
+
+// checkWays checks the further ways, each as if it were the only one.
+func (l *loader) checkWays(m *Manifest) {
+	for i := range m.Ways {
+		w := &m.Ways[i]
+		path := "ways." + w.Name
+		one := m.wayManifest(w)
+		l.checkRead(one, &one.Read, path+".read")
+		l.checkPaging(one, &one.Paging, path+".paging")
+		if w.Filter != nil {
+			l.checkFilter(one, w.Filter, path+".filter")
+		}
+		if w.Sort != nil {
+			l.checkSort(one, w.Sort, path+".sort")
+		}
+		if strings.Contains(w.Path, "{filter}") && w.Needs != "filter" {
+			l.at(path+".needs", "expected filter, as the path has {filter}")
+		}
+		for _, p := range placeholders(w.Path) {
+			if p != "path" && p != "filter" {
+				l.at(path+".path", "expected {path} or {filter}, found {%s}", p)
+			}
+		}
+	}
+	for i := range m.Objects {
+		o := &m.Objects[i]
+		for j, name := range o.Ways {
+			if !slices.ContainsFunc(m.Ways, func(w Way) bool { return w.Name == name }) {
+				l.at("objects."+o.Name+".ways["+itoa(j)+"]", "there is no way %q", name)
+			}
+		}
+	}
+}
+
+// describeWays lays what the further ways can do over the description of the
+// first.
+func (t *table) describeWays(d *connectors.Description) {
+	for _, w := range t.ways {
+		of := w.describe()
+		for _, l := range of.Lookups {
+			if !slices.ContainsFunc(d.Lookups, func(o connectors.Lookup) bool { return slices.Equal(o.Columns, l.Columns) }) {
+				d.Lookups = append(d.Lookups, l)
+			}
+		}
+		d.KeyOrdered = d.KeyOrdered && of.KeyOrdered
+		switch {
+		case d.ListLag == 0 || of.ListLag == 0:
+			d.ListLag = 0 // one of them is not known
+		default:
+			d.ListLag = max(d.ListLag, of.ListLag)
+		}
+	}
+}
