@@ -1,7 +1,9 @@
 package connectors
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	"github.com/hallwaydb/hallway/sidecar/rows"
@@ -84,6 +86,15 @@ type Batch struct {
 	IdempotencyKey string
 	// Stats is where the connector counts; never nil.
 	Stats *Stats
+	// Ready, if not nil, is called before rows are sent, by a connector whose
+	// Description has Staged: it returns when the rows before end may be, and says
+	// that those before next probably follow. If it fails, rows that it has not let
+	// through yet are not sent: if there are others, the first of them is Refused
+	// with its error. It is not safe for concurrent use.
+	Ready func(ctx context.Context, end, next int) error
+	// Limit, if not 0, is how long a Staged connector takes up further requests of
+	// the call: rows that it has not sent by then are NotSent.
+	Limit time.Duration
 }
 
 // Row is one row to write: the key's values and the given columns' values.
@@ -95,11 +106,13 @@ type Row struct {
 type Outcome uint8
 
 // Applied: the API has it. NotFound: Update or Delete of a row that the API
-// does not have. Refused: Result.Err tells why.
+// does not have. Refused: Result.Err tells why. NotSent: it was not its turn
+// within Batch.Limit; no row after it was sent.
 const (
 	Applied Outcome = iota + 1
 	NotFound
 	Refused
+	NotSent
 )
 
 // Result of one row.

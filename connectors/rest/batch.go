@@ -30,12 +30,20 @@ func (w *Write) batchRows() int {
 // chunk is the rows of a batch from first up to end, and what becomes of each.
 type chunk struct {
 	first, end int
-	// rows are those to be sent, by their number in the batch.
+	// rows are those to be sent, by their number in the batch; list has them for
+	// one request of them all.
 	rows []int
+	list entries
 	res  []written // by row - first
 	// single: the API takes no such requests; its rows were sent one by one.
 	single bool
 	err    error
+}
+
+// entries are rows as they stand in a request: JSON with commas between, or keys.
+type entries struct {
+	json []byte
+	keys []string
 }
 
 // refused is the first row that was refused by itself; -1: none.
@@ -56,8 +64,11 @@ func (m *modification) next(first int) (*chunk, error) {
 	if m.many != nil {
 		most = m.many.Max
 	}
+	var seen map[string]bool
+	if keyed(m.batch.Op) {
+		seen = map[string]bool{}
+	}
 	size := 0
-	seen := map[string]bool{}
 	for i := first; i < len(m.batch.Rows) && len(c.rows) < most; i++ {
 		if keyed(m.batch.Op) {
 			key, ok := m.t.keyText(m.batch.Rows[i].Key[0])
@@ -71,7 +82,8 @@ func (m *modification) next(first int) (*chunk, error) {
 			seen[key] = true
 		}
 		if m.many != nil {
-			entry, err := m.entry(i, len(c.rows))
+			before := c.list
+			entry, err := m.addEntry(&c.list, i, len(c.rows))
 			var e *connectors.Error
 			if errors.As(err, &e) {
 				for j := range c.res {
@@ -86,11 +98,12 @@ func (m *modification) next(first int) (*chunk, error) {
 			if err != nil {
 				return nil, err
 			}
-			size += len(entry) + 1
-			if s := m.many.Separator; s != "" && m.many.Param != "" && strings.Contains(string(entry), s) {
+			size += entry + 1
+			if s := m.many.Separator; s != "" && m.many.Param != "" && strings.Contains(c.list.keys[len(c.rows)], s) {
 				size = m.many.MaxBytes + 1 // among others it would be two keys
 			}
 			if size > m.many.MaxBytes && len(c.rows) > 0 {
+				c.list = before
 				break
 			}
 		}
@@ -108,9 +121,9 @@ func (c *chunk) add(w written) {
 	c.end = c.first + len(c.res)
 }
 
-// send writes a chunk's rows. An error means that what became of those without
+// sendChunk writes a chunk's rows. An error means that what became of those without
 // an outcome is not known, or that nothing more can be written.
-func (m *modification) send(ctx context.Context, c *chunk) error {
+func (m *modification) sendChunk(ctx context.Context, c *chunk) error {
 	pending := c.rows
 	if len(pending) > 1 && m.batch.Op == connectors.Delete && len(m.batch.ReturningColumns) > 0 {
 		// What is deleted can be returned only if it was read before.
@@ -129,7 +142,7 @@ func (m *modification) send(ctx context.Context, c *chunk) error {
 		}
 	}
 	for len(pending) > 1 || len(pending) == 1 && m.alone() {
-		req, err := m.request(pending)
+		req, err := m.requestOf(c, pending)
 		if err != nil {
 			return err
 		}
@@ -196,32 +209,58 @@ func (m *modification) again(ctx context.Context, c *chunk, sent []int) ([]int, 
 	return rows, nil
 }
 
+// requestOf is the request for a chunk's rows, or for some of them.
+func (m *modification) requestOf(c *chunk, rows []int) (*transport.Request, error) {
+	if len(rows) == len(c.rows) {
+		return m.requestWith(rows, c.list)
+	}
+	return m.request(rows)
+}
+
 // request for these rows, which have been seen to be sendable.
 func (m *modification) request(rows []int) (*transport.Request, error) {
+	var list entries
+	for n, i := range rows {
+		if _, err := m.addEntry(&list, i, n); err != nil {
+			return nil, err
+		}
+	}
+	return m.requestWith(rows, list)
+}
+
+// addEntry puts row i, the nth, into a list; size is what it has there.
+func (m *modification) addEntry(list *entries, i, n int) (size int, err error) {
+	if m.many.Param != "" {
+		p, err := m.place(i, n)
+		if err != nil {
+			return 0, err
+		}
+		list.keys = append(list.keys, p.key)
+		return len(p.key), nil
+	}
+	out := list.json
+	if n > 0 {
+		out = append(out, ',')
+	}
+	start := len(out)
+	if out, err = m.entry(out, i, n); err != nil {
+		return 0, err
+	}
+	list.json = out
+	return len(out) - start, nil
+}
+
+func (m *modification) requestWith(rows []int, list entries) (*transport.Request, error) {
 	b := m.many
 	req := &transport.Request{Method: b.Method, Path: m.t.pathOf(m.batch, b.Path, ""), Write: true, Stats: m.batch.Stats, Header: http.Header{}}
 	if h := m.w.IdempotencyHeader; h != "" && m.batch.IdempotencyKey != "" {
 		// Sent again without some of its rows, it is another write.
 		req.Header.Set(h, m.batch.IdempotencyKey+"-"+itoa(rows[0])+"-"+itoa(len(rows)))
 	}
-	list := []byte{'['}
-	keys := make([]string, len(rows))
-	for n, i := range rows {
-		entry, err := m.entry(i, n)
-		if err != nil {
-			return nil, err
-		}
-		keys[n] = string(entry)
-		if n > 0 {
-			list = append(list, ',')
-		}
-		list = append(list, entry...)
-	}
-	list = append(list, ']')
 	if b.Param != "" {
-		req.Query = url.Values{b.Param: keys}
+		req.Query = url.Values{b.Param: list.keys}
 		if b.Separator != "" {
-			req.Query.Set(b.Param, strings.Join(keys, b.Separator))
+			req.Query.Set(b.Param, strings.Join(list.keys, b.Separator))
 		}
 		for _, p := range b.Extra {
 			req.Query.Set(p.Name, p.Value)
@@ -229,79 +268,106 @@ func (m *modification) request(rows []int) (*transport.Request, error) {
 		return req, nil
 	}
 	req.Header.Set("Content-Type", "application/json")
-	if b.List == "" {
-		req.Body = list
-		return req, nil
+	root := newShape()
+	if b.List != "" {
+		for _, p := range b.Extra {
+			root.constant(splitPath(p.Name), plain(p.Value))
+		}
 	}
-	root := &member{}
-	for _, p := range b.Extra {
-		root.put(splitPath(p.Name), plain(p.Value))
-	}
-	root.put(splitPath(b.List), list)
-	req.Body = root.json(nil)
-	return req, nil
+	root.put(splitPath(b.List), func(dst []byte, _ *place) ([]byte, bool, error) {
+		dst = append(dst, '[')
+		dst = append(dst, list.json...)
+		return append(dst, ']'), true, nil
+	})
+	var err error
+	req.Body, _, err = root.append(make([]byte, 0, len(list.json)+64), nil)
+	return req, err
 }
 
-// entry is what stands in the list for row i; its position there is at. With
-// param it is the key as it is. An error is a value that cannot be sent.
-func (m *modification) entry(i, at int) ([]byte, error) {
-	t, b := m.t, m.many
-	row := &m.batch.Rows[i]
-	key, keyJSON := "", []byte(nil)
-	if m.batch.Op != connectors.Insert {
-		var column int
-		var v pushdown.Value
-		if m.batch.Op != connectors.Upsert {
-			column, v = t.key, row.Key[0]
-		} else if column, v = matchOf(m.batch, i); b.names("{url}") && strings.Contains(m.w.Path, "{value}") {
-			if err := t.checkValue(column, v); err != nil {
-				return nil, err
-			}
-		}
-		key, _ = t.keyText(v)
-		var err error
-		if keyJSON, err = t.column(column).jsonValue(v); err != nil {
-			return nil, &connectors.Error{Class: connectors.CheckViolation, API: t.src.m.Name, Column: t.column(column).spec.Name,
-				Message: fmt.Sprintf("the key %q cannot be sent: %v", shortText(key), err)}
-		}
+// place of row i, the nth of a request. An error is a key that cannot be sent.
+func (m *modification) place(i, n int) (*place, error) {
+	t := m.t
+	p := &place{i: i, at: n}
+	if m.batch.Op == connectors.Insert {
+		return p, nil
 	}
-	if b.Param != "" {
-		return []byte(key), nil
-	}
-	var body *member
-	if m.batch.Op != connectors.Delete {
-		var err error
-		if body, err = t.bodyOf(m.batch, m.w, i, false); err != nil {
+	var column int
+	var v pushdown.Value
+	if m.batch.Op != connectors.Upsert {
+		column, v = t.key, m.batch.Rows[i].Key[0]
+	} else if column, v = matchOf(m.batch, i); m.many.names("{url}") && strings.Contains(m.w.Path, "{value}") {
+		if err := t.checkValue(column, v); err != nil {
 			return nil, err
 		}
 	}
-	if len(b.Entry) == 0 && body == nil {
-		return keyJSON, nil
+	p.key, _ = t.keyText(v)
+	var err error
+	if p.keyJSON, err = t.column(column).appendJSON(nil, v); err != nil {
+		return nil, &connectors.Error{Class: connectors.CheckViolation, API: t.src.m.Name, Column: t.column(column).spec.Name,
+			Message: fmt.Sprintf("the key %q cannot be sent: %v", shortText(p.key), err)}
 	}
-	root := body
-	if body == nil || b.names("{body}") {
-		root = &member{}
+	return p, nil
+}
+
+// entry appends what stands in the list for row i; its position there is n. An
+// error is a value that cannot be sent.
+func (m *modification) entry(dst []byte, i, n int) ([]byte, error) {
+	p, err := m.place(i, n)
+	if err != nil {
+		return nil, err
 	}
-	fill := strings.NewReplacer("{method}", m.w.Method, "{url}", t.pathOf(m.batch, m.w.Path, key), "{key}", key,
-		"{match}", t.matchName(m.batch), "{value}", key, "{row}", itoa(at))
-	for _, p := range b.Entry {
-		var raw []byte
-		switch {
-		case p.Value == "{body}":
-			if body == nil {
-				continue
-			}
-			raw = body.json(nil)
-		case p.Value == "{key}", p.Value == "{value}":
-			raw = keyJSON
-		case strings.Contains(p.Value, "{"):
-			raw = appendString(nil, fill.Replace(p.Value))
-		default:
-			raw = plain(p.Value)
+	dst, _, err = m.inList().append(dst, p)
+	return dst, err
+}
+
+// entryShape is that of an entry.
+func (m *modification) entryShape() *shape {
+	b := m.many
+	keyJSON := func(dst []byte, p *place) ([]byte, bool, error) { return append(dst, p.keyJSON...), true, nil }
+	root := newShape()
+	var body *shape
+	switch {
+	case m.batch.Op != connectors.Delete:
+		if body = m.body(false); !b.names("{body}") {
+			root = body
 		}
-		root.put(splitPath(p.Name), raw)
+	case len(b.Entry) == 0:
+		root.put(nil, keyJSON)
 	}
-	return root.json(nil), nil
+	for _, e := range b.Entry {
+		path := splitPath(e.Name)
+		switch {
+		case e.Value == "{body}":
+			if body != nil {
+				root.put(path, body.append)
+			}
+		case e.Value == "{key}", e.Value == "{value}":
+			root.put(path, keyJSON)
+		case strings.Contains(e.Value, "{"):
+			m.putText(root, path, e.Value)
+		default:
+			root.constant(path, plain(e.Value))
+		}
+	}
+	return root
+}
+
+// putText puts a text of the manifest, filled in for the row.
+func (m *modification) putText(root *shape, path []string, text string) {
+	text = strings.NewReplacer("{method}", m.w.Method, "{match}", m.t.matchName(m.batch)).Replace(text)
+	url := m.t.pathOf(m.batch, m.w.Path, "")
+	sameURL := m.batch.Op == connectors.Insert || !strings.Contains(m.w.Path, "{key}") && !strings.Contains(m.w.Path, "{value}")
+	if sameURL {
+		text = strings.ReplaceAll(text, "{url}", url)
+	}
+	if !strings.Contains(text, "{") {
+		root.constant(path, appendString(nil, text))
+		return
+	}
+	root.put(path, func(dst []byte, p *place) ([]byte, bool, error) {
+		fill := strings.NewReplacer("{url}", m.t.pathOf(m.batch, m.w.Path, p.key), "{key}", p.key, "{value}", p.key, "{row}", itoa(p.at))
+		return appendString(dst, fill.Replace(text)), true, nil
+	})
 }
 
 // names tells whether this of the row stands in its entry.

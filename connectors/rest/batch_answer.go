@@ -24,24 +24,22 @@ type batchAnswer struct {
 	rows []int
 	resp *transport.Response
 	good bool
-	out  []written // by position in rows
-	at   map[string]int
+	out  []written      // by position in rows
+	at   map[string]int // by name; nil: not needed so far
 }
 
 // read finds what became of each row. With an error, rows may have an outcome
 // all the same; what became of the others is not known. errNoBatch: nothing was
 // written, and nothing can be in this way.
 func (m *modification) read(rows []int, resp *transport.Response, body []byte) ([]written, error) {
-	a := &batchAnswer{m: m, rows: rows, resp: resp, good: succeeded(resp.Status), out: make([]written, len(rows)), at: map[string]int{}}
-	for n, i := range rows {
-		a.at[m.name(i, n)] = n
-	}
+	a := &batchAnswer{m: m, rows: rows, resp: resp, good: succeeded(resp.Status), out: make([]written, len(rows))}
 	text := bytes.TrimSpace(body)
+	valid := validJSON(text)
 	if a.good {
 		if err := m.t.provesNothing(resp, body, m.many.Answers != nil); err != nil {
 			return a.out, err
 		}
-		if (m.many.Answers != nil || len(text) > 0 && m.many.Errors != nil) && !json.Valid(text) {
+		if (m.many.Answers != nil || len(text) > 0 && m.many.Errors != nil) && !valid {
 			return a.out, m.t.unknown(resp, "expected JSON, got "+describeBody(m.t.src, resp, body), nil)
 		}
 	}
@@ -50,7 +48,7 @@ func (m *modification) read(rows []int, resp *transport.Response, body []byte) (
 		e      *BatchEntries
 		errors bool
 	}{{m.many.Errors, true}, {m.many.Answers, false}} {
-		if part.e == nil || !json.Valid(text) {
+		if part.e == nil || !valid {
 			continue
 		}
 		if err := a.part(part.e, part.errors, text); err != nil {
@@ -68,9 +66,7 @@ func (a *batchAnswer) part(e *BatchEntries, isErrors bool, body []byte) error {
 	case isNothing(list):
 		return nil // conclude sees which rows have no answer
 	case list[0] == '{':
-		var named map[string]json.RawMessage
-		_ = json.Unmarshal(list, &named)
-		for name, entry := range named {
+		for name, entry := range members(list) {
 			if err := a.entry(e, isErrors, name, entry); err != nil {
 				return err
 			}
@@ -79,23 +75,31 @@ func (a *batchAnswer) part(e *BatchEntries, isErrors bool, body []byte) error {
 	case list[0] != '[':
 		return a.strange("expected a list of rows at %q", e.Path)
 	}
-	var entries []json.RawMessage
-	_ = json.Unmarshal(list, &entries)
-	byPosition := e.Match == "" && !isErrors
-	if byPosition && len(entries) != len(a.rows) {
-		return a.strange("it answers %d rows of %d", len(entries), len(a.rows))
+	if e.Match == "" && !isErrors {
+		return a.inOrder(e, list)
 	}
-	for n, entry := range entries {
-		if byPosition {
-			if err := a.row(e, isErrors, n, entry); err != nil {
-				return err
-			}
-			continue
-		}
+	for _, entry := range elements(list) {
 		for _, name := range namesAt(entry, e.Match) {
 			if err := a.entry(e, isErrors, name, entry); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// inOrder reads answers that stand in the order of the rows.
+func (a *batchAnswer) inOrder(e *BatchEntries, list []byte) error {
+	entries := make([][]byte, 0, len(a.rows))
+	for _, entry := range elements(list) {
+		entries = append(entries, entry)
+	}
+	if len(entries) != len(a.rows) {
+		return a.strange("it answers %d rows of %d", len(entries), len(a.rows))
+	}
+	for n, entry := range entries {
+		if err := a.row(e, false, n, entry); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -110,6 +114,12 @@ func (a *batchAnswer) strange(format string, args ...any) error {
 }
 
 func (a *batchAnswer) entry(e *BatchEntries, isErrors bool, name string, entry []byte) error {
+	if a.at == nil {
+		a.at = map[string]int{}
+		for n, i := range a.rows {
+			a.at[a.m.name(i, n)] = n
+		}
+	}
 	n, ok := a.at[name]
 	if !ok {
 		return a.strange("it answers for a row %q, which was not in the request", a.m.t.src.client.Redact(shortText(name)))
@@ -263,62 +273,4 @@ func (a *batchAnswer) refuseAll(body []byte) error {
 	}
 	a.out[0].result = connectors.Result{Outcome: connectors.Refused, Err: e}
 	return nil
-}
-
-// memberAt follows a dotted path in JSON that is valid; a number is an array's
-// position. Nothing there: nil.
-func memberAt(raw []byte, path string) []byte {
-	for _, name := range splitPath(path) {
-		raw = bytes.TrimSpace(raw)
-		switch {
-		case len(raw) > 0 && raw[0] == '{':
-			var o map[string]json.RawMessage
-			_ = json.Unmarshal(raw, &o)
-			raw = o[name]
-		case len(raw) > 0 && raw[0] == '[':
-			var list []json.RawMessage
-			_ = json.Unmarshal(raw, &list)
-			i, err := strconv.Atoi(name)
-			if err != nil || i < 0 || i >= len(list) {
-				return nil
-			}
-			raw = list[i]
-		default:
-			return nil
-		}
-	}
-	return bytes.TrimSpace(raw)
-}
-
-// namesAt are the texts at a path: one, or those of a list.
-func namesAt(raw []byte, path string) []string {
-	raw = memberAt(raw, path)
-	if len(raw) > 0 && raw[0] == '[' {
-		var list []json.RawMessage
-		_ = json.Unmarshal(raw, &list)
-		var names []string
-		for _, e := range list {
-			names = append(names, namesAt(e, "")...)
-		}
-		return names
-	}
-	if len(raw) > 0 && raw[0] == '"' {
-		var s string
-		_ = json.Unmarshal(raw, &s)
-		return []string{s}
-	}
-	return []string{string(raw)} // a number, as it is written
-}
-
-// isNothing tells whether JSON says that there is nothing.
-func isNothing(raw []byte) bool {
-	var text bytes.Buffer
-	if json.Compact(&text, raw) != nil {
-		return true
-	}
-	switch text.String() {
-	case "null", "false", `""`, "[]", "{}":
-		return true
-	}
-	return false
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,60 +18,105 @@ import (
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 )
 
-// member of a body: a value, or more members.
-type member struct {
+// shape is how a JSON value of a request is made of a row. It is put together once
+// for a batch, and is then safe for concurrent use.
+type shape struct {
+	// name of the member, as JSON and with the colon; empty: it is none.
 	name string
-	raw  []byte
-	kids []*member
+	// fill appends the value. The last that has one counts, and then no kids do.
+	fill []filler
+	kids []*shape
+	// always: an object also if none of its members has a value.
+	always bool
 }
 
-// put places a JSON value at a path.
-func (m *member) put(path []string, raw []byte) {
-	for _, name := range path {
-		var next *member
-		for _, k := range m.kids {
-			if k.name == name {
-				next = k
-				break
-			}
+// place is what a shape is filled in with: row i of the batch, which stands at this
+// position in its request, and its key.
+type place struct {
+	i, at   int
+	key     string
+	keyJSON []byte
+}
+
+// filler appends a value; false: there is none.
+type filler func(dst []byte, p *place) ([]byte, bool, error)
+
+func newShape() *shape { return &shape{always: true} }
+
+// at is the member at a path.
+func (s *shape) at(path []string) *shape {
+	for _, part := range path {
+		name := string(appendString(nil, part)) + ":"
+		i := slices.IndexFunc(s.kids, func(k *shape) bool { return k.name == name })
+		if i < 0 {
+			i = len(s.kids)
+			s.kids = append(s.kids, &shape{name: name})
 		}
-		if next == nil {
-			next = &member{name: name}
-			m.kids = append(m.kids, next)
-		}
-		m = next
+		s = s.kids[i]
 	}
-	m.raw = raw
+	return s
 }
 
-func (m *member) json(dst []byte) []byte {
-	if m.raw != nil {
-		return append(dst, m.raw...)
+func (s *shape) put(path []string, f filler) {
+	to := s.at(path)
+	to.fill = append(to.fill, f)
+}
+
+// constant puts the same value for each row.
+func (s *shape) constant(path []string, raw []byte) {
+	s.put(path, func(dst []byte, _ *place) ([]byte, bool, error) { return append(dst, raw...), true, nil })
+}
+
+// append writes the value; false: there is none. dst is then as it was.
+func (s *shape) append(dst []byte, p *place) ([]byte, bool, error) {
+	start, there := len(dst), false
+	for _, f := range s.fill {
+		end := len(dst)
+		out, ok, err := f(dst, p)
+		if err != nil {
+			return nil, false, err
+		}
+		if dst = out[:end]; ok {
+			dst, there = append(out[:start], out[end:]...), true
+		}
+	}
+	if there {
+		return dst, true, nil
 	}
 	dst = append(dst, '{')
-	for i, k := range m.kids {
-		if i > 0 {
+	for _, k := range s.kids {
+		mark := len(dst)
+		if there {
 			dst = append(dst, ',')
 		}
-		dst = append(appendString(dst, k.name), ':')
-		dst = k.json(dst)
+		out, ok, err := k.append(append(dst, k.name...), p)
+		if err != nil {
+			return nil, false, err
+		}
+		if dst = out; !ok {
+			dst = dst[:mark]
+		}
+		there = there || ok
 	}
-	return append(dst, '}')
+	if !there && !s.always {
+		return dst[:start], false, nil
+	}
+	return append(dst, '}'), true, nil
 }
 
-// form writes a[b]=c.
-func (m *member) form(name string, out url.Values) {
-	if m.raw == nil {
-		for _, k := range m.kids {
-			inner := k.name
-			if name != "" {
-				inner = name + "[" + k.name + "]"
-			}
-			k.form(inner, out)
-		}
-		return
+// json is the value of a shape of constants.
+func (s *shape) json() []byte {
+	out, _, _ := s.append(nil, nil)
+	return out
+}
+
+// form writes the members of an object as a[b]=c.
+func form(object []byte) []byte {
+	out := url.Values{}
+	for name, raw := range members(object) {
+		formValue(name, raw, out)
 	}
-	formValue(name, m.raw, out)
+	return []byte(out.Encode())
 }
 
 func formValue(name string, raw []byte, out url.Values) {
@@ -80,15 +126,11 @@ func formValue(name string, raw []byte, out url.Values) {
 		_ = json.Unmarshal(raw, &s)
 		out.Add(name, s)
 	case '[':
-		var list []json.RawMessage
-		_ = json.Unmarshal(raw, &list)
-		for i, e := range list {
+		for i, e := range elements(raw) {
 			formValue(name+"["+itoa(i)+"]", e, out)
 		}
 	case '{':
-		var object map[string]json.RawMessage
-		_ = json.Unmarshal(raw, &object)
-		for k, e := range object {
+		for k, e := range members(raw) {
 			formValue(name+"["+k+"]", e, out)
 		}
 	case 'n':
@@ -101,7 +143,17 @@ func formValue(name string, raw []byte, out url.Values) {
 // appendString writes a JSON string.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
-	for _, r := range s {
+	for i := 0; i < len(s); {
+		start := i
+		for i < len(s) && plainASCII(s[i]) {
+			i++
+		}
+		dst = append(dst, s[start:i]...)
+		if i == len(s) {
+			break
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		i += size
 		switch {
 		case r == '"' || r == '\\':
 			dst = append(dst, '\\', byte(r))
@@ -120,14 +172,17 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// jsonValue writes a value that is not NULL for the column's field. An error
+// plainASCII tells whether a byte stands for itself in a JSON string.
+func plainASCII(c byte) bool { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\' }
+
+// appendJSON writes a value that is not NULL for the column's field. An error
 // says why the API cannot be sent it.
-func (col *column) jsonValue(v pushdown.Value) ([]byte, error) {
+func (col *column) appendJSON(dst []byte, v pushdown.Value) ([]byte, error) {
 	list, isList := v.V.([]pushdown.Value)
 	if !isList {
-		return col.jsonScalar(nil, v)
+		return col.jsonScalar(dst, v)
 	}
-	dst := []byte{'['}
+	dst = append(dst, '[')
 	for i, e := range list {
 		if i > 0 {
 			dst = append(dst, ',')

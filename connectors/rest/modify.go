@@ -11,9 +11,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
@@ -27,6 +29,10 @@ type modification struct {
 	w     *Write
 	// many is how rows are written by the request; nil: each by its own.
 	many *WriteBatch
+	// own makes the body of a row's own request, inList its entry in one for many.
+	own, inList func() *shape
+	// toReturn and toRecord are made when they are needed.
+	toReturn, toRecord *recordReader
 }
 
 // written is what became of one row, and what RETURNING needs of it.
@@ -40,28 +46,46 @@ type written struct {
 }
 
 // Modify writes the rows in order and stops at the first that is refused: the
-// statement fails with it, and what comes after should not be in the API.
+// statement fails with it, and what comes after should not be in the API. While
+// requests are under way, those after them are prepared, and what the ones before
+// have answered is handed on.
 func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 	m, err := t.modification(batch)
 	if err != nil {
 		return err
 	}
 	batch.Results, batch.Recorded = make([]connectors.Result, len(batch.Rows)), make([]bool, len(batch.Rows))
-	for next := 0; next < len(batch.Rows); {
-		var wave []*chunk
-		for next < len(batch.Rows) && len(wave) < m.atOnce() {
-			c, err := m.next(next)
-			if err != nil {
-				return err
+	began := time.Now()
+	refused := -1
+	var last []*chunk // of which nothing is handed on yet
+	ahead := m.wave(0)
+	for refused < 0 && ahead.first < len(batch.Rows) {
+		now := ahead
+		if now.err != nil {
+			return now.err
+		}
+		if now.first > 0 && batch.Limit > 0 && time.Since(began) >= batch.Limit {
+			for i := now.first; i < len(batch.Rows); i++ {
+				batch.Results[i].Outcome = connectors.NotSent
 			}
-			wave, next = append(wave, c), c.end
-			if c.refused() >= 0 {
-				break // found here: nothing after it is sent
+			break
+		}
+		if batch.Ready != nil {
+			// As many rows again will follow.
+			if err := batch.Ready(ctx, now.end, min(now.end+now.end-now.first, len(batch.Rows))); err != nil {
+				if now.first == 0 || !m.refuse(now.first, err) {
+					return err
+				}
+				break
 			}
 		}
-		m.sendWave(ctx, wave)
-		refused := -1
-		for _, c := range wave {
+		arrived := m.send(ctx, now.chunks)
+		if len(batch.ReturningColumns) == 0 {
+			err = m.give(ctx, last)
+		}
+		ahead = m.wave(now.end)
+		arrived()
+		for _, c := range now.chunks {
 			for i, res := range c.res {
 				batch.Results[c.first+i] = res.result
 			}
@@ -70,63 +94,120 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 			}
 			if c.single {
 				m.many = nil
+				ahead = m.wave(now.end)
 			}
 		}
-		for _, c := range wave {
+		for _, c := range now.chunks {
 			if c.err != nil {
 				return c.err
 			}
 		}
-		for _, c := range wave {
-			if err := m.give(ctx, c); err != nil {
-				return connectors.AfterWrite(err)
-			}
+		last = now.chunks
+		if len(batch.ReturningColumns) > 0 {
+			err, last = m.give(ctx, last), nil
 		}
-		if refused >= 0 {
-			for i := next; i < len(batch.Rows); i++ {
-				batch.Results[i] = t.bystander("not sent, because row %d was refused", refused, batch.Results[refused].Err)
-			}
-			break
+		if err != nil {
+			return connectors.AfterWrite(err)
 		}
+	}
+	if refused >= 0 {
+		for i := ahead.first; i < len(batch.Rows); i++ {
+			batch.Results[i] = t.bystander("not sent, because row %d was refused", refused, batch.Results[refused].Err)
+		}
+	}
+	if err := m.give(ctx, last); err != nil {
+		return connectors.AfterWrite(err)
 	}
 	return nil
 }
 
-// atOnce is how many requests may be under way.
-func (m *modification) atOnce() int {
-	if m.many == nil {
-		return 1
-	}
-	return m.many.Parallel
+// wave is requests that are under way at once: the rows from first up to end.
+type wave struct {
+	chunks     []*chunk
+	first, end int
+	err        error
 }
 
-func (m *modification) sendWave(ctx context.Context, wave []*chunk) {
-	if len(wave) == 1 {
-		wave[0].err = m.send(ctx, wave[0])
-		return
+// wave prepares the requests for rows from first on.
+func (m *modification) wave(first int) *wave {
+	most := 1
+	if m.many != nil {
+		most = m.many.Parallel
+	}
+	w := &wave{first: first, end: first}
+	for w.end < len(m.batch.Rows) && len(w.chunks) < most {
+		c, err := m.next(w.end)
+		if err != nil {
+			w.err = err
+			break
+		}
+		w.chunks, w.end = append(w.chunks, c), c.end
+		if c.refused() >= 0 {
+			break // found here: nothing after it is sent
+		}
+	}
+	return w
+}
+
+// refuse gives the rows from first on, of which none was sent, the error for which
+// they cannot be; false: it is none to be told of rows.
+func (m *modification) refuse(first int, err error) bool {
+	var e *connectors.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	m.batch.Results[first] = connectors.Result{Outcome: connectors.Refused, Err: e}
+	for i := first + 1; i < len(m.batch.Rows); i++ {
+		m.batch.Results[i] = m.t.bystander("not sent, because row %d was refused", first, e)
+	}
+	return true
+}
+
+// send sends a wave and gives a function that waits for its answers.
+func (m *modification) send(ctx context.Context, chunks []*chunk) (arrived func()) {
+	if len(chunks) == 1 && chunks[0].end == len(m.batch.Rows) && chunks[0].first == 0 {
+		chunks[0].err = m.sendChunk(ctx, chunks[0]) // there is nothing to do meanwhile
+		return func() {}
 	}
 	var wg sync.WaitGroup
-	for _, c := range wave {
-		wg.Go(func() { c.err = m.send(ctx, c) })
+	panics := make(chan any, len(chunks))
+	for _, c := range chunks {
+		wg.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					panics <- fmt.Sprintf("%v\n%s", p, debug.Stack())
+				}
+			}()
+			c.err = m.sendChunk(ctx, c)
+		})
 	}
-	wg.Wait()
+	return func() {
+		wg.Wait()
+		select {
+		case p := <-panics:
+			panic(p) // where the caller recovers it
+		default:
+		}
+	}
 }
 
-// give hands the records of a chunk's applied rows to RETURNING and the cache.
-func (m *modification) give(ctx context.Context, c *chunk) error {
-	for i := range c.res {
-		row := &c.res[i]
-		if row.result.Outcome != connectors.Applied {
-			continue
-		}
-		var read *fetchedRecord
-		if len(m.batch.ReturningColumns) > 0 {
-			var err error
-			if read, err = m.t.returning(ctx, m.batch, m.w, c.first+i, row); err != nil {
-				return err
+// give hands the records of applied rows to RETURNING and the cache.
+func (m *modification) give(ctx context.Context, chunks []*chunk) error {
+	for _, c := range chunks {
+		for i := range c.res {
+			row := &c.res[i]
+			if row.result.Outcome != connectors.Applied {
+				continue
 			}
+			var read *fetchedRecord
+			if len(m.batch.ReturningColumns) > 0 {
+				var err error
+				if read, err = m.returning(ctx, c.first+i, row); err != nil {
+					return err
+				}
+			}
+			m.record(c.first+i, row, read)
 		}
-		m.t.record(m.batch, m.w, c.first+i, row, read)
 	}
 	return nil
 }
@@ -158,12 +239,12 @@ func (t *table) Requests(batch *connectors.Batch) ([]string, error) {
 		case 0: // no such key can be
 		case 1:
 			if m.alone() {
-				req, err = m.request(c.rows)
+				req, err = m.requestOf(c, c.rows)
 			} else {
-				req, err = t.writeRequest(batch, m.w, c.rows[0])
+				req, err = m.writeRequest(c.rows[0])
 			}
 		default:
-			req, err = m.request(c.rows)
+			req, err = m.requestOf(c, c.rows)
 		}
 		if err != nil {
 			return nil, err
@@ -186,6 +267,8 @@ func (t *table) modification(batch *connectors.Batch) (*modification, error) {
 		return nil, err
 	}
 	m := &modification{t: t, batch: batch, w: w, many: w.Batch}
+	m.own = sync.OnceValue(func() *shape { return m.body(w.OmitMatch) })
+	m.inList = sync.OnceValue(m.entryShape)
 	if len(batch.Rows) < 2 && !m.alone() {
 		m.many = nil
 	}
@@ -242,7 +325,7 @@ func (t *table) noReturning(what string) error {
 func (m *modification) writeRow(ctx context.Context, i int, before *fetchedRecord) (written, error) {
 	t, batch := m.t, m.batch
 	out := written{before: before}
-	req, err := t.writeRequest(batch, m.w, i)
+	req, err := m.writeRequest(i)
 	if err != nil {
 		var e *connectors.Error
 		if errors.As(err, &e) {
@@ -345,7 +428,8 @@ func (t *table) send(ctx context.Context, req *transport.Request) (*transport.Re
 
 // writeRequest is the request for row i; nil: no record can have its key. An
 // error is a value that cannot be sent.
-func (t *table) writeRequest(batch *connectors.Batch, w *Write, i int) (*transport.Request, error) {
+func (m *modification) writeRequest(i int) (*transport.Request, error) {
+	t, batch, w := m.t, m.batch, m.w
 	row := batch.Rows[i]
 	key := ""
 	switch {
@@ -368,52 +452,48 @@ func (t *table) writeRequest(batch *connectors.Batch, w *Write, i int) (*transpo
 	if batch.Op == connectors.Delete {
 		return req, nil
 	}
-	root, err := t.bodyOf(batch, w, i, w.OmitMatch)
+	body, _, err := m.own().append(nil, &place{i: i})
 	if err != nil {
 		return nil, err
 	}
 	if w.Body == "form" {
-		form := url.Values{}
-		root.form("", form)
-		req.Body = []byte(form.Encode())
+		req.Body = form(body)
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	} else {
-		req.Body = root.json(nil)
+		req.Body = body
 		req.Header.Set("Content-Type", "application/json")
 	}
 	return req, nil
 }
 
-// bodyOf is the body of row i's own request, without the columns that an upsert
+// body is the body of a row's own request, without the columns that an upsert
 // finds it by if they are to be omitted.
-func (t *table) bodyOf(batch *connectors.Batch, w *Write, i int, omit bool) (*member, error) {
-	root := &member{}
+func (m *modification) body(omit bool) *shape {
+	t, batch := m.t, m.batch
+	root := newShape()
 	for j, c := range batch.Columns {
 		if omit && slices.Contains(batch.MatchColumns, c) {
 			continue
 		}
 		col := t.column(c)
-		raw, skip, err := t.sendable(col, batch.Rows[i].Values[j], batch.Op)
-		if err != nil {
-			return nil, err
-		}
-		if !skip {
-			root.put(col.path, raw)
-		}
+		root.put(col.path, func(dst []byte, p *place) ([]byte, bool, error) {
+			return t.appendSendable(dst, col, batch.Rows[p.i].Values[j], batch.Op)
+		})
 	}
-	if w.Wrap != "" {
-		inner := root
-		root = &member{}
-		if w.Body == "form" {
-			return &member{kids: []*member{{name: w.Wrap, kids: inner.kids}}}, nil
-		}
-		root.put(splitPath(w.Wrap), inner.json(nil))
+	if m.w.Wrap == "" {
+		return root
 	}
-	return root, nil
+	path := splitPath(m.w.Wrap)
+	if m.w.Body == "form" {
+		path = []string{m.w.Wrap}
+	}
+	outer := newShape()
+	outer.put(path, root.append)
+	return outer
 }
 
-// sendable is a value for the body; skip: it is left out.
-func (t *table) sendable(col *column, v pushdown.Value, op connectors.Operation) (raw []byte, skip bool, err error) {
+// appendSendable writes a value for the body; false: it is left out.
+func (t *table) appendSendable(dst []byte, col *column, v pushdown.Value, op connectors.Operation) ([]byte, bool, error) {
 	f := col.field
 	bad := func(class connectors.Class, text, hint string) error {
 		return &connectors.Error{Class: class, API: t.src.m.Name, Column: col.spec.Name, Message: text, Hint: hint}
@@ -422,27 +502,24 @@ func (t *table) sendable(col *column, v pushdown.Value, op connectors.Operation)
 		return nil, false, bad(connectors.NotSupported, fmt.Sprintf("column %q is read-only in the API", col.spec.Name), "")
 	}
 	if !v.IsNull() {
-		raw, err := col.jsonValue(v)
+		out, err := col.appendJSON(dst, v)
 		if err != nil {
 			return nil, false, bad(connectors.CheckViolation, fmt.Sprintf("the value for column %q cannot be sent: %v", col.spec.Name, err), "")
 		}
-		if s, ok := v.V.(string); ok && s == "" && f.Missing == "empty" {
-			return raw, false, nil // becomes NULL, as the manifest says
-		}
-		return raw, false, nil
+		return out, true, nil
 	}
 	switch {
 	case col.key && op != connectors.Update:
-		return nil, true, nil // the API's to choose
+		return dst, false, nil // the API's to choose
 	case f.Missing == "empty" && !f.List:
-		return []byte(`""`), false, nil
+		return append(dst, `""`...), true, nil
 	case col.unnullable():
 		// Sent as null it would silently become something else. For a required
 		// field the API has its own words.
 		return nil, false, bad(connectors.NotNullViolation, fmt.Sprintf("null value in column %q: the API has no NULL there", col.spec.Name),
 			"Leave the column out, or give a value such as '', 0 or false.")
 	}
-	return []byte("null"), false, nil
+	return append(dst, "null"...), true, nil
 }
 
 // unnullable reports whether null, in a write, would become something else: the

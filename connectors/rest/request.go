@@ -15,12 +15,12 @@ import (
 // parameters of a request, in its URL or its body.
 type parameters struct {
 	query url.Values
-	body  *member // nil: they are in the query
+	body  *shape // nil: they are in the query
 }
 
 func (p *parameters) put(name string, raw []byte) {
 	if name != "" {
-		p.body.put(splitPath(name), raw)
+		p.body.constant(splitPath(name), raw)
 	}
 }
 
@@ -86,7 +86,7 @@ func (t *table) request(l *list, q *connectors.Query, n int, pos *position) *tra
 	}
 	p := &parameters{query: r.Query}
 	if m.Read.In == "body" {
-		p.body = &member{}
+		p.body = newShape()
 	}
 	for _, pairs := range [][]Pair{m.Read.Query, t.totalQuery(q), t.object.Query} {
 		for _, pair := range pairs {
@@ -135,7 +135,7 @@ func (t *table) request(l *list, q *connectors.Query, n int, pos *position) *tra
 		p.raw(l.paging.Param, pos.param, true) // a number
 	}
 	if p.body != nil {
-		r.Body = p.body.json(nil)
+		r.Body = p.body.json()
 		r.Header = http.Header{"Content-Type": {"application/json"}}
 	}
 	if hook := t.src.hooks.Request; hook != nil {

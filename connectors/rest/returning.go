@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
@@ -48,10 +49,13 @@ func (t *table) readRecord(ctx context.Context, batch *connectors.Batch, key pus
 
 // returning gives row i's tuple from the answer to its write, or, where that
 // has not all fields, from a second reading, which it returns.
-func (t *table) returning(ctx context.Context, batch *connectors.Batch, w *Write, i int, row *written) (*fetchedRecord, error) {
-	out, columns := batch.Returning, batch.ReturningColumns
+func (m *modification) returning(ctx context.Context, i int, row *written) (*fetchedRecord, error) {
+	t, batch := m.t, m.batch
+	if m.toReturn == nil {
+		m.toReturn = t.recordReader(batch.Returning, batch.ReturningColumns)
+	}
 	if row.before != nil {
-		_, _, err := t.emit(out, columns, row.before, true)
+		_, _, err := m.toReturn.emit(row.before, true)
 		return nil, err
 	}
 	key := pushdown.Value{}
@@ -63,8 +67,8 @@ func (t *table) returning(ctx context.Context, batch *connectors.Batch, w *Write
 			}
 		}
 	}
-	if answer := row.answer(w); answer != nil {
-		done, found, err := t.emit(out, columns, answer, t.src.m.Get == nil)
+	if answer, ok := row.answer(m.w); ok {
+		done, found, err := m.toReturn.emit(&answer, t.src.m.Get == nil)
 		if err != nil || done {
 			return nil, err
 		}
@@ -82,70 +86,94 @@ func (t *table) returning(ctx context.Context, batch *connectors.Batch, w *Write
 	if again == nil {
 		return nil, t.protocol(row.resp.Request, "the record just written is not there", nil)
 	}
-	_, _, err = t.emit(out, columns, again, true)
+	_, _, err = m.toReturn.emit(again, true)
 	return again, err
 }
 
-// answer is the record in the answer to the row's write; nil: there is none.
-func (row *written) answer(w *Write) *fetchedRecord {
+// answer is the record in the answer to the row's write; false: there is none.
+func (row *written) answer(w *Write) (fetchedRecord, bool) {
 	if w.Answer == "none" || len(row.body) == 0 {
-		return nil
+		return fetchedRecord{}, false
 	}
-	return &fetchedRecord{row.resp, row.body, w.Item}
+	return fetchedRecord{row.resp, row.body, w.Item}, true
 }
 
 // record gives row i's record to batch.Record, for the cache, if what came has
 // every field of it. read is the record if it was read after the write.
-func (t *table) record(batch *connectors.Batch, w *Write, i int, row *written, read *fetchedRecord) {
+func (m *modification) record(i int, row *written, read *fetchedRecord) {
+	batch := m.batch
 	if batch.Record == nil || batch.Op == connectors.Delete {
 		return
 	}
+	if m.toRecord == nil {
+		m.toRecord = m.t.recordReader(batch.Record, batch.RecordColumns)
+	}
 	from := read
 	if from == nil {
-		from = row.answer(w)
-	}
-	if from == nil {
-		return
+		answer, ok := row.answer(m.w)
+		if !ok {
+			return
+		}
+		from = &answer
 	}
 	// What does not fit is not kept; the write has gone well.
-	done, _, err := t.emit(batch.Record, batch.RecordColumns, from, read != nil)
+	done, _, err := m.toRecord.emit(from, read != nil)
 	batch.Recorded[i] = done && err == nil
 }
 
-// emit gives one record's tuple to out. Unless final, a record without all of
-// the columns' fields gives none but its key, if it has that: not done.
-func (t *table) emit(out *rows.Builder, columns []int, from *fetchedRecord, final bool) (done bool, key string, err error) {
-	// Not counted as a row that was read.
-	s := &scan{t: t, out: out, q: &connectors.Query{Stats: &connectors.Stats{}, Request: pushdown.Request{Columns: columns}},
-		l: &list{paging: &Paging{}}, request: from.resp.Request}
-	s.bind()
-	if err := s.reader.readOne(from.body, splitPath(from.item)); err != nil {
-		return false, "", t.protocol(from.resp.Request, err.Error(), nil)
+// recordReader gives single records' tuples to a builder. It is not safe for
+// concurrent use.
+type recordReader struct {
+	scan
+	item  string
+	outer *trie // finds the record at item; nil: it is the answer
+}
+
+func (t *table) recordReader(out *rows.Builder, columns []int) *recordReader {
+	// Not counted as rows that were read.
+	r := &recordReader{scan: scan{t: t, out: out, q: &connectors.Query{Stats: &connectors.Stats{}, Request: pushdown.Request{Columns: columns}},
+		l: &list{paging: &Paging{}}}}
+	r.bind()
+	return r
+}
+
+// emit gives one record's tuple. Unless final, a record without all of the columns'
+// fields gives none but its key, if it has that: not done.
+func (r *recordReader) emit(from *fetchedRecord, final bool) (done bool, key string, err error) {
+	r.request = from.resp.Request
+	if r.item != from.item {
+		if r.item, r.outer = from.item, nil; r.item != "" {
+			r.outer = newTrie()
+			r.outer.add(splitPath(r.item), 0)
+		}
+	}
+	if err := r.reader.readOne(from.body, r.outer); err != nil {
+		return false, "", r.t.protocol(r.request, err.Error(), nil)
 	}
 	if !final {
-		for i := range s.emit {
-			if s.emit[i].col != nil && s.reader.spans[s.emit[i].slot].none() {
-				return false, s.keyOf(0), nil
+		for i := range r.scan.emit {
+			if e := &r.scan.emit[i]; e.col != nil && r.reader.spans[e.slot].none() {
+				return false, r.keyOf(0), nil
 			}
 		}
 	}
-	return true, "", s.hand()
+	return true, "", r.hand()
 }
 
-// readOne takes an answer with one record apart.
-func (r *pageReader) readOne(body []byte, item []string) error {
-	r.s = scanner{page: body}
-	r.spans = make([]span, r.width)
+// readOne takes an answer with one record apart, which stands where outer finds
+// it; nil: it is the answer.
+func (r *pageReader) readOne(body []byte, outer *trie) error {
+	r.s = scanner{page: body, key: r.s.key}
+	r.spans = slices.Grow(r.spans[:0], r.width)[:r.width]
+	clear(r.spans)
 	r.rows = 1
 	if r.s.space() != '{' {
 		return r.s.bad("an object")
 	}
 	var err error
-	if len(item) == 0 {
+	if outer == nil {
 		err = r.s.object(r.record, r.spans, nil, 0)
 	} else {
-		outer := newTrie()
-		outer.add(item, 0)
 		found := false
 		var dummy [1]span
 		err = r.s.object(outer, dummy[:], func(int) (bool, error) {

@@ -186,6 +186,7 @@ func (t *table) describe() connectors.Description {
 		d.Updatable, d.Deletable = t.update != nil, t.delete != nil
 	}
 	d.ReadOnlyReason = t.readOnly(&d)
+	d.Staged = true
 	d.BatchRows.Insert = t.create.batchRows()
 	if t.key >= 0 {
 		d.BatchRows.Update, d.BatchRows.Delete = t.update.batchRows(), t.delete.batchRows()
