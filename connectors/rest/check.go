@@ -29,6 +29,9 @@ func (m *Manifest) setDefaults() {
 	m.Sort.setDefaults()
 	for i := range m.Ways {
 		w := &m.Ways[i]
+		if w.Cost == 0 {
+			w.Cost = 1
+		}
 		if w.Read != nil {
 			w.Read.setDefaults()
 		}
@@ -98,6 +101,9 @@ func (f *Filter) setDefaults() {
 		return
 	}
 	setDefault(&f.Style, "expression")
+	if f.Style == "groups" {
+		setDefault(&f.Group, "{}")
+	}
 	setDefault(&f.Group, "({})")
 	setDefault(&f.TextOrder, "unknown")
 	setDefault(&f.TextCase, "sensitive")

@@ -46,7 +46,7 @@ type column struct {
 func (col *column) bind(m *Manifest, q *quoter) {
 	col.path = splitPath(col.field.Path)
 	f := m.Filter
-	if f == nil || col.field.List || (col.field.Filterable != nil && !*col.field.Filterable) {
+	if f == nil || col.field.List || !f.filters(col) || (col.field.Filterable != nil && !*col.field.Filterable) {
 		return
 	}
 	col.filter, col.quoter, col.moments = f, q, newMoments(f.Literals.Datetime)
@@ -82,6 +82,11 @@ func (col *column) bind(m *Manifest, q *quoter) {
 			missing: slices.Contains(t.MissingMatches, p.Name),
 		}
 	}
+}
+
+// filters tells whether a column is among those that can be filtered.
+func (f *Filter) filters(col *column) bool {
+	return f.Only == nil || slices.Contains(f.Only, col.field.Name) || (col.key && slices.Contains(f.Only, "{key}"))
 }
 
 // comparable tells whether the column's SQL type compares as the field does.

@@ -78,6 +78,7 @@ type Check struct {
 type Way struct {
 	Name   string  `yaml:"-"`
 	Path   string  `yaml:"path" check:"form=template" doc:"{path} is the object's path; {filter} the filter, if it stands in the path. Default {path}."`
+	Cost   float64 `yaml:"cost" check:"min=0" doc:"What a request of it costs against one of the first way; default 1."`
 	Needs  string  `yaml:"needs" check:"enum=nothing|filter" doc:"filter: taken only where it can filter. nothing (default): also to read all records."`
 	Read   *Read   `yaml:"read" doc:"As at the top."`
 	Paging *Paging `yaml:"paging" doc:"As at the top."`
@@ -141,6 +142,8 @@ type PageSize struct {
 type Fields struct {
 	Param     string `yaml:"param" doc:"Parameter that names the wanted fields; in a body it is a list. Not needed where a statement names them."`
 	Separator string `yaml:"separator" doc:"Between names; default a comma."`
+	Repeat    bool   `yaml:"repeat" doc:"In a query the parameter stands there once for each name."`
+	Prefix    string `yaml:"prefix" doc:"Only fields whose path begins with this are named, and without it: \"properties.\"."`
 }
 
 // Paging is how the next page is asked for.
@@ -158,15 +161,16 @@ type Paging struct {
 
 // Filter is the grammar of filters.
 type Filter struct {
-	Style    string `yaml:"style" check:"enum=expression|params|groups" doc:"expression: one parameter holds the whole filter. params: each condition is a parameter of its own, all ANDed. groups: the filter is a list of groups of which one must match, each a list of conditions that must all hold; what does not fit into one request is asked for by several."`
-	Param    string `yaml:"param" doc:"expression, groups: the parameter; empty: the filter stands in a path or statement."`
-	JSON     bool   `yaml:"json" doc:"The filter is JSON, put into the body as it is; of style groups it is the list of groups."`
-	Enforced bool   `yaml:"enforced" doc:"The API is known to refuse a filter that it does not understand or to obey it, never to ignore it. Without this nothing is exact: every row is checked again."`
-	And      string `yaml:"and" doc:"expression: between conditions that must all hold, such as \" && \". Empty: one condition only."`
-	Or       string `yaml:"or" doc:"expression: between conditions of which one must hold. Empty: OR is not pushed."`
-	Group    string `yaml:"group" doc:"expression: brackets around a nested AND or OR, {} for the inside; default ({}). groups: around a group."`
-	AndGroup string `yaml:"and_group" doc:"expression: in place of group around an AND, also at the top, for languages that write AND(a, b)."`
-	OrGroup  string `yaml:"or_group" doc:"expression: the same for OR."`
+	Style    string   `yaml:"style" check:"enum=expression|params|groups" doc:"expression: one parameter holds the whole filter. params: each condition is a parameter of its own, all ANDed. groups: the filter is a list of groups of which one must match, each a list of conditions that must all hold; what does not fit into one request is asked for by several."`
+	Param    string   `yaml:"param" doc:"expression, groups: the parameter; empty: the filter stands in a path or statement."`
+	JSON     bool     `yaml:"json" doc:"The filter is JSON, put into the body as it is; of style groups it is the list of groups."`
+	Only     []string `yaml:"only" doc:"The fields that can be filtered, {key} for the object's key; default all."`
+	Enforced bool     `yaml:"enforced" doc:"The API is known to refuse a filter that it does not understand or to obey it, never to ignore it. Without this nothing is exact: every row is checked again."`
+	And      string   `yaml:"and" doc:"expression: between conditions that must all hold, such as \" && \". Empty: one condition only."`
+	Or       string   `yaml:"or" doc:"expression: between conditions of which one must hold. Empty: OR is not pushed."`
+	Group    string   `yaml:"group" doc:"expression: brackets around a nested AND or OR, {} for the inside; default ({}). groups: around a group."`
+	AndGroup string   `yaml:"and_group" doc:"expression: in place of group around an AND, also at the top, for languages that write AND(a, b)."`
+	OrGroup  string   `yaml:"or_group" doc:"expression: the same for OR."`
 	// Bounds.
 	MaxLength int `yaml:"max_length" check:"min=0" doc:"Longest filter in bytes, before URL encoding; 0: 4000."`
 	MaxTerms  int `yaml:"max_terms" check:"min=0" doc:"Most conditions in a filter; 0: 100."`

@@ -52,9 +52,15 @@ func (p *parameters) constant(pair Pair) {
 	p.text(pair.Name, pair.Value)
 }
 
-func (p *parameters) list(name string, values []string, separator string) {
-	if p.body == nil {
-		p.text(name, strings.Join(values, separator))
+func (p *parameters) list(f *Fields, values []string) {
+	switch {
+	case f.Param == "" || (len(values) == 0 && p.body == nil):
+		return
+	case p.body == nil && f.Repeat:
+		p.query[f.Param] = values
+		return
+	case p.body == nil:
+		p.text(f.Param, strings.Join(values, f.Separator))
 		return
 	}
 	raw := []byte{'['}
@@ -64,7 +70,7 @@ func (p *parameters) list(name string, values []string, separator string) {
 		}
 		raw = appendString(raw, v)
 	}
-	p.put(name, append(raw, ']'))
+	p.put(f.Param, append(raw, ']'))
 }
 
 // raw is JSON for a body.
@@ -102,7 +108,7 @@ func (t *table) request(l *list, q *connectors.Query, n int, pos *position) *tra
 	}
 	fields := t.wanted(q.Columns, l.verifyColumns)
 	if f := m.Read.Fields; f != nil {
-		p.list(f.Param, fields, f.Separator)
+		p.list(f, fields)
 	}
 	after := ""
 	if pos != nil {
@@ -123,7 +129,11 @@ func (t *table) request(l *list, q *connectors.Query, n int, pos *position) *tra
 			p.raw(m.Filter.Param, filter, m.Filter.JSON)
 		}
 		if l.sort != "" {
-			p.raw(m.Sort.Param, l.sort, m.Sort.JSON)
+			sort := l.sort
+			if m.Sort.JSON {
+				sort = "[" + sort + "]"
+			}
+			p.raw(m.Sort.Param, sort, m.Sort.JSON)
 		}
 	}
 	switch {

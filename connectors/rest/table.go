@@ -39,6 +39,7 @@ type table struct {
 	// cannot read all of it.
 	ways        []*table
 	needsFilter bool
+	cost        float64 // of a request against one of the first way
 }
 
 // Table binds a foreign table to the object that its option names.
@@ -263,8 +264,9 @@ type list struct {
 	verifyColumns []int
 }
 
-// plan gives the verdicts; what scan sends is decided by the same code.
-func (t *table) plan(req pushdown.Request) pushdown.Plan {
+// plan gives the verdicts; what scan sends is decided by the same code. filters
+// tells whether the API is asked for less than all.
+func (t *table) plan(req pushdown.Request) (_ pushdown.Plan, filters bool) {
 	l := t.decide(req, nil)
 	p := pushdown.Plan{Conjuncts: l.verdict, LimitExact: true, ValueDependent: l.dependent}
 	for i, o := range req.Orderings {
@@ -287,7 +289,7 @@ func (t *table) plan(req pushdown.Request) pushdown.Plan {
 	// A call costs about what a thousand pages of a local table do.
 	p.StartupCost = callCost
 	p.TotalCost = callCost*calls + 0.02*p.Rows
-	return p
+	return p, l.never || len(l.asks) > 1 || !l.asks[0].empty()
 }
 
 const callCost = 1000
@@ -475,9 +477,16 @@ func (t *table) sizeOf(l *list, q *connectors.Query) int {
 // wanted are the names of the fields to ask for, the key always among them.
 func (t *table) wanted(lists ...[]int) []string {
 	var names []string
+	prefix := ""
+	if f := t.src.m.Read.Fields; f != nil {
+		prefix = f.Prefix
+	}
 	add := func(f *Field) {
-		if f != nil && f.Path != "" && !slices.Contains(names, f.Path) {
-			names = append(names, f.Path)
+		if f == nil || f.Path == "" {
+			return
+		}
+		if name, ok := strings.CutPrefix(f.Path, prefix); ok && !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	add(t.keyField)
@@ -490,9 +499,13 @@ func (t *table) wanted(lists ...[]int) []string {
 		add(&t.object.Fields[0])
 	}
 	// Who asks for address gets address.city too, and might not if he names it.
-	return slices.DeleteFunc(slices.Clone(names), func(n string) bool {
+	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool {
 		return slices.ContainsFunc(names, func(o string) bool { return strings.HasPrefix(n, o+".") })
 	})
+	for i, n := range names {
+		names[i] = strings.ReplaceAll(n, `\.`, ".")
+	}
+	return names
 }
 
 // Request describes the first request of a scan.

@@ -58,7 +58,7 @@ func (t *table) bindWays() error {
 		if err != nil {
 			return err
 		}
-		bound.needsFilter = w.Needs == "filter"
+		bound.needsFilter, bound.cost = w.Needs == "filter", w.Cost
 		t.ways = append(t.ways, bound)
 	}
 	return nil
@@ -74,40 +74,38 @@ func (t *table) Plan(req pushdown.Request) pushdown.Plan {
 // upon must be there whatever the values are. A way that cannot do without a
 // filter is left again when the values leave it none.
 func (t *table) choose(req pushdown.Request) (*table, pushdown.Plan) {
+	p, _ := t.plan(req)
 	if len(t.ways) == 0 {
-		return t, t.plan(req)
+		return t, p
 	}
 	shape := req
 	shape.Conjuncts = make([]pushdown.Expr, len(req.Conjuncts))
 	for i, e := range req.Conjuncts {
 		shape.Conjuncts[i] = pushdown.Shape(e)
 	}
-	best := t
-	least := effort(shape, t.plan(shape))
+	first, _ := t.plan(shape)
+	best, least := t, effort(shape, first)
 	for _, w := range t.ways {
-		p := w.plan(shape)
-		if w.needsFilter && !filters(p) {
+		p, filters := w.plan(shape)
+		if w.needsFilter && !filters {
 			continue
 		}
-		if e := effort(shape, p); e < least {
+		if e := w.cost * effort(shape, p); e < least {
 			best, least = w, e
 		}
 	}
-	p := best.plan(req)
-	switch {
-	case !best.needsFilter:
-	case filters(p):
-		p.ExactOrderings = nil // other values might leave this way
-	default:
-		best, p = t, t.plan(req)
-		p.ExactOrderings, p.ValueDependent = nil, true
+	if best == t {
+		return t, p
 	}
-	return best, p
-}
-
-// filters tells whether the API is asked for less than all.
-func filters(p pushdown.Plan) bool {
-	return slices.ContainsFunc(p.Conjuncts, func(c pushdown.Conjunct) bool { return c.Verdict != pushdown.Local })
+	q, filters := best.plan(req)
+	switch {
+	case best.needsFilter && !filters:
+		p.ExactOrderings, p.ValueDependent = nil, true
+		return t, p
+	case best.needsFilter:
+		q.ExactOrderings = nil // other values might leave this way
+	}
+	return best, q
 }
 
 // effort is what a plan costs, if a LIMIT that can go down goes down.
