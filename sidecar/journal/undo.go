@@ -313,7 +313,11 @@ func (u *undoer) putBack(ctx context.Context) []verdict {
 	spec := u.t.Columns()
 	read := slices.Clone(u.d.Key)
 	for i, e := range u.list {
-		if e.Before == nil {
+		switch {
+		case e.Before == nil && e.Operation == "upsert":
+			out[i] = stands("It was not undone: the API had no such row before, and whether this write made it is not known.")
+			continue
+		case e.Before == nil:
 			out[i] = stands("It could not be undone: what the row was before is not known.")
 			continue
 		}

@@ -49,6 +49,20 @@ objects:
     key: id
     unique: [email]
     fields: *fields
+  listed:
+    path: /listed
+    key: id
+    unique: [email]
+    fields:
+      id: {type: text, read_only: true}
+      email: {type: text, filterable: false}
+      name: {type: text}
+  upserting:
+    path: /upserting
+    key: id
+    unique: [email]
+    upsert: {method: PUT, match: [email]}
+    fields: *fields
   bare:
     path: /bare
     key: id
@@ -291,6 +305,14 @@ func (c *ledgerCell) change(method string, path []string, body []byte) ledgerAns
 	if method != "DELETE" {
 		if err := json.Unmarshal(body, &in); err != nil {
 			return refusal(400, "", err.Error())
+		}
+	}
+	if method == "PUT" && len(path) == 2 {
+		method = "POST"
+		for id, row := range c.rows {
+			if row["email"] == path[1] {
+				method, path[1] = "PATCH", id
+			}
 		}
 	}
 	if method == "POST" {

@@ -52,17 +52,25 @@ func (p point) undoing() bool { return p == undoSent || p == undoAnswerLost }
 // inStatement says that at p the statement that writes has not ended.
 func (p point) inStatement() bool { return slices.Index(points, p) <= slices.Index(points, answerLost) }
 
-// operation of the cell's statement. many is an INSERT of three rows.
+// operation of the cell's statement.
 type operation string
 
 const (
 	insert operation = "insert"
 	update operation = "update"
 	remove operation = "delete"
-	many   operation = "batch"
+	many   operation = "batch" // an INSERT of three rows
+	// INSERTs into a table with upsert_key, of a row that is there and of one that
+	// is not.
+	upsertOld operation = "upsert of a row that is there"
+	upsertNew operation = "upsert of a new row"
+	archive   operation = "delete that sets a column"
 )
 
-var operations = []operation{insert, update, remove, many}
+var operations = []operation{insert, update, remove, many, upsertOld, upsertNew, archive}
+
+// inserts says that the operation makes rows, and does not read before.
+func (o operation) inserts() bool { return o == insert || o == many }
 
 // shape is the transaction around the statement.
 type shape string
@@ -155,9 +163,11 @@ func impossible(v victim, p point, policy string, s shape) string {
 func objectsFor(op operation) []string {
 	switch op {
 	case insert:
-		return []string{"unique", "keyed", "bare"}
+		return []string{"unique", "keyed", "listed", "bare"}
 	case many:
-		return []string{"bulk", "unique", "keyed"}
+		return []string{"bulk", "listed", "unique", "keyed"}
+	case upsertOld, upsertNew:
+		return []string{"unique", "upserting"}
 	}
 	return []string{"unique", "keyed"}
 }

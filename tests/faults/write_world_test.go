@@ -111,12 +111,13 @@ func newWriteWorld(t *testing.T, v victim, cells map[point][]*cell) *writeWorld 
 	var sql strings.Builder
 	for _, list := range cells {
 		for _, x := range list {
-			w.api.add(x.table, x.object == "unique" || x.object == "bulk")
+			w.api.add(x.table, x.object != "keyed" && x.object != "bare")
+			options := map[operation]string{upsertOld: ", upsert_key 'email'", upsertNew: ", upsert_key 'email'", archive: ", delete_sets 'name=archived'"}[x.op]
 			fmt.Fprintf(&sql, `CREATE SERVER %[1]s FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', address '%[2]s', manifest 'ledger.yaml',
 	base_url 'http://%[3]s/%[1]s', on_rollback '%[4]s', cache 'off');
 CREATE USER MAPPING FOR PUBLIC SERVER %[1]s;
-CREATE FOREIGN TABLE %[1]s (id text, email text, name text) SERVER %[1]s OPTIONS (object '%[5]s');
-`, x.table, w.sidecar.Address(), w.api.addr, x.policy, x.object)
+CREATE FOREIGN TABLE %[1]s (id text, email text, name text) SERVER %[1]s OPTIONS (object '%[5]s'%[6]s);
+`, x.table, w.sidecar.Address(), w.api.addr, x.policy, x.object, options)
 		}
 	}
 	c.Exec("%s", sql.String())
@@ -126,8 +127,10 @@ CREATE FOREIGN TABLE %[1]s (id text, email text, name text) SERVER %[1]s OPTIONS
 // statement is what a cell writes.
 func (c *cell) statement() string {
 	switch c.op {
-	case insert:
+	case insert, upsertNew:
 		return fmt.Sprintf("INSERT INTO %s (email, name) VALUES ('new1', 'new')", c.table)
+	case upsertOld:
+		return fmt.Sprintf("INSERT INTO %s (email, name) VALUES ('a@old', 'changed')", c.table)
 	case many:
 		return fmt.Sprintf("INSERT INTO %s (email, name) VALUES ('new1', 'new'), ('new2', 'new'), ('new3', 'new')", c.table)
 	case update:
@@ -139,7 +142,7 @@ func (c *cell) statement() string {
 // readsBefore is how many times the API is read before the first row is sent.
 func (c *cell) readsBefore() int {
 	n := 1 // the rows to be changed; before an INSERT the test reads
-	if c.policy == policyCompensate && (c.op == update || c.op == remove) {
+	if c.policy == policyCompensate && (c.op == update || c.op == remove || c.op == archive) {
 		n++ // what they are before
 	}
 	return n
@@ -209,7 +212,7 @@ func (s *session) run() {
 	case writeAfterward:
 		_ = try("SET hallway.write_at = 'after_commit'")
 	}
-	if c.point == afterIntent && (c.op == insert || c.op == many) {
+	if c.point == afterIntent && c.op.inserts() {
 		_ = try("SELECT count(*) FROM " + c.table)
 	}
 	_ = try("BEGIN")
@@ -385,7 +388,7 @@ func (w *writeWorld) missing(admin *harness.Conn, p point, sessions []*session) 
 		switch p {
 		case beforeIntent:
 			need := c.readsBefore()
-			if c.op == insert || c.op == many {
+			if c.op.inserts() {
 				need = 0
 			}
 			there = started && intents != "0" && reads >= need && len(state) == 0
@@ -437,10 +440,16 @@ func (w *writeWorld) strike(p point, admin *harness.Conn, sessions []*session) (
 		}
 	case backendKilled:
 		// One would do: the others of the cluster are ended by the postmaster.
+		killed := false
 		for _, s := range sessions {
-			_ = syscall.Kill(int(s.pid), syscall.SIGKILL)
+			killed = syscall.Kill(int(s.pid), syscall.SIGKILL) == nil || killed
 		}
 		return func() {
+			require.True(t, killed, "no backend was there to be killed")
+			require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
+				_, err := admin.Try("SELECT 1")
+				return err != nil // the postmaster has seen it
+			}))
 			require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
