@@ -41,11 +41,11 @@ as_pg() {
 # pg_major: the version of the PostgreSQL that PG_CONFIG belongs to.
 pg_major() { "$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/'; }
 
-# free_port: a TCP port that nobody listens on now.
+# free_port: a TCP port that nobody listens on now, nor is given one for a connection.
 free_port() {
 	local port
 	while :; do
-		port=$((20000 + RANDOM % 20000))
+		port=$((20000 + RANDOM % 12000))
 		if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
 			printf '%s\n' "$port"
 			return

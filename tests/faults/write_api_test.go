@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/tests/harness"
 )
 
 // ledgerManifest has an object for each way in which an API can help to find out
@@ -132,7 +134,9 @@ type ledgerGate struct {
 
 func newLedger(t *testing.T) *ledger {
 	t.Helper()
-	l := &ledger{cells: map[string]*ledgerCell{}, addr: "127.0.0.1:0"}
+	port, err := harness.FreePort()
+	require.NoError(t, err)
+	l := &ledger{cells: map[string]*ledgerCell{}, addr: fmt.Sprintf("127.0.0.1:%d", port)}
 	l.start(t)
 	t.Cleanup(func() { _ = l.srv.Close() })
 	return l

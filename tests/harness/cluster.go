@@ -5,11 +5,13 @@ package harness
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -99,6 +101,8 @@ func (e *Env) startCluster(bin, locale, library string, settings []string) (*Clu
 		"jit = off", "max_parallel_workers_per_gather = 0",
 		"lc_messages = 'C'", "timezone = 'UTC'", "log_min_messages = warning",
 		"log_line_prefix = '%m [%p] '",
+		// A machine that is busy with other tests may take longer than the default.
+		"hallway.connect_timeout = '30s'",
 	}, settings...)
 	f, err := os.OpenFile(filepath.Join(c.Data, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
@@ -116,7 +120,7 @@ func (e *Env) startCluster(bin, locale, library string, settings []string) (*Clu
 		// Such as valgrind; its logs go where HALLWAY_PG_WRAPPER says.
 		c.server = append(strings.Fields(w), c.server...)
 	}
-	e.Defer(func() { _ = c.process.Stop(syscall.SIGQUIT, 10*time.Second) })
+	e.Defer(func() { _ = c.process.Stop(syscall.SIGQUIT, time.Minute) })
 	return c, c.Start()
 }
 
@@ -127,8 +131,8 @@ func (c *Cluster) Start() (err error) {
 	if err != nil {
 		return err
 	}
-	return c.process.wait(60*time.Second, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	return c.process.wait(3*time.Minute, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		conn, err := pgconn.Connect(ctx, c.DSN("postgres", "postgres"))
 		if err != nil {
@@ -140,7 +144,7 @@ func (c *Cluster) Start() (err error) {
 
 // Crash ends the server as a crash would: at once, without a checkpoint. What
 // the operating system was told is kept; Start recovers.
-func (c *Cluster) Crash() error { return c.process.Stop(syscall.SIGQUIT, 10*time.Second) }
+func (c *Cluster) Crash() error { return c.process.Stop(syscall.SIGQUIT, time.Minute) }
 
 // Standby makes a hot standby of the cluster, which ends with the Env.
 func (c *Cluster) Standby() (*Cluster, error) { return c.backup(nil, "-R") }
@@ -191,7 +195,7 @@ func (c *Cluster) backup(prepare func(*Cluster) error, args ...string) (*Cluster
 			return nil, fmt.Errorf("preparing the copy: %w", err)
 		}
 	}
-	c.env.Defer(func() { _ = s.process.Stop(syscall.SIGQUIT, 10*time.Second) })
+	c.env.Defer(func() { _ = s.process.Stop(syscall.SIGQUIT, time.Minute) })
 	return s, s.Start()
 }
 
@@ -203,7 +207,7 @@ func (c *Cluster) PID() int { return c.process.PID() }
 
 // DSN of a database for a role, over the Unix socket.
 func (c *Cluster) DSN(database, role string) string {
-	return fmt.Sprintf("host=%s port=%d dbname=%s user=%s sslmode=disable connect_timeout=10", c.SocketDir, c.Port, database, role)
+	return fmt.Sprintf("host=%s port=%d dbname=%s user=%s sslmode=disable connect_timeout=60", c.SocketDir, c.Port, database, role)
 }
 
 var modulePath = regexp.MustCompile(`'MODULE_PATHNAME'`)
@@ -356,12 +360,18 @@ func (d *Database) Open(ctx context.Context, role string) (*pgconn.PgConn, error
 	return pgconn.Connect(ctx, d.Cluster.DSN(d.Name, role))
 }
 
-// FreePort finds a TCP port of 127.0.0.1 that nobody listens on.
+// FreePort finds a TCP port of 127.0.0.1 that nobody listens on: none of those
+// that the system gives to outgoing connections, which would take it while who
+// asked for it is starting, or starting again.
 func FreePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	const first, past, tries = 10000, 32768, 100
+	var err error
+	for range tries {
+		port := first + rand.IntN(past-first)
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			return port, l.Close()
+		}
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return port, l.Close()
+	return 0, fmt.Errorf("finding a free port: %w", err)
 }

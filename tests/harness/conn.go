@@ -16,7 +16,7 @@ import (
 )
 
 // Timeout bounds a statement of a test, so that a hang fails with its name.
-const Timeout = 60 * time.Second
+const Timeout = 2 * time.Minute
 
 // Conn is a session. Not for concurrent use.
 type Conn struct {

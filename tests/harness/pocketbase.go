@@ -43,10 +43,14 @@ func (e *Env) StartPocketBase(contacts int) (*PocketBase, error) {
 	file := filepath.Join(dir, "address")
 	p := &PocketBase{User: "admin@hallway.example", Password: "admin-password", bin: bin, env: e, dir: dir,
 		argv: []string{"-dir", filepath.Join(dir, "data"), "-contacts", fmt.Sprint(contacts), "-address-file", file}}
-	if err := p.start("127.0.0.1:0"); err != nil {
+	port, err := FreePort()
+	if err != nil {
 		return nil, err
 	}
-	e.Defer(func() { _ = p.Stop(syscall.SIGTERM, 5*time.Second) })
+	if err := p.start(fmt.Sprintf("127.0.0.1:%d", port)); err != nil {
+		return nil, err
+	}
+	e.Defer(func() { _ = p.Stop(syscall.SIGTERM, 30*time.Second) })
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -68,7 +72,7 @@ func (p *PocketBase) start(address string) (err error) {
 	if err != nil {
 		return err
 	}
-	return p.wait(60*time.Second, func() error {
+	return p.wait(3*time.Minute, func() error {
 		_, err := os.Stat(file)
 		return err
 	})

@@ -97,13 +97,13 @@ func (p *Process) Freeze() error {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		stopped, err := p.allStopped()
 		if err != nil || stopped {
 			return err
 		}
 	}
-	return errors.New("the process did not stop within 5 s of SIGSTOP")
+	return errors.New("the process did not stop within 30 s of SIGSTOP")
 }
 
 func (p *Process) allStopped() (bool, error) {

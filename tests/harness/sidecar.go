@@ -67,7 +67,7 @@ func (e *Env) StartSidecar(settings SidecarSettings) (*Sidecar, error) {
 	if err := s.Start(); err != nil {
 		return nil, err
 	}
-	e.Defer(func() { _ = s.Stop(syscall.SIGTERM, 5*time.Second) })
+	e.Defer(func() { _ = s.Stop(syscall.SIGTERM, 30*time.Second) })
 	return s, nil
 }
 
@@ -78,7 +78,7 @@ func (e *Env) NewSidecar(t testing.TB, settings SidecarSettings) *Sidecar {
 	if err != nil {
 		t.Fatalf("starting a sidecar: %v", err)
 	}
-	t.Cleanup(func() { _ = s.Stop(syscall.SIGTERM, 5*time.Second) })
+	t.Cleanup(func() { _ = s.Stop(syscall.SIGTERM, 30*time.Second) })
 	return s
 }
 
@@ -99,7 +99,7 @@ func (s *Sidecar) Start() error {
 		return err
 	}
 	s.Process = p
-	return p.wait(10*time.Second, func() error {
+	return p.wait(time.Minute, func() error {
 		c, err := net.Dial("unix", s.Socket)
 		if err != nil {
 			return err
@@ -113,7 +113,7 @@ func (s *Sidecar) Restart(t testing.TB, hard bool) {
 	t.Helper()
 	if hard {
 		s.Kill()
-	} else if err := s.Stop(syscall.SIGTERM, 5*time.Second); err != nil {
+	} else if err := s.Stop(syscall.SIGTERM, 30*time.Second); err != nil {
 		t.Fatalf("stopping the sidecar: %v", err)
 	}
 	if err := s.Start(); err != nil {
@@ -154,6 +154,8 @@ func (s SidecarSettings) argv(socket string) []string {
 	}
 	return append([]string{"serve", "--listen", "unix:" + socket, "--manifests", s.Manifests,
 		"--allow-hosts", strings.Join(hosts, ","), "--socket-group", "", "--secrets", "", "--drain", "2s",
+		// A machine that is busy with other tests may take longer than the default.
+		"--database-timeout", "30s",
 		"--cache", strconv.FormatBool(s.Cache)}, s.Args...)
 }
 
