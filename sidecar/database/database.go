@@ -253,10 +253,13 @@ func (d *Database) Standby() bool {
 
 // Now is the server's clock, or a little earlier; never later, as far as
 // neither clock was set since the last connection.
-func (d *Database) Now() time.Time {
+func (d *Database) Now() time.Time { return d.At(time.Now()) }
+
+// At is what Now gave, or would have given, at a time of the local clock.
+func (d *Database) At(local time.Time) time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return time.Now().Add(d.offset)
+	return local.Add(d.offset)
 }
 
 // Acquire takes a connection from the pool; the caller releases it. The error
@@ -476,6 +479,7 @@ func (d *Database) check(ctx context.Context, conn *pgx.Conn) error {
 	)
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.ConnectTimeout)
 	defer cancel()
+	sent := time.Now()
 	err := conn.QueryRow(ctx, `SELECT (SELECT system_identifier FROM pg_control_system()),
   (SELECT oid::int8 FROM pg_database WHERE datname = current_database()),
   pg_is_in_recovery(), clock_timestamp(),
@@ -500,11 +504,23 @@ func (d *Database) check(ctx context.Context, conn *pgx.Conn) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.standby = standby
-	// The answer took its time, so this errs to the past.
-	if offset := now.Sub(local); !d.measured || offset > d.offset || offset < d.offset-time.Second {
+	offset, same := clocks(sent, now, local)
+	if same || !d.measured || offset > d.offset || offset < d.offset-time.Second {
 		d.offset, d.measured = offset, true
 	}
 	return nil
+}
+
+// clocks says what to add to the local clock so that it is not ahead of the
+// server's, which said now between sent and received. A Unix socket does not
+// leave the machine, so that both clocks are the same unless now says otherwise:
+// then what the answer took on its way makes it err to the past.
+func clocks(sent, now, received time.Time) (offset time.Duration, same bool) {
+	// The server's has microseconds.
+	if !now.Before(sent.Truncate(time.Microsecond)) && !now.After(received) {
+		return 0, true
+	}
+	return now.Sub(received), false
 }
 
 // closeIdle closes the pool if nobody has used it for a while.

@@ -41,6 +41,9 @@ FROM pg_database WHERE datname = current_database()`).Scan(&system, &oid))
 
 func manager(t *testing.T, cfg database.Config) *database.Manager {
 	t.Helper()
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = harness.Timeout
+	}
 	m := database.NewManager(cfg)
 	t.Cleanup(m.Close)
 	return m
@@ -70,7 +73,9 @@ func TestAcquire_SessionsAreWhatTheyShouldBe(t *testing.T) {
 		require.Equal(t, []string{"hallway", "hallway sidecar", "100ms", "pg_catalog, pg_temp"}, []string{user, app, lock, path})
 	}
 	require.False(t, d.Standby())
-	require.WithinDuration(t, time.Now(), d.Now(), time.Second)
+	before := time.Now()
+	now := d.Now()
+	require.WithinRange(t, now, before, time.Now(), "the server is on this machine")
 	require.Equal(t, id, d.Identity())
 	require.Equal(t, at, d.Address())
 
@@ -94,7 +99,7 @@ func TestDedicated_Listens(t *testing.T) {
 	require.NoError(t, err)
 	_, err = admin(t, db).Exec(t.Context(), "NOTIFY here, 'you'")
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	n, err := conn.WaitForNotification(ctx)
 	require.NoError(t, err)
@@ -132,20 +137,29 @@ func TestAcquire_SaysWhyNot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := manager(t, database.Config{Role: c.role}).Database(c.id, c.at)
+			asked := time.Now()
 			_, err := d.Acquire(t.Context())
 			var down *database.UnreachableError
 			require.ErrorAs(t, err, &down)
 			require.Contains(t, err.Error(), c.want)
-			require.WithinDuration(t, time.Now().Add(time.Second), down.Until, time.Second)
+			require.WithinRange(t, down.Until, asked, time.Now().Add(2*time.Second))
 			require.ErrorIs(t, d.Err(), down)
-			began := time.Now()
-			for range 1000 {
-				_, err = d.Acquire(t.Context())
-				require.ErrorIs(t, err, down)
-				_, _, err = d.Dedicated(t.Context())
-				require.ErrorIs(t, err, down)
-			}
-			require.Less(t, time.Since(began), 500*time.Millisecond, "it costs nobody time")
+			// When the pause is over somebody tries again, which takes longer.
+			require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool {
+				_, err := d.Acquire(t.Context())
+				require.ErrorAs(t, err, &down)
+				began := time.Now()
+				for range 1000 {
+					_, err = d.Acquire(t.Context())
+					_, _, too := d.Dedicated(t.Context())
+					if time.Now().After(down.Until) {
+						return false
+					}
+					require.ErrorIs(t, err, down)
+					require.ErrorIs(t, too, down)
+				}
+				return time.Since(began) < 500*time.Millisecond
+			}), "it costs nobody time")
 		})
 	}
 }
@@ -160,7 +174,7 @@ func TestAcquire_ComesBack(t *testing.T) {
 	_, err = root.Exec(t.Context(), "CREATE ROLE later_"+db.Name+" LOGIN")
 	require.NoError(t, err)
 	defer root.Exec(context.Background(), "DROP ROLE later_"+db.Name)
-	require.True(t, harness.Eventually(t.Context(), 5*time.Second, func() bool {
+	require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool {
 		conn, err := d.Acquire(t.Context())
 		if err != nil {
 			return false
@@ -194,14 +208,14 @@ func TestAcquire_AServerThatHangs(t *testing.T) {
 	require.NoError(t, err)
 	defer l.Close()
 	d := manager(t, database.Config{ConnectTimeout: 200 * time.Millisecond}).Database(id, at)
-	for _, wait := range []time.Duration{5 * time.Second, time.Millisecond} {
+	for _, wait := range []time.Duration{time.Hour, time.Millisecond} {
 		ctx, cancel := context.WithTimeout(t.Context(), wait)
 		began := time.Now()
 		_, err = d.Acquire(ctx)
 		cancel()
 		var down *database.UnreachableError
 		require.ErrorAs(t, err, &down)
-		require.Less(t, time.Since(began), 2*time.Second)
+		require.Less(t, time.Since(began), 30*time.Second)
 	}
 	fresh := manager(t, database.Config{ConnectTimeout: 200 * time.Millisecond}).Database(id, at)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -259,7 +273,7 @@ func TestManager_ClosesWhatIsNotUsed(t *testing.T) {
 	require.NoError(t, pool.Ping(t.Context()), "who has the pool keeps it open")
 	release()
 	release()
-	require.True(t, harness.Eventually(t.Context(), 5*time.Second, func() bool { return sessions() == 0 }))
+	require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool { return sessions() == 0 }))
 	conn, err := d.Acquire(t.Context())
 	require.NoError(t, err, "and it opens again")
 	conn.Release()
@@ -267,7 +281,7 @@ func TestManager_ClosesWhatIsNotUsed(t *testing.T) {
 	m.Close()
 	_, err = d.Acquire(t.Context())
 	require.Error(t, err)
-	require.True(t, harness.Eventually(t.Context(), 5*time.Second, func() bool { return sessions() == 0 }))
+	require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool { return sessions() == 0 }))
 	require.NoError(t, root.Close(t.Context()))
 	goleak.VerifyNone(t, ignore)
 }
@@ -298,7 +312,9 @@ FROM pg_database WHERE datname = current_database()`).Scan(&system, &oid))
 	var gone *database.UnreachableError
 	require.ErrorAs(t, ask(), &gone)
 	require.NoError(t, cluster.Start())
-	require.ErrorAs(t, ask(), &gone, "nobody pays for trying again soon")
+	if err := ask(); time.Now().Before(gone.Until) {
+		require.ErrorAs(t, err, &gone, "nobody pays for trying again soon")
+	}
 	d.Retry()
 	require.NoError(t, ask())
 }
