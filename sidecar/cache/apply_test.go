@@ -10,6 +10,7 @@ import (
 
 	"github.com/hallwaydb/hallway/sidecar/cache"
 	"github.com/hallwaydb/hallway/sidecar/database"
+	"github.com/hallwaydb/hallway/tests/harness"
 )
 
 func TestApply_ShowsWhatTheAPIAnswered(t *testing.T) {
@@ -156,7 +157,7 @@ func TestStandby_KeepsNothing(t *testing.T) {
 	require.NoError(t, err)
 	at := w.at
 	at.SocketDirectory, at.Port = standby.SocketDir, uint32(standby.Port)
-	dbs := database.NewManager(database.Config{})
+	dbs := database.NewManager(database.Config{ConnectTimeout: harness.Timeout})
 	m := cache.Open(cache.Config{Housekeeping: -1}, dbs)
 	defer dbs.Close()
 	defer m.Close()

@@ -78,8 +78,9 @@ func (t *Table) Begin(ctx context.Context, region Region, started time.Time) (*F
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	now := time.Now()
 	return &Fill{t: t, ctx: ctx, region: region, condition: condition, release: release, end: cancel,
-		fetchedAt: t.d.db.Now().Add(-max(time.Since(started), 0)).Truncate(time.Microsecond)}, nil
+		fetchedAt: t.d.db.At(now.Add(-max(now.Sub(started), 0))).Truncate(time.Microsecond)}, nil
 }
 
 // condition checks a region and writes it as SQL.

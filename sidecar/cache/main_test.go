@@ -64,7 +64,7 @@ func (w *world) sidecar(cfg cache.Config) (*database.Manager, *cache.Manager, *c
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.NewTextHandler(w.t.Output(), nil))
 	}
-	dbs := database.NewManager(database.Config{Log: cfg.Log})
+	dbs := database.NewManager(database.Config{Log: cfg.Log, ConnectTimeout: harness.Timeout})
 	m := cache.Open(cfg, dbs)
 	w.t.Cleanup(func() { m.Close(); dbs.Close() })
 	return dbs, m, m.Database(w.id, w.at)
@@ -186,7 +186,9 @@ func tuples(t testing.TB, def cache.Definition, columns []int, list ...[]any) []
 		return nil
 	}, rows.Options{})
 	for _, row := range list {
-		require.Len(t, row, len(columns))
+		if len(row) != len(columns) { // asking testify for each row takes longer than the rest
+			require.Len(t, row, len(columns))
+		}
 		for _, v := range row {
 			b.Value(pushdown.Value{V: v})
 		}
