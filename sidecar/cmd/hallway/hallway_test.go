@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -24,6 +25,7 @@ import (
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
 	"github.com/hallwaydb/hallway/sidecar/bridge"
 	"github.com/hallwaydb/hallway/sidecar/config"
+	"github.com/hallwaydb/hallway/tests/harness"
 )
 
 // command runs the program with arguments.
@@ -75,7 +77,7 @@ func run(t *testing.T, change func(*config.Settings)) (path string, stop func() 
 			_ = c.Close()
 		}
 		return err == nil
-	}, 5*time.Second, 5*time.Millisecond, log.String())
+	}, 30*time.Second, 5*time.Millisecond, log.String())
 	var once sync.Once
 	var result error
 	stop = func() error {
@@ -83,7 +85,7 @@ func run(t *testing.T, change func(*config.Settings)) (path string, stop func() 
 			cancel()
 			select {
 			case result = <-done:
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Error("the sidecar does not stop")
 			}
 		})
@@ -106,7 +108,7 @@ func backend(t *testing.T, path string) hallwayv1.BridgeClient {
 }
 
 func TestServe_ScansTheBuiltInConnectorAndStopsWhenIdle(t *testing.T) {
-	path, stop, log := run(t, nil)
+	path, stop, log := run(t, func(s *config.Settings) { s.Drain = time.Hour })
 	c := backend(t, path)
 	ref := &hallwayv1.RelationRef{Handle: 1, Definition: &hallwayv1.Relation{
 		ServerName: "s", TableName: "numbers", ServerOptions: []*hallwayv1.Option{{Name: "connector", Value: "synthetic"}},
@@ -118,9 +120,7 @@ func TestServe_ScansTheBuiltInConnectorAndStopsWhenIdle(t *testing.T) {
 	if err != nil {
 		assert.NotContains(t, err.Error(), "there is no connector")
 	}
-	began := time.Now()
 	require.NoError(t, stop(), "a backend that idles holds nobody up")
-	assert.Less(t, time.Since(began), 2*time.Second)
 	assert.Contains(t, log.String(), "msg=stopped")
 	_, err = os.Stat(path)
 	require.ErrorIs(t, err, os.ErrNotExist)
@@ -131,7 +131,7 @@ func TestServe_DrainLetsCallsEndAndCancelsTheRest(t *testing.T) {
 		drain time.Duration
 		rows  string
 		ok    bool
-	}{"they end": {5 * time.Second, "3", true}, "they do not": {100 * time.Millisecond, "100000", false}} {
+	}{"they end": {time.Hour, "3", true}, "they do not": {100 * time.Millisecond, "100000", false}} {
 		t.Run(name, func(t *testing.T) {
 			path, stop, _ := run(t, func(s *config.Settings) { s.Drain = tc.drain })
 			c := backend(t, path)
@@ -147,14 +147,12 @@ func TestServe_DrainLetsCallsEndAndCancelsTheRest(t *testing.T) {
 			_, err = st.Recv()
 			require.NoError(t, err)
 			stopped := make(chan error, 1)
-			began := time.Now()
 			go func() { stopped <- stop() }()
 			for err == nil {
 				_, err = st.Recv()
 			}
 			assert.Equal(t, tc.ok, errors.Is(err, io.EOF), "%v", err)
 			require.NoError(t, <-stopped)
-			assert.Less(t, time.Since(began), 3*time.Second)
 		})
 	}
 }
@@ -162,7 +160,7 @@ func TestServe_DrainLetsCallsEndAndCancelsTheRest(t *testing.T) {
 func TestServe_SIGHUPOpensConnectorsAnew(t *testing.T) {
 	_, _, log := run(t, nil)
 	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
-	require.Eventually(t, func() bool { return strings.Contains(log.String(), "opening connectors anew") }, 2*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "opening connectors anew") }, 30*time.Second, 5*time.Millisecond)
 }
 
 func TestServe_SecondOnTheSameSocketIsRefused(t *testing.T) {
@@ -186,22 +184,30 @@ func TestServe_DefaultGroupMayBeMissingAGivenOneNot(t *testing.T) {
 }
 
 func TestServe_Metrics(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := harness.FreePort()
 	require.NoError(t, err)
-	addr := l.Addr().String()
-	require.NoError(t, l.Close())
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	path, _, _ := run(t, func(s *config.Settings) { s.MetricsListen = addr })
 	backend(t, path)
 	assert.True(t, answers(t.Context(), path), "the watchdog is told that all is well")
 	assert.False(t, answers(t.Context(), path+"-nobody"))
-	r, err := http.Get("http://" + addr + "/metrics")
-	require.NoError(t, err)
-	defer r.Body.Close()
-	var text bytes.Buffer
-	_, err = text.ReadFrom(r.Body)
-	require.NoError(t, err)
-	assert.Contains(t, text.String(), "hallway_connections 1")
-	assert.Contains(t, text.String(), `grpc_server_handled_total{grpc_code="OK",grpc_method="Handshake",grpc_service="hallway.v1.Bridge"`)
+	metrics := func() string {
+		r, err := http.Get("http://" + addr + "/metrics")
+		require.NoError(t, err)
+		defer r.Body.Close()
+		var text bytes.Buffer
+		_, err = text.ReadFrom(r.Body)
+		require.NoError(t, err)
+		return text.String()
+	}
+	// What asked just now, or only tried the socket, may not have gone yet.
+	for _, want := range []string{
+		"\nhallway_connections 1\n",
+		`grpc_server_handled_total{grpc_code="OK",grpc_method="Handshake",grpc_service="hallway.v1.Bridge"`,
+	} {
+		assert.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool { return strings.Contains(metrics(), want) }),
+			"the metrics do not say %q", want)
+	}
 }
 
 func TestCheck_SaysHowToMend(t *testing.T) {

@@ -138,6 +138,9 @@ var errHung = errors.New("some calls did not end when they were cancelled")
 // hangTimeout is how long cancelled calls may take to end.
 const hangTimeout = 5 * time.Second
 
+// flushTime is what the last answers get to be written to their sockets.
+const flushTime = 250 * time.Millisecond
+
 // answers reports whether the sidecar at a socket says in time that it serves.
 func answers(ctx context.Context, path string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -165,6 +168,14 @@ func drain(srv *bridge.Server, gs *grpc.Server, bound time.Duration, log *slog.L
 	defer cancel()
 	if err := srv.WaitIdle(ctx); err != nil {
 		log.Warn("cancelling the calls that still run")
+	} else {
+		// A call that has ended here is on its way to its backend still, and Stop
+		// would cut it off: a write that was done would be one of unknown outcome.
+		select {
+		case <-done:
+			return true
+		case <-time.After(flushTime):
+		}
 	}
 	go func() {
 		gs.Stop()
