@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -18,7 +17,7 @@ func node(script string) func(*testing.T, *world) report {
 	return func(t *testing.T, w *world) report {
 		t.Helper()
 		modules := nodeModules(t)
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "node", filepath.Join(env.Root, "tests", "clients", "node", script))
 		var out, errs bytes.Buffer

@@ -15,7 +15,7 @@ import (
 // use and kept, values travel in binary.
 func runPgx(t *testing.T, w *world) report {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	config, err := pgx.ParseConfig(w.url())
 	require.NoError(t, err)

@@ -143,7 +143,7 @@ func (p psql) command(ctx context.Context, args ...string) *exec.Cmd {
 // the server said.
 func (p psql) run(statements ...string) (string, []message) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := p.command(ctx)
 	var out, errs bytes.Buffer
@@ -161,7 +161,7 @@ func (p psql) run(statements ...string) (string, []message) {
 // interrupted sends psql the signal of Ctrl-C when the statement has come so far.
 func (p psql) interrupted(statement string, when func(context.Context)) []message {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := p.command(ctx, "-c", statement)
 	var errs bytes.Buffer

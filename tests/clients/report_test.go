@@ -275,9 +275,9 @@ func (w *world) judge(t *testing.T, r report, tr traits) {
 		} else {
 			require.Equal(t, tr.cancelled, have.Class, "%+v", have)
 		}
-		require.Less(t, r.CancelledMS, 5000)
+		require.Less(t, r.CancelledMS, 60_000, "the API would have kept it for ever")
 		require.Positive(t, w.slow.asked.Load(), "the API was never asked")
-		require.Eventually(t, func() bool { return w.slow.held.Load() == 0 }, 5*time.Second, 10*time.Millisecond,
+		require.Eventually(t, func() bool { return w.slow.held.Load() == 0 }, 30*time.Second, 10*time.Millisecond,
 			"the request goes on in the API")
 	})
 	t.Run("what the client reads is what the API holds", func(t *testing.T) {
