@@ -63,7 +63,7 @@ func TestCache_DumpAndRestore(t *testing.T) {
 	}
 	require.Eventually(t, func() bool {
 		return restored.Value("SELECT state FROM hallway.sync_status") == "paused"
-	}, 20*time.Second, 50*time.Millisecond)
+	}, 30*time.Second, 50*time.Millisecond)
 	require.NotEmpty(t, restored.Value("SELECT reason FROM hallway.sync_status"))
 	restored.Exec("SET hallway.address = '%s'", sidecar.Address())
 	restored.Exec("SELECT hallway.resume()")

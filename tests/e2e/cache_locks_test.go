@@ -40,7 +40,7 @@ func TestCache_EvalPlanQual(t *testing.T) {
 		}()
 		require.Eventually(t, func() bool {
 			return c.Value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == "1"
-		}, 5*time.Second, 10*time.Millisecond, q)
+		}, 30*time.Second, 10*time.Millisecond, q)
 		c.Exec("DELETE FROM live WHERE id = %d", id)
 		require.Equal(t, fmt.Sprint(99-i), c.Value("SELECT hallway.refresh('t')"))
 		require.Equal(t, "0", c.Value("SELECT count(*) FROM t WHERE id = %d", id))

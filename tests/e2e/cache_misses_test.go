@@ -26,7 +26,7 @@ import (
 )
 
 // bounded is how long anything may take that must not hang.
-const bounded = 20 * time.Second
+const bounded = 30 * time.Second
 
 // gatedAPI is an API of contacts c0, c1, … whose answers a test holds up.
 type gatedAPI struct {

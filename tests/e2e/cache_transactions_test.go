@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	waitForCache = 10 * time.Second
+	waitForCache = 30 * time.Second
 	tick         = 10 * time.Millisecond
 )
 

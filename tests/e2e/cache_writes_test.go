@@ -14,8 +14,8 @@ import (
 )
 
 // soonSeen is how soon other sessions must see a write whose statement has
-// returned.
-const soonSeen = 2 * time.Second
+// returned; it takes milliseconds where the machine is not busy with other tests.
+const soonSeen = 10 * time.Second
 
 // lagging makes tables on one store with rows 1 to 20: t is cached and its API's
 // lists lag behind; live shows what the API has at once.
@@ -51,7 +51,7 @@ func look(t *testing.T, c *harness.Conn, what string) {
 }
 
 func TestCacheWrite_IsSeenWhileTheListLags(t *testing.T) {
-	const lag = 30 * time.Second
+	const lag = 10 * time.Minute
 	db, c := lagging(t, lag)
 	other := db.Connect(t)
 	begun := time.Now()
@@ -91,12 +91,12 @@ func TestCacheWrite_DuringAFill(t *testing.T) {
 	s := observe(t)
 	db := env.Database(t)
 	c := db.Connect(t)
-	// A scan shows what there was at its beginning, and takes half a second.
+	// A scan shows what there was at its beginning, and takes three seconds.
 	c.Exec(`CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%[1]s', max_age '1h');
 		CREATE SERVER now FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%[1]s', cache 'off');
 		CREATE USER MAPPING FOR PUBLIC SERVER syn; CREATE USER MAPPING FOR PUBLIC SERVER now;
 		CREATE FOREIGN TABLE live (id int8, grp int4, name text) SERVER now OPTIONS (store '%[2]s.t');
-		CREATE FOREIGN TABLE t (id int8, grp int4, name text) SERVER syn OPTIONS (store '%[2]s.t', page_rows '2', latency '50ms');
+		CREATE FOREIGN TABLE t (id int8, grp int4, name text) SERVER syn OPTIONS (store '%[2]s.t', page_rows '2', latency '300ms');
 		INSERT INTO live SELECT g, g, 'old' FROM generate_series(1, 20) g`, s.Address(), db.Name)
 	for round := range 2 { // the second time the table is not empty
 		before := s.metric("hallway_cache_misses_total")
@@ -131,7 +131,7 @@ func TestCacheWrite_IsForgottenWhenTheListHasIt(t *testing.T) {
 	require.Eventually(t, func() bool {
 		c.Exec("SELECT hallway.refresh('t')")
 		return c.Value(everything+"t") == c.Value(everything+"live")
-	}, 20*lag, tick)
+	}, 60*lag, tick)
 	require.Equal(t, "2", c.Value("SELECT count(*) FROM t WHERE name = 'theirs'"))
 }
 
@@ -215,7 +215,7 @@ func TestCacheWrite_AfterErrorsAndRollbacks(t *testing.T) {
 
 // hallway.refresh() waits for a list that lags behind a write nobody knows.
 func TestCacheWrite_RefreshWaitsForTheList(t *testing.T) {
-	const lag = time.Second
+	const lag = 5 * time.Second
 	db, c := lagging(t, lag)
 	c.Exec("CREATE FOREIGN TABLE bad (id int8, grp int4, name text) SERVER syn OPTIONS (store '%s.t', write_error 'unknown_outcome')", db.Name)
 	c.Fails("08007", "INSERT INTO bad VALUES (21, 1, 'the answer is lost')")

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -11,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,12 +46,16 @@ func startArrivals(t *testing.T, target string) *arrivals {
 	return a
 }
 
-// check wants no more than perSecond calls a second; they may be late by so many.
-func (a *arrivals) check(t *testing.T, calls int, perSecond, late float64) {
+// check wants at least so many calls, at most that and more, and no more than
+// perSecond of them a second; they may be late by half a second, and by what this
+// machine stalled.
+func (a *arrivals) check(t *testing.T, calls, more int, perSecond float64, stalled time.Duration) {
 	t.Helper()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	require.Len(t, a.at, calls)
+	require.GreaterOrEqual(t, len(a.at), calls)
+	require.LessOrEqual(t, len(a.at), calls+more)
+	late := perSecond * (0.5 + 2*stalled.Seconds())
 	slices.SortFunc(a.at, time.Time.Compare)
 	for i, from := range a.at {
 		for j, to := range a.at[i:] {
@@ -60,6 +64,21 @@ func (a *arrivals) check(t *testing.T, calls int, perSecond, late float64) {
 			}
 		}
 	}
+}
+
+// watchStalls gives a function that says how long this process was not run when it
+// should have been, at most, since the last time it was asked.
+func watchStalls(t *testing.T) func() time.Duration {
+	var longest atomic.Int64
+	go func() {
+		for t.Context().Err() == nil {
+			const nap = 5 * time.Millisecond
+			began := time.Now()
+			time.Sleep(nap)
+			longest.Store(max(longest.Load(), int64(time.Since(began)-nap)))
+		}
+	}()
+	return func() time.Duration { return time.Duration(longest.Swap(0)) }
 }
 
 var tryAgain = regexp.MustCompile(`Try again in (\d+) seconds?\.`)
@@ -100,6 +119,7 @@ func TestLimits_ManyClientsOfASlowAPI(t *testing.T) {
 		return time.Since(start), err
 	}
 
+	stalled := watchStalls(t)
 	// All at once, and half of them again when they are through.
 	const writes = clients + clients/2
 	start := time.Now()
@@ -120,44 +140,57 @@ func TestLimits_ManyClientsOfASlowAPI(t *testing.T) {
 	for _, d := range took {
 		longest = max(longest, d[0], d[1])
 	}
-	t.Logf("%d writes took %s, the longest %s", writes, all.Round(time.Millisecond), longest.Round(time.Millisecond))
-	api.check(t, writes, perSecond, perSecond/2)
+	stall := stalled()
+	t.Logf("%d writes took %s, the longest %s; the machine stalled for %s", writes, all.Round(time.Millisecond), longest.Round(time.Millisecond), stall.Round(time.Millisecond))
+	api.check(t, writes, 0, perSecond, stall)
 	const turn = clients * time.Second / perSecond
-	assert.Less(t, longest, turn+3*time.Second, "nobody waits for more than one turn of all the others")
-	assert.Less(t, all, turn*writes/clients+4*time.Second, "the limit is used up")
+	assert.Less(t, longest, turn+3*time.Second+2*stall, "nobody waits for more than one turn of all the others")
+	assert.Less(t, all, turn*writes/clients+4*time.Second+2*stall, "the limit is used up")
 
-	// As many as can go within a second and a half; the others learn at once that
-	// they cannot, and take nobody's turn.
+	// As many as can go within four seconds; the others learn at once that they
+	// cannot, and take nobody's turn.
 	api.at = nil
+	const deadline = 4 * time.Second
 	var mu sync.Mutex
-	done, refused := 0, time.Duration(0)
+	// cut are those whose answer did not come in the last 100 ms, which their call
+	// had: of a machine that is slow.
+	done, cut, refused := 0, 0, time.Duration(0)
 	waits := map[time.Duration]int{}
 	for i := range sessions {
-		sessions[i].Exec("SET statement_timeout = '1500ms'")
+		sessions[i].Exec("SET statement_timeout = %d", deadline.Milliseconds())
 	}
 	for i := range sessions {
 		wg.Go(func() {
 			d, err := insert(i, "third")
 			mu.Lock()
 			defer mu.Unlock()
-			if err == nil {
+			switch state := harness.SQLState(err); {
+			case err == nil:
 				done++
-				return
+			case state == "57014" || state == "08007":
+				cut++
+			default:
+				refused = max(refused, d)
+				if !assert.Equal(t, "53400", state, "%s", harness.Describe(err)) {
+					return
+				}
+				waits[wait(t, err)]++
 			}
-			refused = max(refused, d)
-			waits[wait(t, err)]++
 		})
 	}
 	wg.Wait()
-	t.Logf("%d of %d were done within their deadline; the others knew after %s at most: %v", done, clients, refused.Round(time.Millisecond), waits)
-	assert.GreaterOrEqual(t, done, perSecond, "those that can be done in time are")
-	assert.LessOrEqual(t, done, 2*perSecond)
-	api.check(t, done, perSecond, perSecond/2)
-	assert.Less(t, refused, 1400*time.Millisecond, "nobody waits for nothing")
+	stall = stalled()
+	t.Logf("%d of %d were done within their deadline, %d cut; the others knew after %s at most: %v; the machine stalled for %s",
+		done, clients, cut, refused.Round(time.Millisecond), waits, stall.Round(time.Millisecond))
+	assert.GreaterOrEqual(t, done+cut, perSecond, "those that can be done in time are")
+	assert.LessOrEqual(t, done+cut, perSecond*int(1+deadline.Seconds()))
+	assert.LessOrEqual(t, float64(cut), perSecond*(0.3+2*stall.Seconds()), "who cannot be done in time does not begin")
+	api.check(t, done, cut, perSecond, stall)
+	assert.Less(t, refused, deadline/2+2*stall, "nobody waits for nothing")
 
-	// A queue of two and a half seconds; then who asks is told when it is over.
+	// A queue of six seconds; then who asks is told when it is over.
 	api.at = nil
-	const queue = 25
+	const queue = 60
 	for i := range queue {
 		sessions[i].Exec("SET statement_timeout = 0")
 		wg.Go(func() {
@@ -170,14 +203,14 @@ func TestLimits_ManyClientsOfASlowAPI(t *testing.T) {
 		api.mu.Lock()
 		defer api.mu.Unlock()
 		return len(api.at) > 0
-	}, 5*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 	time.Sleep(200 * time.Millisecond)
-	last.Exec("SET statement_timeout = '1s'")
+	last.Exec("SET statement_timeout = '3s'")
 	d, err := insert(clients-1, "last")
 	w := wait(t, err)
 	t.Logf("behind %d others: after %s told to wait for %s", queue, d.Round(time.Millisecond), w)
-	assert.Less(t, d, 900*time.Millisecond)
-	assert.True(t, w >= 2*time.Second && w <= 3*time.Second, "%s", w)
+	assert.Less(t, d, 3*time.Second)
+	assert.True(t, w >= 3*time.Second && w <= 7*time.Second, "%s", w)
 	var pg *pgconn.PgError
 	require.True(t, errors.As(err, &pg))
 	assert.Contains(t, pg.Message, "rate limit")
@@ -185,9 +218,10 @@ func TestLimits_ManyClientsOfASlowAPI(t *testing.T) {
 	_, err = insert(clients-1, "last")
 	require.NoError(t, err, "it works when it was said to")
 	wg.Wait()
-	api.check(t, queue+1, perSecond, perSecond/2)
-	want := fmt.Sprint(writes + done + queue + 1)
+	api.check(t, queue+1, 0, perSecond, stalled())
+	want := writes + done + queue + 1
 	assert.Eventually(t, func() bool {
-		return admin.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'applied'") == want
-	}, 5*time.Second, 20*time.Millisecond, "the journal has what the API was sent, as applied")
+		n, err := strconv.Atoi(admin.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'applied'"))
+		return err == nil && n >= want && n <= want+cut
+	}, 30*time.Second, 20*time.Millisecond, "the journal has what the API was sent, as applied")
 }

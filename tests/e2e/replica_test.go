@@ -206,7 +206,7 @@ func TestReplicaSurvivesItsSidecar(t *testing.T) {
 		n, _ := strconv.Atoi(r.c.Value(`SELECT coalesce(max(rows_read), 0) FROM hallway.replicas`))
 		return n
 	}
-	require.True(t, harness.Eventually(t.Context(), 20*time.Second, func() bool { return read() >= 500 }), "nothing is copied")
+	require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool { return read() >= 500 }), "nothing is copied")
 	r.sidecar.Kill()
 	stood := read()
 	require.Less(t, stood, 6000, "the copy was over before the sidecar was killed")
@@ -268,7 +268,7 @@ func TestReplicaWebhook(t *testing.T) {
 	assert.Empty(t, r.seen.take(), "the API was asked for a refused delivery")
 	assert.Equal(t, 202, post(url, key, now, "{}"))
 	assert.Equal(t, 409, post(url, key, now, "{}"), "the same again")
-	require.True(t, harness.Eventually(t.Context(), 10*time.Second, func() bool {
+	require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool {
 		return r.c.Value(`SELECT last_name FROM %s WHERE id = '%s'`, r.table(), id) == "By webhook"
 	}), "the delivery had no effect")
 	time.Sleep(time.Second)
@@ -333,7 +333,7 @@ func TestReplicaComesAfterReaders(t *testing.T) {
 	r.c.Exec(`ALTER FOREIGN TABLE crm.contacts OPTIONS (ADD page_size '10')`)
 	r.c.Exec(`SELECT hallway.replicate('crm.contacts', '1 h')`)
 	r.c.Exec(`SET hallway.max_age = 0; SELECT count(*) FROM crm.companies WHERE id = '%s'`, ids[0][0])
-	require.True(t, harness.Eventually(t.Context(), 20*time.Second, func() bool {
+	require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool {
 		return r.c.Value(`SELECT coalesce(max(pages_read), 0) >= 5 FROM hallway.replicas`) == "t"
 	}), "nothing is copied")
 	r.seen.take()

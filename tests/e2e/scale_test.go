@@ -79,7 +79,7 @@ func TestScale_TwoHundredBackendsAtOnce(t *testing.T) {
 		done.Add(1)
 		go func() {
 			defer done.Done()
-			ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			defer cancel()
 			conn, err := db.Open(ctx, "postgres")
 			ready.Done()
@@ -117,7 +117,7 @@ func TestScale_TwoHundredBackendsAtOnce(t *testing.T) {
 	require.Eventually(t, func() bool {
 		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.PID()))
 		return err == nil && len(fds) < 50
-	}, 5*time.Second, 20*time.Millisecond, "the sidecar closes the connections of ended backends")
+	}, 30*time.Second, 20*time.Millisecond, "the sidecar closes the connections of ended backends")
 }
 
 // What a statement takes it gives back, also when it fails or is cancelled.

@@ -15,7 +15,34 @@ import (
 
 // The promise is 100 ms; the tests allow for a machine that is busy with other
 // tests, and print what it took. tests/bench measures it.
-const promptly = time.Second
+const promptly = 500 * time.Millisecond
+
+// prompt repeats an attempt until one is over promptly. It fails after five: a
+// machine that stalls holds up one of them, a product that waits holds up all.
+func prompt(t *testing.T, what string, attempt func() time.Duration) {
+	t.Helper()
+	for range 5 {
+		took := attempt()
+		t.Logf("%s after %s", what, took.Round(time.Millisecond/10))
+		if took < promptly {
+			return
+		}
+	}
+	t.Errorf("%s: never within %s", what, promptly)
+}
+
+// called waits until the API has a request, and idle until it has none, as each
+// was cancelled: fakes.Slow and fakes.Hang do not end one for a minute.
+func called(t *testing.T, api *fakes.Server) {
+	t.Helper()
+	require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool { return api.InFlight() == 1 }), "the API is not called")
+}
+
+func idle(t *testing.T, api *fakes.Server) {
+	t.Helper()
+	require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool { return api.InFlight() == 0 && api.Cancelled() == 1 }),
+		"the API's call is not cancelled: %d in flight, %d cancelled", api.InFlight(), api.Cancelled())
+}
 
 // stuck is a way for a scan not to come to its end.
 type stuck struct {
@@ -30,9 +57,7 @@ var stucks = []stuck{
 		api := startFake(t)
 		fake(t, c, api, fakes.Hang)
 		c.Exec("CREATE VIEW t AS SELECT * FROM contacts")
-		return func() {
-			require.Eventually(t, func() bool { return api.InFlight() == 1 }, 5*time.Second, time.Millisecond, "the API is called")
-		}, api
+		return func() { called(t, api) }, api
 	}},
 	{"sidecar stopped before the query", func(t *testing.T, c *harness.Conn) (func(), *fakes.Server) {
 		s := env.NewSidecar(t, harness.SidecarSettings{})
@@ -88,58 +113,66 @@ func TestStop_BackendIsFreeAtOnce(t *testing.T) {
 				}},
 			} {
 				t.Run(stop.name, func(t *testing.T) {
-					db := env.Database(t)
-					admin, c := db.Connect(t), db.Connect(t)
-					disturb, api := s.prepare(t, c)
-					if api != nil {
-						api.Reset()
-					}
-					done := make(chan error, 1)
-					go func() {
-						_, err := harness.Simple(context.Background(), c.PgConn, "SELECT * FROM t WHERE name = 'nobody'")
-						done <- err
-					}()
-					disturb()
-					start := time.Now()
-					stop.do(t, admin, c.PID())
-					select {
-					case err := <-done:
-						took := time.Since(start)
-						t.Logf("free after %s", took.Round(time.Millisecond/10))
-						require.Equal(t, stop.state, harness.SQLState(err), "%s", harness.Describe(err))
-						require.Less(t, took, promptly)
-					case <-time.After(20 * time.Second):
-						t.Fatal("the backend is still busy after 20 s")
-					}
-					if stop.name == "cancel" {
-						require.Equal(t, "1", c.Value("SELECT 1"))
-					}
-					if api != nil {
-						require.Eventually(t, func() bool { return api.InFlight() == 0 && api.Cancelled() == 1 }, promptly, time.Millisecond,
-							"the API's call is cancelled: %d in flight, %d cancelled", api.InFlight(), api.Cancelled())
-					}
+					prompt(t, "free", func() time.Duration {
+						db := env.Database(t)
+						admin, c := db.Connect(t), db.Connect(t)
+						disturb, api := s.prepare(t, c)
+						if api != nil {
+							api.Reset()
+						}
+						done := make(chan error, 1)
+						go func() {
+							_, err := harness.Simple(context.Background(), c.PgConn, "SELECT * FROM t WHERE name = 'nobody'")
+							done <- err
+						}()
+						disturb()
+						start := time.Now()
+						stop.do(t, admin, c.PID())
+						var took time.Duration
+						select {
+						case err := <-done:
+							took = time.Since(start)
+							require.Equal(t, stop.state, harness.SQLState(err), "%s", harness.Describe(err))
+						case <-time.After(20 * time.Second):
+							t.Fatal("the backend is still busy after 20 s")
+						}
+						if stop.name == "cancel" {
+							require.Equal(t, "1", c.Value("SELECT 1"))
+						}
+						if api != nil {
+							idle(t, api)
+						}
+						return took
+					})
 				})
 			}
 			t.Run("statement_timeout", func(t *testing.T) {
-				c := env.Database(t).Connect(t)
-				disturb, api := s.prepare(t, c)
-				const timeout = 700 * time.Millisecond
-				done := make(chan struct{})
-				go func() { defer close(done); disturb() }()
-				start := time.Now()
-				// One message, so that the setting is for this statement.
-				c.Exec("SET statement_timeout = %d", timeout.Milliseconds())
-				_, err := c.Try("SELECT * FROM t WHERE name = 'nobody'")
-				took := time.Since(start) - timeout
-				<-done
-				require.Equal(t, "57014", harness.SQLState(err), "%s", harness.Describe(err))
-				t.Logf("free %s after the timeout", took.Round(time.Millisecond/10))
-				require.Less(t, took, promptly)
-				c.Exec("RESET statement_timeout")
-				require.Equal(t, "1", c.Value("SELECT 1"))
-				if api != nil {
-					require.Eventually(t, func() bool { return api.InFlight() == 0 }, promptly, time.Millisecond, "the API's call is cancelled")
-				}
+				prompt(t, "free past the timeout", func() time.Duration {
+					c := env.Database(t).Connect(t)
+					disturb, api := s.prepare(t, c)
+					const timeout = 2 * time.Second
+					done := make(chan error, 1)
+					start := time.Now()
+					go func() {
+						// One message, so that the setting is for this statement.
+						_, err := harness.Simple(context.Background(), c.PgConn, fmt.Sprintf("SET statement_timeout = %d", timeout.Milliseconds()))
+						if err == nil {
+							start = time.Now()
+							_, err = harness.Simple(context.Background(), c.PgConn, "SELECT * FROM t WHERE name = 'nobody'")
+						}
+						done <- err
+					}()
+					disturb()
+					err := <-done
+					took := time.Since(start) - timeout
+					require.Equal(t, "57014", harness.SQLState(err), "%s", harness.Describe(err))
+					c.Exec("RESET statement_timeout")
+					require.Equal(t, "1", c.Value("SELECT 1"))
+					if api != nil {
+						idle(t, api)
+					}
+					return took
+				})
 			})
 		})
 	}
@@ -149,7 +182,16 @@ func TestStop_BackendIsFreeAtOnce(t *testing.T) {
 func TestStop_LimitAndCloseEndTheScan(t *testing.T) {
 	api := startFake(t)
 	_, c := synthetic(t)
-	fake(t, c, api, fakes.Slow) // a second for each page after the first
+	fake(t, c, api, fakes.Slow) // a minute for each page after the first
+	// What the second page would take is much longer.
+	const first = 30 * time.Second
+	begin := func(t *testing.T, c *harness.Conn, sql string) {
+		t.Helper()
+		api.Reset()
+		c.Exec("%s", sql)
+		require.Len(t, c.Query("FETCH 3 FROM k"), 3)
+		called(t, api)
+	}
 	t.Run("limit", func(t *testing.T) {
 		c := c.On(t)
 		api.Reset()
@@ -157,63 +199,53 @@ func TestStop_LimitAndCloseEndTheScan(t *testing.T) {
 		require.Len(t, c.Query("SELECT * FROM contacts LIMIT 3"), 3)
 		took := time.Since(start)
 		t.Logf("3 rows after %s", took.Round(time.Millisecond/10))
-		require.Less(t, took, promptly, "the first page is enough")
-		time.Sleep(1200 * time.Millisecond)
+		require.Less(t, took, first, "the first page is enough")
+		require.True(t, harness.Eventually(t.Context(), first, func() bool { return api.InFlight() == 0 }))
+		time.Sleep(200 * time.Millisecond)
 		require.LessOrEqual(t, len(api.Requests()), 2, "at most the page that was under way")
 		require.Zero(t, api.InFlight())
 	})
 	t.Run("close", func(t *testing.T) {
 		c := c.On(t)
-		api.Reset()
-		c.Exec("BEGIN; DECLARE k CURSOR FOR SELECT * FROM contacts")
-		require.Len(t, c.Query("FETCH 3 FROM k"), 3)
+		begin(t, c, "BEGIN; DECLARE k CURSOR FOR SELECT * FROM contacts")
 		start := time.Now()
 		c.Exec("CLOSE k")
 		took := time.Since(start)
 		t.Logf("closed after %s", took.Round(time.Millisecond/10))
-		require.Less(t, took, promptly)
-		require.Eventually(t, func() bool { return api.InFlight() == 0 }, promptly, time.Millisecond)
+		require.Less(t, took, first)
+		idle(t, api)
 		c.Exec("COMMIT")
 		n := len(api.Requests())
-		time.Sleep(1200 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond)
 		require.Len(t, api.Requests(), n, "no page is asked for after CLOSE")
 	})
 	t.Run("rollback", func(t *testing.T) {
 		c := c.On(t)
-		api.Reset()
-		c.Exec("BEGIN; DECLARE k CURSOR FOR SELECT * FROM contacts")
-		require.Len(t, c.Query("FETCH 3 FROM k"), 3)
+		begin(t, c, "BEGIN; DECLARE k CURSOR FOR SELECT * FROM contacts")
 		c.Exec("ROLLBACK")
-		require.Eventually(t, func() bool { return api.InFlight() == 0 }, promptly, time.Millisecond)
+		idle(t, api)
 	})
 	t.Run("error in a failed transaction block", func(t *testing.T) {
 		c := c.On(t)
-		api.Reset()
-		c.Exec("BEGIN; DECLARE k CURSOR FOR SELECT * FROM contacts")
-		require.Len(t, c.Query("FETCH 3 FROM k"), 3)
+		begin(t, c, "BEGIN; DECLARE k CURSOR FOR SELECT * FROM contacts")
 		c.Fails("22012", "SELECT 1/0")
 		// The block waits for the user's ROLLBACK; the API does not.
-		require.Eventually(t, func() bool { return api.InFlight() == 0 }, promptly, time.Millisecond)
+		idle(t, api)
 		c.Exec("ROLLBACK")
 	})
 	t.Run("savepoint", func(t *testing.T) {
 		c := c.On(t)
-		api.Reset()
-		c.Exec("BEGIN; SAVEPOINT s; DECLARE k CURSOR FOR SELECT * FROM contacts")
-		require.Len(t, c.Query("FETCH 3 FROM k"), 3)
+		begin(t, c, "BEGIN; SAVEPOINT s; DECLARE k CURSOR FOR SELECT * FROM contacts")
 		c.Exec("ROLLBACK TO s")
-		require.Eventually(t, func() bool { return api.InFlight() == 0 }, promptly, time.Millisecond)
+		idle(t, api)
 		c.Exec("COMMIT")
 	})
 	t.Run("disconnect", func(t *testing.T) {
-		api.Reset()
-		db, other := synthetic(t)
-		_ = db
+		_, other := synthetic(t)
 		fake(t, other, api, fakes.Slow)
-		other.Exec("BEGIN; DECLARE k CURSOR FOR SELECT * FROM contacts")
-		require.Len(t, other.Query("FETCH 3 FROM k"), 3)
+		begin(t, other, "BEGIN; DECLARE k CURSOR FOR SELECT * FROM contacts")
 		require.NoError(t, other.Close(context.Background()))
-		require.Eventually(t, func() bool { return api.InFlight() == 0 }, promptly, time.Millisecond)
+		idle(t, api)
 	})
 }
 
@@ -222,12 +254,17 @@ func TestStop_WriteThatHangs(t *testing.T) {
 	api := startFake(t)
 	_, c := synthetic(t)
 	fake(t, c, api, fakes.Hang)
-	c.Exec("SET statement_timeout = '500ms'")
-	start := time.Now()
-	_, err := c.Try("INSERT INTO contacts (email) VALUES ('a@b')")
-	require.Contains(t, []string{"57014", "08007"}, harness.SQLState(err), "%s", harness.Describe(err))
-	require.Less(t, time.Since(start), 500*time.Millisecond+promptly)
-	require.Eventually(t, func() bool { return api.InFlight() == 0 }, promptly, time.Millisecond, "the API's call is cancelled")
+	const timeout = 2 * time.Second
+	c.Exec("SET statement_timeout = %d", timeout.Milliseconds())
+	prompt(t, "free past the timeout", func() time.Duration {
+		api.Reset()
+		start := time.Now()
+		_, err := c.Try("INSERT INTO contacts (email) VALUES ('a@b')")
+		took := time.Since(start) - timeout
+		require.Contains(t, []string{"57014", "08007"}, harness.SQLState(err), "%s", harness.Describe(err))
+		idle(t, api)
+		return took
+	})
 	require.Equal(t, "1", c.Value("SELECT 1"))
 }
 

@@ -220,7 +220,7 @@ func TestEvalPlanQual_JoinedForeignRow(t *testing.T) {
 		}()
 		require.Eventually(t, func() bool {
 			return c.Value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == "1"
-		}, 5*time.Second, 10*time.Millisecond)
+		}, 30*time.Second, 10*time.Millisecond)
 		c.Exec("COMMIT")
 		require.NoError(t, <-done, q)
 	}
@@ -288,7 +288,7 @@ func TestErrors_RequestIDLeadsToTheLog(t *testing.T) {
 	found := requestID.FindStringSubmatch(e.Detail)
 	require.Len(t, found, 2, "the detail is %q", e.Detail)
 	id := found[1]
-	require.Eventually(t, func() bool { return contains(harness.Tail(s.Log, 1<<16), id) }, 2*time.Second, 10*time.Millisecond,
+	require.Eventually(t, func() bool { return contains(harness.Tail(s.Log, 1<<16), id) }, 30*time.Second, 10*time.Millisecond,
 		"%q is not in the log", id)
 }
 

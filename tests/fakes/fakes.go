@@ -35,7 +35,7 @@ const (
 	OK Mode = "ok"
 	// Liar accepts any filter, sort and limit, and ignores them all.
 	Liar Mode = "liar"
-	// Slow takes a second for each page after the first; Hang never answers
+	// Slow takes a minute for each page after the first; Hang never answers
 	// at all.
 	Slow Mode = "slow"
 	Hang Mode = "hang"
@@ -320,7 +320,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, mode Mode, object,
 	}
 	switch {
 	case mode == Slow && !first:
-		if !s.sleep(r.Context(), time.Second) {
+		if !s.sleep(r.Context(), time.Minute) {
 			return
 		}
 	case mode == WrongTypes && len(page) > 1:

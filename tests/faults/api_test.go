@@ -87,7 +87,7 @@ func TestAPI_ReadFaults(t *testing.T) {
 			require.Zero(t, api.Strayed(), "no other host was called")
 			require.Less(t, time.Since(start), 30*time.Second)
 			alive(t, c)
-			require.Eventually(t, func() bool { return api.InFlight() == 0 }, 5*time.Second, 5*time.Millisecond)
+			require.Eventually(t, func() bool { return api.InFlight() == 0 }, 30*time.Second, 5*time.Millisecond)
 		})
 	}
 }

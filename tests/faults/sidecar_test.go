@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func TestSidecar_NotRunningSaysHowToStartIt(t *testing.T) {
 				e := c.Fails("08001", "%s", sql)
 				require.NotEmpty(t, e.Hint, "%s: %s", sql, harness.Describe(e))
 				require.Contains(t, harness.Describe(e), sock, "it says where it looked")
-				require.Less(t, time.Since(start), 2*time.Second)
+				require.Less(t, time.Since(start), 20*time.Second, "it does not wait for one to come")
 				if sql == "SELECT * FROM t" {
 					t.Log(harness.Describe(e))
 				}
@@ -105,20 +106,29 @@ func TestSidecar_RestartedBetweenWrites(t *testing.T) {
 
 func TestSidecar_KilledMidStream(t *testing.T) {
 	s, db, c := generated(t, "rows '1000000000'")
-	done := make(chan error, 1)
-	go func() {
-		_, err := harness.Simple(context.Background(), c.PgConn, "SELECT count(name) FROM t")
-		done <- err
-	}()
-	time.Sleep(200 * time.Millisecond)
-	start := time.Now()
-	s.Kill()
-	select {
-	case err := <-done:
+	for tries := 1; ; tries++ {
+		require.Len(t, c.Query("SELECT * FROM t LIMIT 1"), 1)
+		done := make(chan error, 1)
+		go func() {
+			_, err := harness.Simple(context.Background(), c.PgConn, "SELECT count(name) FROM t")
+			done <- err
+		}()
+		time.Sleep(200 * time.Millisecond)
+		start := time.Now()
+		s.Kill()
+		var err error
+		select {
+		case err = <-done:
+		case <-time.After(30 * time.Second):
+			t.Fatal("the backend still waits for a sidecar that is gone")
+		}
+		if harness.SQLState(err) == "08001" && tries < 5 {
+			require.NoError(t, s.Start()) // the machine is so busy that the scan had not begun
+			continue
+		}
 		require.Equal(t, "08006", harness.SQLState(err), "%s", harness.Describe(err))
 		t.Logf("after %s: %s", time.Since(start).Round(time.Millisecond), harness.Describe(err))
-	case <-time.After(20 * time.Second):
-		t.Fatal("the backend still waits for a sidecar that is gone")
+		break
 	}
 	alive(t, c)
 	c.Fails("08001", "SELECT count(*) FROM t WHERE id < 0")
@@ -137,19 +147,19 @@ func TestSidecar_KilledMidStream(t *testing.T) {
 
 // A graceful stop lets what runs come to its end, within its time.
 func TestSidecar_GracefulStopFinishesScans(t *testing.T) {
-	s, _, c := generated(t, "rows '5', page_rows '1', latency '100ms'")
-	done := make(chan error, 1)
-	go func() {
-		r, err := harness.Simple(context.Background(), c.PgConn, "SELECT * FROM t")
-		if err == nil && len(r.Rows) != 5 {
-			err = fmt.Errorf("%d rows", len(r.Rows))
-		}
-		done <- err
-	}()
-	time.Sleep(150 * time.Millisecond)
-	require.NoError(t, s.Stop(syscall.SIGTERM, 5*time.Second))
-	err := <-done
-	require.NoError(t, err, "%s", harness.Describe(err))
+	s := env.NewSidecar(t, harness.SidecarSettings{Args: []string{"--drain", "2m"}})
+	c := env.Database(t).Connect(t)
+	server(c, s.Address())
+	c.Exec("CREATE FOREIGN TABLE t (id int8) SERVER s OPTIONS (rows '5', page_rows '1', latency '300ms')")
+	c.Exec("BEGIN; DECLARE k CURSOR FOR SELECT * FROM t")
+	require.Len(t, c.Query("FETCH 1 FROM k"), 1)
+	require.NoError(t, s.Signal(syscall.SIGTERM))
+	require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool {
+		return strings.Contains(harness.Tail(s.Log, 1<<16), "msg=stopping")
+	}))
+	require.Len(t, c.Query("FETCH ALL FROM k"), 4)
+	require.True(t, harness.Eventually(t.Context(), time.Minute, s.Exited))
+	require.NoError(t, s.Err())
 }
 
 // A panic in a connector is that query's error; the others do not notice.
@@ -193,10 +203,10 @@ func TestBackend_SIGKILLedCancelsTheAPICall(t *testing.T) {
 	c := env.DatabaseIn(t, cluster).Connect(t)
 	contacts(c, "fake", api.URL, fakes.Hang, api.Secret)
 	go func() { _, _ = harness.Simple(context.Background(), c.PgConn, "SELECT * FROM contacts") }()
-	require.Eventually(t, func() bool { return api.InFlight() == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return api.InFlight() == 1 }, 30*time.Second, time.Millisecond)
 	start := time.Now()
 	require.NoError(t, syscall.Kill(int(c.PID()), syscall.SIGKILL))
-	require.Eventually(t, func() bool { return api.InFlight() == 0 && api.Cancelled() == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return api.InFlight() == 0 && api.Cancelled() == 1 }, 30*time.Second, time.Millisecond)
 	t.Logf("the API's call was cancelled after %s", time.Since(start).Round(time.Millisecond))
 	require.False(t, env.Sidecar.Exited(), "the sidecar lives")
 	// And serves others.

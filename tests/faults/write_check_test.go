@@ -24,7 +24,7 @@ func (w *writeWorld) settled() {
 	w.t.Helper()
 	c := w.db.Connect(w.t)
 	var open []harness.Row
-	for time.Since(w.back) < time.Minute {
+	for time.Since(w.back) < 3*time.Minute {
 		if open = c.Query(openEntries); len(open) == 0 {
 			w.t.Logf("everything is settled %s after the last one was back", time.Since(w.back).Round(100*time.Millisecond))
 			return

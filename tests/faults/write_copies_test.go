@@ -53,7 +53,7 @@ func TestWrites_CopiesArePaused(t *testing.T) {
 		_, err := harness.Simple(context.Background(), lost.PgConn, "INSERT INTO lost (email, name) VALUES ('new1', 'new')")
 		failed <- err
 	}()
-	require.True(t, harness.Eventually(t.Context(), 10*time.Second, func() bool {
+	require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool {
 		api.mu.Lock()
 		defer api.mu.Unlock()
 		return gate.reached
@@ -108,7 +108,7 @@ func TestWrites_CopiesArePaused(t *testing.T) {
 		// What people write there goes on.
 		conn := x.db.Connect(t)
 		conn.Exec("INSERT INTO fresh (email, name) VALUES ('copy%d', 'new')", i)
-		require.True(t, harness.Eventually(t.Context(), 10*time.Second, func() bool {
+		require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool {
 			return conn.Value("SELECT string_agg(state, ',') FROM hallway.write_log WHERE table_name = 'public.fresh' AND settled_at IS NOT NULL") == "applied"
 		}), x.what)
 	}

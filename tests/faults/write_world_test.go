@@ -345,7 +345,7 @@ func (w *writeWorld) arrive(admin *harness.Conn, p point, sessions []*session) {
 	t.Helper()
 	var missing []string
 	since := time.Now()
-	for time.Since(since) < 15*time.Second {
+	for time.Since(since) < time.Minute {
 		if missing = w.missing(admin, p, sessions); len(missing) == 0 {
 			if p == beforeIntent {
 				time.Sleep(50 * time.Millisecond) // those that queue behind the first
@@ -451,7 +451,7 @@ func (w *writeWorld) strike(p point, admin *harness.Conn, sessions []*session) (
 				return err != nil // the postmaster has seen it
 			}))
 			require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
-				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 				defer cancel()
 				conn, err := w.db.Open(ctx, "postgres")
 				if err != nil {
@@ -482,7 +482,7 @@ func (w *writeWorld) cancelOne(s *session) {
 	if s.conn == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	_ = s.conn.CancelRequest(ctx)
 }
@@ -502,7 +502,7 @@ func (w *writeWorld) end(sessions []*session, p point) {
 				if hangs {
 					w.cancelOne(s)
 				}
-				if time.Since(since) > 30*time.Second {
+				if time.Since(since) > 2*time.Minute {
 					w.t.Fatalf("%s: the session of %s does not end: %v", p, s.cell, s.told.errs)
 				}
 			}
