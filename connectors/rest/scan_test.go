@@ -307,12 +307,17 @@ func TestScan_CancelStopsPaging(t *testing.T) {
 	manifest, _ := fakes.Manifests.ReadFile("manifests/fake.yaml")
 	tab := openTable(t, openSource(t, manifest, f.URL+"/"+string(fakes.Hang), map[string]string{"token": f.Secret}), "contacts")
 	ctx, cancel := context.WithCancel(context.Background())
-	time.AfterFunc(50*time.Millisecond, cancel)
-	start := time.Now()
+	go func() {
+		for f.InFlight() == 0 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
+	defer cancel()
 	out := rows.NewBuilder(nil, func([]byte, int) error { return nil }, rows.Options{})
 	_, err = tab.Scan(ctx, connectors.Query{Stats: &connectors.Stats{}}, out)
-	if !errors.Is(err, context.Canceled) || time.Since(start) > 150*time.Millisecond {
-		t.Errorf("got %v after %v", err, time.Since(start))
+	if !errors.Is(err, context.Canceled) { // the API never answers
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -321,5 +321,5 @@ func numbers(n int) func(context.Context, connectors.Query, *rows.Builder) (conn
 // soon waits for a condition.
 func soon(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	require.Eventually(t, ok, 5*time.Second, 2*time.Millisecond, what)
+	require.Eventually(t, ok, 30*time.Second, 2*time.Millisecond, what)
 }

@@ -66,7 +66,7 @@ func TestSecrets_ReachTheConnectorAndNothingElse(t *testing.T) {
 
 func TestSources_AreSharedByCredentialAndClosedWhenIdle(t *testing.T) {
 	f := &fake{}
-	w := start(t, f, func(c *Config) { c.SourceIdle = 50 * time.Millisecond })
+	w := start(t, f, func(c *Config) { c.SourceIdle = 3 * time.Second })
 	var wg sync.WaitGroup
 	for i := range 20 {
 		c := w.client()
@@ -102,6 +102,10 @@ func TestSources_InUseAreNotClosed(t *testing.T) {
 	require.NoError(t, err)
 	_, err = st.Recv()
 	require.NoError(t, err)
+	soon(t, "what nobody uses is closed", func() bool {
+		opened, closed, _ := f.count()
+		return closed == opened-1
+	})
 	time.Sleep(100 * time.Millisecond)
 	opened, closed, _ := f.count()
 	assert.Equal(t, opened-1, closed, "the scan's source was closed under it")

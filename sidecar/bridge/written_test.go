@@ -71,7 +71,7 @@ func TestWritten_ShowsOverALaggingList(t *testing.T) {
 		assert.Greater(t, r.GetWriteNumber(), number)
 		number = r.GetWriteNumber()
 	}
-	require.True(t, settled(t, c, number, "abc", time.Second))
+	require.True(t, settled(t, c, number, "abc", 30*time.Second))
 	want := []string{"0 thing", "1 changed", "3 thing", "9 new"}
 	have := func(s scanned) (list []string) {
 		for _, r := range s.rows(t, thingTypes...) {
@@ -170,12 +170,12 @@ func TestSettle_WaitsNoLongerThanItIsTold(t *testing.T) {
 	require.NoError(t, err)
 	begun := time.Now()
 	assert.False(t, settled(t, c, r.GetWriteNumber(), "abc", 30*time.Millisecond))
-	assert.Less(t, time.Since(begun), 5*time.Second)
+	assert.Less(t, time.Since(begun), 30*time.Second)
 	close(gate)
-	assert.True(t, settled(t, c, r.GetWriteNumber(), "abc", 5*time.Second))
+	assert.True(t, settled(t, c, r.GetWriteNumber(), "abc", 30*time.Second))
 	assert.EqualValues(t, 1, tries.Load())
 	// The number of a sidecar that is gone says nothing: all of the server goes.
-	assert.True(t, settled(t, c, r.GetWriteNumber(), "another", 5*time.Second))
+	assert.True(t, settled(t, c, r.GetWriteNumber(), "another", 30*time.Second))
 	assert.Contains(t, room.list(), `invalidate object 99 "" except 0`)
 }
 
@@ -264,7 +264,7 @@ func TestWritten_ThroughATableThatIsNotCached(t *testing.T) {
 	req.Relation = off
 	r, err := c.Modify(t.Context(), req)
 	require.NoError(t, err)
-	require.True(t, settled(t, c, r.GetWriteNumber(), "abc", 5*time.Second))
+	require.True(t, settled(t, c, r.GetWriteNumber(), "abc", 30*time.Second))
 	assert.Equal(t, []string{`invalidate object 99 "things" except 0`}, room.list())
 	got, err := allThings(t, c, cachedThings(1))
 	require.NoError(t, err)
@@ -282,7 +282,7 @@ func TestWritten_ThroughATableThatIsNotCached(t *testing.T) {
 }
 
 func TestMaintain_RefreshWaitsForTheList(t *testing.T) {
-	const lag = 200 * time.Millisecond
+	const lag = 4 * time.Second // much longer than this machine may stall
 	room := &fakeCache{}
 	f := keyed(&fake{scan: numbers(6), modify: func(context.Context, *connectors.Batch) error {
 		return &connectors.Error{Class: connectors.UnknownOutcome, Message: "no answer"}
@@ -296,7 +296,7 @@ func TestMaintain_RefreshWaitsForTheList(t *testing.T) {
 	_, err := c.Modify(t.Context(), insertThing(9, "new"))
 	require.Error(t, err)
 	written := time.Now()
-	ctx, cancel := context.WithTimeout(t.Context(), lag/4)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err = refresh(ctx)
 	require.Error(t, err, "it can be interrupted")

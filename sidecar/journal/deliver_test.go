@@ -67,7 +67,7 @@ func TestDeliver_WaitsForAnAPIThatIsAway(t *testing.T) {
 	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (write_error 'unavailable')")
 	c.Exec("INSERT INTO items (email, n) VALUES ('a', 1)")
 	c.Exec("INSERT INTO items (email, n) VALUES ('b', 1)")
-	require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool {
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return admin.Value("SELECT max(attempts) FROM hallway.write_log") > "0"
 	}))
 	require.Equal(t, []string{"insert queued open", "insert queued open"}, w.log(admin))
@@ -106,7 +106,7 @@ func TestDeliver_UpsertsOfTheSameRow(t *testing.T) {
 			admin.Exec("ALTER FOREIGN TABLE items OPTIONS (upsert_key 'email', upsert '%s', batch_rows '10')", native)
 			c.Exec(`BEGIN; INSERT INTO items (email, n) VALUES ('a', 1), ('b', 1); INSERT INTO items (email, n) VALUES ('a', 2), ('c', 2);
 INSERT INTO items (email, n) VALUES ('a', 3); COMMIT`)
-			require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool {
+			require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 				return admin.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'applied' AND settled_at IS NOT NULL") == "5"
 			}), w.log(admin))
 			require.Equal(t, "a ∅ 3; b ∅ 1; c ∅ 2", w.rows(admin, "items"))
@@ -120,7 +120,7 @@ func TestDeliver_InTheOrderOfTheStatements(t *testing.T) {
 	w.table(admin, "down", ", write_error 'unavailable'")
 	c.Exec("INSERT INTO down (email) VALUES ('first')")
 	c.Exec("INSERT INTO items (email) VALUES ('second')")
-	require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool {
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return admin.Value("SELECT max(attempts) FROM hallway.write_log") > "0"
 	}))
 	time.Sleep(300 * time.Millisecond)

@@ -97,7 +97,7 @@ func (w *world) start(change ...func(*journal.Config)) *sidecar {
 	if testing.Verbose() {
 		log = slog.New(bridge.LogHandler(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})))
 	}
-	sc := &sidecar{databases: database.NewManager(database.Config{Log: log, Connections: journal.Connections}), done: make(chan error, 1)}
+	sc := &sidecar{databases: database.NewManager(database.Config{Log: log, Connections: journal.Connections, ConnectTimeout: harness.Timeout}), done: make(chan error, 1)}
 	o := &opener{}
 	cfg := journal.Config{Log: log, Databases: sc.databases, Open: o, Instance: fmt.Sprintf("i%d", instances.Add(1)),
 		Look: 100 * time.Millisecond, Grace: 200 * time.Millisecond, Patience: 300 * time.Millisecond}
@@ -156,7 +156,7 @@ func (w *world) log(c *harness.Conn) []string {
 func (w *world) becomes(c *harness.Conn, want ...string) {
 	w.t.Helper()
 	var have []string
-	if !harness.Eventually(context.Background(), 10*time.Second, func() bool {
+	if !harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		have = w.log(c)
 		return strings.Join(have, "\n") == strings.Join(want, "\n")
 	}) {

@@ -50,7 +50,7 @@ func TestPeople_SeeTheirOwn(t *testing.T) {
 	require.Equal(t, id, b.Value("SELECT id FROM hallway.failures"))
 	admin.Exec("DELETE FROM items")
 	b.Exec("SELECT hallway.retry(%s)", id)
-	require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool {
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return admin.Value("SELECT state FROM hallway.write_log WHERE id = %s", id) == "applied"
 	}))
 }
@@ -103,7 +103,7 @@ func TestIdentity_ACopyIsPaused(t *testing.T) {
 				want = []string{"needs_attention", "needs_attention"}
 			}
 			for i, state := range want {
-				require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool {
+				require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 					return admin.Value("SELECT state FROM hallway.write_log ORDER BY id OFFSET %d LIMIT 1", i) == state
 				}), w.log(admin))
 			}
@@ -162,13 +162,13 @@ func TestIdentity_APromotedStandbyIsPaused(t *testing.T) {
 	require.NoError(t, err)
 	there := &harness.Database{Name: w.db.Name, Env: env, Cluster: standby}
 	s := there.Connect(t)
-	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return s.Value("SELECT count(*) FROM hallway.write_log") == "1"
 	}))
 	s.Exec("SELECT pg_promote()")
 	s = there.Connect(t)
 	s.Exec("INSERT INTO items (email) VALUES ('theirs')")
-	require.True(t, harness.Eventually(context.Background(), 10*time.Second, func() bool {
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return s.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'applied' AND settled_at IS NOT NULL") == "1"
 	}))
 	time.Sleep(800 * time.Millisecond)
@@ -178,7 +178,7 @@ func TestIdentity_APromotedStandbyIsPaused(t *testing.T) {
 	require.Equal(t, "a A 1; b B 2; c ∅ ∅; theirs ∅ ∅", w.rows(admin, "items"))
 	// There the transaction never committed.
 	s.Exec("SELECT hallway.resume()")
-	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return s.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'compensated'") == "1"
 	}))
 }

@@ -192,7 +192,7 @@ func TestRandom_TransactionsAndTheirRows(t *testing.T) {
 				rolledBack += p.rolledBack
 				refused += p.refused
 			}
-			require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+			require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 				return admin.Value("SELECT count(*) FROM hallway.write_log WHERE settled_at IS NULL") == "0"
 			}), admin.Query("SELECT id, state, message FROM hallway.write_log WHERE settled_at IS NULL LIMIT 5"))
 			have := map[string]int{}

@@ -55,7 +55,7 @@ func TestUnknown_IsFoundOutByReading(t *testing.T) {
 func TestUnknown_IsNotDeniedBeforeTheAPICanShowIt(t *testing.T) {
 	w := newWorld(t)
 	c, admin := w.db.Connect(t), w.db.Connect(t)
-	failing(w, admin, "write_error 'unknown_outcome', lag '1500ms'")
+	failing(w, admin, "write_error 'unknown_outcome', lag '6s'")
 	c.Fails("08007", "INSERT INTO broken (email) VALUES ('new')")
 	time.Sleep(700 * time.Millisecond)
 	require.Equal(t, []string{"insert unknown open"}, w.log(admin))
@@ -86,7 +86,7 @@ SERVER api OPTIONS (store 'notes', hang_at 'applied', hang_times 'once', idempot
 			w.becomes(c, "insert needs_attention open")
 			c.Exec("DELETE FROM notes")
 			c.Exec("SELECT hallway.retry((SELECT id FROM hallway.failures))")
-			require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool { return w.log(c)[0] == "insert refused" }), w.log(c))
+			require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool { return w.log(c)[0] == "insert refused" }), w.log(c))
 		})
 	}
 }
@@ -103,12 +103,15 @@ func TestKill_BetweenIntentAndOutcome(t *testing.T) {
 				w.becomes(admin, "insert 1 applied")
 				admin.Exec("DELETE FROM hallway.write_log")
 				failing(w, admin, "hang_at '"+at+"'")
+				before := w.rows(admin, "items")
 				failed := make(chan error, 1)
 				go func() {
 					_, err := harness.Simple(context.Background(), c.PgConn, op)
 					failed <- err
 				}()
-				require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool { return len(w.log(admin)) > 0 }))
+				require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
+					return len(w.log(admin)) > 0 && (at == "before" || w.rows(admin, "items") != before)
+				}))
 				time.Sleep(50 * time.Millisecond)
 				w.sc.kill()
 				require.Error(t, <-failed)
@@ -119,7 +122,7 @@ func TestKill_BetweenIntentAndOutcome(t *testing.T) {
 				admin = w.db.Connect(t) // a session that comes by is what wakes it
 				_, _ = admin.Try("SELECT * FROM items")
 				state := map[string]string{"before": "refused", "applied": "orphaned"}[at]
-				require.True(t, harness.Eventually(context.Background(), 10*time.Second, func() bool {
+				require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 					return admin.Value("SELECT count(*) FROM hallway.write_log WHERE state <> '%s'", state) == "0"
 				}), w.log(admin))
 			})

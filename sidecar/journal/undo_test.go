@@ -88,7 +88,7 @@ func TestUndo_IsTriedAgain(t *testing.T) {
 	admin := w.db.Connect(t)
 	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (write_error 'unavailable')")
 	_, _ = admin.Try("SELECT * FROM items")
-	require.True(t, harness.Eventually(context.Background(), 15*time.Second, func() bool {
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return strings.Contains(admin.Value("SELECT coalesce(max(message), '') FROM hallway.write_log"), "is tried again: [Synthetic]: the write failed")
 	}), w.log(admin))
 	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (DROP write_error)")
@@ -120,7 +120,7 @@ func TestUndo_ByAnotherSidecarAfterAKill(t *testing.T) {
 	w.start()
 	admin := w.db.Connect(t)
 	_, _ = admin.Try("SELECT * FROM items")
-	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return admin.Value("SELECT count(*) FROM hallway.write_log WHERE state <> 'compensated'") == "0"
 	}), fmt.Sprint(w.log(admin)))
 	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
@@ -135,7 +135,7 @@ func TestUndo_OfUpserts(t *testing.T) {
 			c.Exec("BEGIN; INSERT INTO items (email, name, n) VALUES ('a', 'changed', 10), ('new', 'N', 3); INSERT INTO items (email, n) VALUES ('new', 4)")
 			require.Equal(t, "a changed 10; b B 2; new N 4", w.rows(admin, "items"))
 			c.Exec("ROLLBACK")
-			require.True(t, harness.Eventually(context.Background(), 5*time.Second, func() bool {
+			require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 				return admin.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'compensated'") == "3"
 			}), w.log(admin))
 			require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))

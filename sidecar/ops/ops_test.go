@@ -138,7 +138,7 @@ func TestMetrics_ServeUntilTheContextEnds(t *testing.T) {
 			_ = c.Close()
 		}
 		return err != nil
-	}, 2*time.Second, 5*time.Millisecond)
+	}, 30*time.Second, 5*time.Millisecond)
 }
 
 func TestNotify_TellsSystemd(t *testing.T) {

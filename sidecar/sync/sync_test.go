@@ -69,7 +69,7 @@ func newRoom(t *testing.T, api *fakeAPI) *room {
 func (r *room) start(instance string) *Manager {
 	r.t.Helper()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	dbs := database.NewManager(database.Config{Log: log})
+	dbs := database.NewManager(database.Config{Log: log, ConnectTimeout: harness.Timeout})
 	caches := cache.Open(cache.Config{Log: log, Housekeeping: -1}, dbs)
 	cfg := r.cfg
 	cfg.Log, cfg.Databases, cfg.Tables, cfg.Instance = log, dbs, CacheTables(caches), instance
@@ -141,7 +141,7 @@ func (r *room) status(column string) string {
 
 func (r *room) eventually(what string, ok func() bool) {
 	r.t.Helper()
-	require.True(r.t, harness.Eventually(r.t.Context(), 20*time.Second, ok), what)
+	require.True(r.t, harness.Eventually(r.t.Context(), 30*time.Second, ok), what)
 }
 
 func TestFullCopyAndIncrements(t *testing.T) {

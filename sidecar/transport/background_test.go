@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,25 +24,34 @@ func TestBackgroundWaits(t *testing.T) {
 		require.NoError(t, resp.Close())
 	}
 	ctx, cancel := context.WithCancel(Background(t.Context()))
-	stopped := make(chan int)
+	var inBackground atomic.Int64
+	stopped := make(chan struct{})
 	go func() {
-		n := 0
+		defer close(stopped)
 		for ctx.Err() == nil {
 			if resp, err := c.Do(ctx, &Request{Path: "/sync", Stats: &connectors.Stats{}}); err == nil {
 				_ = resp.Close()
-				n++
+				inBackground.Add(1)
 			}
 		}
-		stopped <- n
 	}()
-	time.Sleep(100 * time.Millisecond)
-	began := time.Now()
-	for range 10 {
-		call(t.Context())
+	calls := func(n int64) func() bool {
+		n += inBackground.Load()
+		return func() bool { return inBackground.Load() >= n }
 	}
-	// Ten calls of 50 ms; one in between could be the background's.
-	assert.Less(t, time.Since(began), 750*time.Millisecond)
-	time.Sleep(300 * time.Millisecond)
+	require.Eventually(t, calls(2), 30*time.Second, time.Millisecond)
+	// Ten calls of 50 ms; one in between could be the background's. Where a machine
+	// stalls, another ten: if they took turns, none would be in time.
+	took := time.Hour
+	for tries := 0; took >= 750*time.Millisecond && tries < 10; tries++ {
+		began := time.Now()
+		for range 10 {
+			call(t.Context())
+		}
+		took = time.Since(began)
+	}
+	assert.Less(t, took, 750*time.Millisecond)
+	require.Eventually(t, calls(3), 30*time.Second, time.Millisecond, "the background starves")
 	cancel()
-	assert.GreaterOrEqual(t, <-stopped, 3, "the background starves")
+	<-stopped
 }

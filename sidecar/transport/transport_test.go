@@ -252,7 +252,7 @@ func TestRetry_IsBounded(t *testing.T) {
 func TestRateLimit_RetryAfterIsObeyed(t *testing.T) {
 	for name, value := range map[string]func() string{
 		"seconds":   func() string { return "1" },
-		"HTTP date": func() string { return time.Now().Add(2 * time.Second).UTC().Format(http.TimeFormat) },
+		"HTTP date": func() string { return time.Now().Add(4 * time.Second).UTC().Format(http.TimeFormat) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -286,13 +286,13 @@ func TestRateLimit_PastTheDeadlineFailsAtOnceAndSaysWhen(t *testing.T) {
 	c := a.client(t)
 	for range 2 { // the second does not even ask
 		began := time.Now()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 		_, err := c.Do(ctx, &Request{Path: "/x"})
 		cancel()
-		assert.Less(t, time.Since(began), time.Second)
+		assert.Less(t, time.Since(began), time.Minute)
 		e := failure(t, err)
 		assert.Equal(t, connectors.RateLimited, e.Class)
-		assert.InDelta(t, 3600, e.RetryAfter.Seconds(), 2)
+		assert.InDelta(t, 3600, e.RetryAfter.Seconds(), 60)
 	}
 	assert.Equal(t, int64(1), a.hits.Load())
 }
@@ -425,11 +425,11 @@ func TestErrors_NoAnswerInTime(t *testing.T) {
 		}
 	})
 	defer close(release)
-	c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Timeout = 50 * time.Millisecond })
+	c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Timeout = time.Second })
 	_, err := c.Do(t.Context(), &Request{Path: "/x"})
 	e := failure(t, err)
 	assert.Equal(t, connectors.Unavailable, e.Class)
-	assert.Equal(t, "no answer within 50ms", e.Message)
+	assert.Equal(t, "no answer within 1s", e.Message)
 	assert.Equal(t, int64(1), a.hits.Load(), "a slow API is not asked again")
 	_, err = c.Do(t.Context(), &Request{Method: "DELETE", Path: "/x", Write: true})
 	assert.Equal(t, connectors.UnknownOutcome, failure(t, err).Class)
@@ -441,18 +441,18 @@ func TestErrors_BodyStalls(t *testing.T) {
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	})
-	c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Timeout = 80 * time.Millisecond })
+	c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Timeout = time.Second })
 	r, err := c.Do(t.Context(), &Request{Path: "/x"})
 	require.NoError(t, err)
 	defer r.Close()
 	var three [3]byte
 	_, err = io.ReadFull(r.Body, three[:])
 	require.NoError(t, err)
-	time.Sleep(200 * time.Millisecond) // our own pause is not the API's
+	time.Sleep(1200 * time.Millisecond) // our own pause is not the API's
 	_, err = io.ReadAll(r.Body)
 	e := failure(t, err)
 	assert.Equal(t, connectors.Unavailable, e.Class)
-	assert.Equal(t, "the answer stopped coming for 80ms", e.Message)
+	assert.Equal(t, "the answer stopped coming for 1s", e.Message)
 }
 
 func TestErrors_PausedReaderIsNotAStall(t *testing.T) {
@@ -463,12 +463,12 @@ func TestErrors_PausedReaderIsNotAStall(t *testing.T) {
 		<-go2
 		_, _ = io.WriteString(w, "2")
 	})
-	c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Timeout = 60 * time.Millisecond })
+	c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Timeout = time.Second })
 	r, err := c.Do(t.Context(), &Request{Path: "/x"})
 	require.NoError(t, err)
 	_, err = r.Body.Read(make([]byte, 1))
 	require.NoError(t, err)
-	time.Sleep(150 * time.Millisecond)
+	time.Sleep(1200 * time.Millisecond)
 	close(go2)
 	assert.Equal(t, "2", readAll(t, r, nil))
 }
@@ -477,8 +477,10 @@ func TestErrors_DeadlineAndCancel(t *testing.T) {
 	for _, inBody := range []bool{false, true} {
 		for _, write := range []bool{false, true} {
 			t.Run(fmt.Sprintf("inBody=%v write=%v", inBody, write), func(t *testing.T) {
-				gone := make(chan struct{}, 2)
+				t.Parallel()
+				asked, gone := make(chan struct{}, 2), make(chan struct{}, 2)
 				a := serve(t, func(w http.ResponseWriter, r *http.Request) {
+					asked <- struct{}{}
 					if inBody {
 						_, _ = io.WriteString(w, "x")
 						w.(http.Flusher).Flush()
@@ -496,7 +498,7 @@ func TestErrors_DeadlineAndCancel(t *testing.T) {
 					_, err = io.ReadAll(r.Body)
 					return err
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
 				err := run(ctx)
 				require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -505,10 +507,15 @@ func TestErrors_DeadlineAndCancel(t *testing.T) {
 					want = connectors.UnknownOutcome
 				}
 				assert.Equal(t, want, failure(t, err).Class)
+				<-asked
 				<-gone
 
 				ctx, cancel = context.WithCancel(t.Context())
-				time.AfterFunc(50*time.Millisecond, cancel)
+				go func() {
+					<-asked
+					time.Sleep(50 * time.Millisecond)
+					cancel()
+				}()
 				err = run(ctx)
 				require.ErrorIs(t, err, context.Canceled)
 				var e *connectors.Error
@@ -519,7 +526,7 @@ func TestErrors_DeadlineAndCancel(t *testing.T) {
 				}
 				select {
 				case <-gone:
-				case <-time.After(2 * time.Second):
+				case <-time.After(30 * time.Second):
 					t.Fatal("the API's call was not cancelled")
 				}
 			})
