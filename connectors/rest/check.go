@@ -60,6 +60,7 @@ func (o *Object) setDefaults() {
 		f := &o.Fields[j]
 		setDefault(&f.Path, f.Name)
 		setDefault(&f.FilterName, f.Path)
+		setDefault(&f.SortName, f.FilterName)
 		setDefault(&f.Missing, "null")
 		setDefault(&f.Format, "iso")
 	}
@@ -590,6 +591,9 @@ func (l *loader) checkObject(m *Manifest, o *Object) {
 		}
 		if f.Format != "iso" && f.Type != "datetime" {
 			l.at(at+".format", "only a field of type datetime has a format")
+		}
+		if f.Special != "" && (f.Type != "number" || f.List) {
+			l.at(at+".special", "only a field of type number has special values")
 		}
 		if f.Keeps != "" && f.Type != "datetime" && f.Type != "timestamp" && f.Type != "time" {
 			l.at(at+".keeps", "only a field of type datetime, timestamp or time has fractions of seconds")

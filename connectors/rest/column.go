@@ -132,7 +132,7 @@ func (col *column) apply(op operator, literal string, rows float64) *node {
 	if !op.exact {
 		n.why = "the API may return more"
 	}
-	if op.missing && col.field.Missing != "never" {
+	if op.missing && !col.field.always() {
 		return and(n, col.present())
 	}
 	return n
@@ -140,7 +140,7 @@ func (col *column) apply(op operator, literal string, rows float64) *node {
 
 // missing is the rows where the column is NULL.
 func (col *column) missing() *node {
-	if col.field.Missing == "never" || col.key {
+	if col.field.always() || col.key {
 		return nothing()
 	}
 	op, ok := col.ops["is_null"]
@@ -152,7 +152,7 @@ func (col *column) missing() *node {
 
 // present is the rows where the column is not NULL.
 func (col *column) present() *node {
-	if col.field.Missing == "never" || col.key {
+	if col.field.always() || col.key {
 		return everything()
 	}
 	op, ok := col.ops["not_null"]
@@ -228,7 +228,7 @@ func (col *column) compare(op pushdown.Operator, v pushdown.Value, coll pushdown
 	if n := col.usable(op, coll); n != nil {
 		return n
 	}
-	if s, ok := v.V.(string); ok && s == "" && col.field.Missing == "empty" {
+	if s, ok := v.V.(string); ok && s == "" && col.field.emptyIsNull() {
 		// The API's empty string is NULL here, and all else is greater.
 		if op == pushdown.NE || op == pushdown.GT || op == pushdown.GE {
 			return col.present()
@@ -334,7 +334,7 @@ func (col *column) in(values []pushdown.Value, want truths, coll pushdown.Collat
 	if o, ok := col.ops[name]; ok && len(present) > 1 && len(present) <= native && col.usable(op, coll) == nil {
 		var list []string
 		for _, v := range present {
-			if s, isText := v.V.(string); isText && s == "" && col.field.Missing == "empty" {
+			if s, isText := v.V.(string); isText && s == "" && col.field.emptyIsNull() {
 				continue
 			}
 			if l, same, ok := col.literal(op, v); ok && same == op {

@@ -16,16 +16,16 @@ import (
 // Import lists the objects. The remote schema is "default", or the manifest's
 // name in any case.
 func (s *source) Import(ctx context.Context, req connectors.ImportRequest) ([]connectors.ImportedTable, error) {
-	if req.RemoteSchema != "default" && !strings.EqualFold(req.RemoteSchema, s.m.Name) {
+	list, err := s.objectsOf(ctx, req.RemoteSchema)
+	if err != nil {
+		return nil, err
+	}
+	if list == nil {
 		return nil, &connectors.Error{Class: connectors.InvalidSchema, API: s.m.Name,
 			Message: fmt.Sprintf("there is no remote schema %q", req.RemoteSchema),
 			Hint:    fmt.Sprintf("Remote schemas of server %q: default, %s.", s.server, strings.ToLower(s.m.Name))}
 	}
 	if err := connectors.CheckOptions(s.options, connectors.OnImport, "", req.Options); err != nil {
-		return nil, err
-	}
-	list, err := s.objectNames(ctx)
-	if err != nil {
 		return nil, err
 	}
 	list = slices.DeleteFunc(list, func(o ObjectInfo) bool {
@@ -53,13 +53,24 @@ func (s *source) Import(ctx context.Context, req connectors.ImportRequest) ([]co
 	return out, errors.Join(errs...)
 }
 
+// objectsOf lists the objects of a remote schema; nil: there is no such schema.
+func (s *source) objectsOf(ctx context.Context, schema string) ([]ObjectInfo, error) {
+	if schema == "default" || strings.EqualFold(schema, s.m.Name) {
+		return s.objectNames(ctx)
+	}
+	if s.hooks.Schema == nil {
+		return nil, nil
+	}
+	return s.hooks.Schema(ctx, schema)
+}
+
 func (s *source) imported(o *Object) connectors.ImportedTable {
 	t := connectors.ImportedTable{Name: o.Name, Options: map[string]string{"object": o.Name}, Comment: o.Description}
 	for i := range o.Fields {
 		f := &o.Fields[i]
 		c := connectors.ImportedColumn{
 			Name: f.Name, Type: sqlType(f), Comment: f.Description,
-			NotNull: f.Required || f.Missing == "never" || f.Name == o.Key,
+			NotNull: f.Required || f.always() || f.Name == o.Key,
 			Options: map[string]string{},
 		}
 		if f.Column != "" && f.Column != f.Name {

@@ -14,10 +14,17 @@ import (
 func (t *table) Keeps(column int, has, given pushdown.Value) bool {
 	col := t.column(column)
 	f := col.field
-	if f.Missing == "empty" && !f.List {
-		// Each is written as an empty text, and read as NULL.
-		if text, ok := given.V.(string); ok && text == "" {
-			return has.IsNull()
+	if f.emptyIsNull() && (!f.List || f.Missing == "absent") {
+		// Each is read as NULL.
+		switch v := given.V.(type) {
+		case string:
+			if v == "" {
+				return has.IsNull()
+			}
+		case []pushdown.Value:
+			if len(v) == 0 {
+				return has.IsNull()
+			}
 		}
 	}
 	x, ok1 := has.V.(int64)

@@ -93,6 +93,7 @@ type Limits struct {
 	RemainingHeader string  `yaml:"remaining_header" doc:"Header that says how many calls are left."`
 	ResetHeader     string  `yaml:"reset_header" doc:"Header that says when there are more: seconds, a time since 1970, or an HTTP date."`
 	IntervalHeader  string  `yaml:"interval_header" doc:"Header with the window's length in milliseconds."`
+	LockoutSeconds  float64 `yaml:"lockout_seconds" check:"min=0,max=3600" doc:"For how long the API refuses all calls once it has answered 429, where its answer does not say. The server option lockout_seconds overrides it."`
 	TimeoutSeconds  int     `yaml:"timeout_seconds" check:"min=0,max=3600" doc:"How long to wait for an answer to begin; default 30."`
 
 	Classes []LimitClass `yaml:"classes" doc:"Further limits, by name, for requests whose class says so; they count for the limit above too."`
@@ -337,17 +338,19 @@ type Field struct {
 	Type        string   `yaml:"type" check:"required,enum=text|integer|number|boolean|datetime|timestamp|date|time|uuid|select|relation|json|bytes" doc:"text; integer (64 bit); number; boolean; datetime (with a time zone); timestamp (without); date; time; uuid; select (one of values); relation (key of another object); json; bytes (base64)."`
 	Path        string   `yaml:"path" doc:"Where a record has it, a dotted path, in which \\. is a dot of a name; default its name."`
 	Column      string   `yaml:"column" doc:"Name of the imported column; default its name."`
-	FilterName  string   `yaml:"filter_name" doc:"Its name in filters and sorts; default its path."`
+	FilterName  string   `yaml:"filter_name" doc:"Its name in filters and sorts, or an expression of the filter's language; default its path."`
+	SortName    string   `yaml:"sort_name" doc:"Its name in sorts; default filter_name."`
 	List        bool     `yaml:"list" doc:"An array of such values."`
 	Description string   `yaml:"description" doc:"Becomes the column's comment."`
 	Required    bool     `yaml:"required" doc:"Must be given on create; becomes NOT NULL."`
 	ReadOnly    bool     `yaml:"read_only" doc:"The API sets it and refuses to have it written."`
-	Missing     string   `yaml:"missing" check:"enum=null|empty|never" doc:"How the API shows that there is no value. null (default): JSON null, or the member is absent. empty: an empty string, which therefore is NULL. never: there is always a value (0, false, an empty string); NULL cannot be written."`
+	Missing     string   `yaml:"missing" check:"enum=null|empty|absent|never" doc:"How the API shows that there is no value. null (default): JSON null, or the member is absent. empty: an empty string, which therefore is NULL. absent: the member is not there, nor are members whose value is empty: an empty text or list is NULL, and a boolean that is not there is false. never: there is always a value (0, false, an empty string); NULL cannot be written."`
 	MaxLength   int      `yaml:"max_length" check:"min=0" doc:"In characters; becomes varchar(n)."`
 	Values      []string `yaml:"values" doc:"select: the values there are."`
 	Object      string   `yaml:"object" doc:"relation: the object whose key this is."`
 	Format      string   `yaml:"format" check:"enum=iso|unix|unix_ms" doc:"datetime: iso (default), or a number of seconds or milliseconds since 1970."`
 	Keeps       string   `yaml:"keeps" check:"enum=seconds|milliseconds|microseconds" doc:"datetime, timestamp, time: how finely the API keeps it; what is finer is lost. Default: microseconds, or as the format says."`
+	Special     string   `yaml:"special" doc:"number: an object in place of the number says NaN, Infinity or -Infinity here, a dotted path; one that does not is no value."`
 	SQLType     string   `yaml:"sql_type" doc:"Type of the imported column, in place of the usual one: numeric(12,2)."`
 	Filterable  *bool    `yaml:"filterable" doc:"false: never filtered by the API."`
 	Sortable    *bool    `yaml:"sortable" doc:"false: never sorted by the API."`

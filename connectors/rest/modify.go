@@ -525,7 +525,7 @@ func (t *table) appendSendable(dst []byte, col *column, v pushdown.Value, op con
 // unnullable reports whether null, in a write, would become something else: the
 // API has no NULL there, and takes records without the field.
 func (c *column) unnullable() bool {
-	return c.field.Missing == "never" && !c.field.Required
+	return c.field.always() && !c.field.Required
 }
 
 // keyText is a key as it stands in a path; false: no record has it. An empty

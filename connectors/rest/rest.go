@@ -86,6 +86,7 @@ func serverOptions() []connectors.OptionSpec {
 		{Name: "base_url", Where: connectors.OnServer, Help: "Where the API is, in place of the manifest's base_url. The sidecar's allow_hosts must let it."},
 		{Name: "page_size", Where: connectors.OnServer, Help: "Records to ask for at once; from 1 to the manifest's read.page_size.max."},
 		{Name: "calls_per_second", Where: connectors.OnServer, Help: "Most calls a second on average; by default the manifest's limits.per_second."},
+		{Name: "lockout_seconds", Where: connectors.OnServer, Help: "How long to wait after an answer 429 that does not say, from 0 to 3600; by default the manifest's limits.lockout_seconds, else a second and then longer."},
 		{Name: "timeout_seconds", Where: connectors.OnServer, Help: "How long to wait for an answer to begin, from 1 to 3600; by default the manifest's, else 30."},
 	}
 }
@@ -203,11 +204,12 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 	for _, h := range m.Headers {
 		cfg.Header.Set(h.Name, fill(h.Value, values))
 	}
-	perSecond, timeout := m.Limits.PerSecond, m.Limits.TimeoutSeconds
+	perSecond, lockout, timeout := m.Limits.PerSecond, m.Limits.LockoutSeconds, m.Limits.TimeoutSeconds
 	s.pageSize = m.Read.PageSize.Default
 	if err := errors.Join(
 		optionNumber(server.Options, "page_size", 1, float64(max(m.Read.PageSize.Max, 1)), func(f float64) { s.pageSize = int(f) }),
 		optionNumber(server.Options, "calls_per_second", 0.001, 1e6, func(f float64) { perSecond = f }),
+		optionNumber(server.Options, "lockout_seconds", 0, 3600, func(f float64) { lockout = f }),
 		optionNumber(server.Options, "timeout_seconds", 1, 3600, func(f float64) { timeout = int(f) }),
 	); err != nil {
 		var e *connectors.Error
@@ -222,6 +224,7 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 		cfg.Limits[l.Name] = transport.Limit{PerSecond: l.PerSecond, Burst: max(l.Burst, 1)}
 	}
 	cfg.RateHeaders = transport.RateHeaders{Remaining: m.Limits.RemainingHeader, Reset: m.Limits.ResetHeader, IntervalMillis: m.Limits.IntervalHeader}
+	cfg.Lockout = time.Duration(lockout * float64(time.Second))
 	cfg.Timeout = time.Duration(timeout) * time.Second
 	var err error
 	if m.Auth.Check != nil {

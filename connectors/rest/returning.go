@@ -152,7 +152,7 @@ func (r *recordReader) emit(from *fetchedRecord, final bool) (done bool, key str
 	}
 	if !final {
 		for i := range r.scan.emit {
-			if e := &r.scan.emit[i]; e.col != nil && r.reader.spans[e.slot].none() {
+			if e := &r.scan.emit[i]; e.col != nil && e.col.field.Missing != "absent" && r.reader.spans[e.slot].none() {
 				return false, r.keyOf(0), nil
 			}
 		}

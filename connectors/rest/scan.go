@@ -467,20 +467,24 @@ func (s *scan) value(e *emitter, sp span, page []byte) error {
 		if f.Missing == "never" || e.col.key {
 			return errors.New("it is missing, though the manifest says that there always is one")
 		}
+		if f.always() {
+			s.out.Bool(false)
+			return nil
+		}
 		s.out.Null()
 		return nil
 	}
 	raw := sp.raw(page)
 	switch c := raw[0]; {
 	case c == 'n':
-		if f.Missing == "never" || e.col.key {
+		if f.always() || e.col.key {
 			return errors.New("it is null, though the manifest says that there always is a value")
 		}
 		s.out.Null()
 		return nil
 	case c == '"' && e.kind != emitJSON:
 		text := raw[1 : len(raw)-1]
-		if len(text) == 0 && f.Missing == "empty" {
+		if len(text) == 0 && f.emptyIsNull() {
 			s.out.Null()
 			return nil
 		}
@@ -493,11 +497,14 @@ func (s *scan) value(e *emitter, sp span, page []byte) error {
 		}
 		return s.string(e, text)
 	case e.kind == emitJSON:
-		if c == '"' && len(raw) == 2 && f.Missing == "empty" {
+		if len(raw) == 2 && (c == '"' && f.emptyIsNull() || c == '[' && f.Missing == "absent") {
 			s.out.Null()
 			return nil
 		}
 		s.out.JSON(raw)
+		return nil
+	case c == '{' && f.Special != "":
+		s.special(f, raw)
 		return nil
 	case c == '{' || c == '[':
 		return fmt.Errorf("expected %s, found %s", f.Type, kindOf(raw))
@@ -527,6 +534,16 @@ func (s *scan) value(e *emitter, sp span, page []byte) error {
 		s.out.Number(raw)
 	}
 	return nil
+}
+
+// special gives what an object says that stands in place of a number.
+func (s *scan) special(f *Field, raw []byte) {
+	switch text := namesAt(raw, f.Special); text[0] {
+	case "NaN", "Infinity", "-Infinity":
+		s.out.String(text[0])
+	default:
+		s.out.Null()
+	}
 }
 
 // string gives the text of a JSON string.

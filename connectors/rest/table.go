@@ -435,7 +435,7 @@ func (t *table) sorts(col *column, k pushdown.SortKey, notNull bool) bool {
 	case !col.comparable() || kind == pushdown.Enum || kind == pushdown.UUID:
 		return false
 	}
-	if f.Missing == "never" || col.key || notNull {
+	if f.always() || col.key || notNull {
 		return true
 	}
 	switch s.Nulls {
@@ -457,7 +457,7 @@ func (s *Sort) one(f *Field, descending bool) string {
 	if descending {
 		text = s.Descending
 	}
-	return strings.ReplaceAll(text, "{field}", f.FilterName)
+	return strings.ReplaceAll(text, "{field}", f.SortName)
 }
 
 // sizeOf is the page size to ask for: not more than a LIMIT can use.

@@ -8,6 +8,15 @@ import (
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 )
 
+// always tells whether there is a value in every record; where it may not be
+// seen, it is false.
+func (f *Field) always() bool {
+	return f.Missing == "never" || f.Missing == "absent" && f.Type == "boolean" && !f.List
+}
+
+// emptyIsNull tells whether an empty text is NULL.
+func (f *Field) emptyIsNull() bool { return f.Missing == "empty" || f.Missing == "absent" }
+
 // naturalType is the type of a column for a field, without modifiers.
 func naturalType(f *Field) pushdown.Type {
 	t := pushdown.Type{Kind: pushdown.Text, Array: f.List, Name: f.Type}

@@ -34,6 +34,9 @@ type Vendor struct {
 type Hooks struct {
 	// Objects lists what the API's metadata knows, beside the manifest's objects.
 	Objects func(ctx context.Context) ([]ObjectInfo, error)
+	// Schema lists the objects of a remote schema that is neither default nor the
+	// manifest's name; nil: there is none of that name.
+	Schema func(ctx context.Context, name string) ([]ObjectInfo, error)
 	// Object is an object by the name that it has in Objects, or in a table's
 	// option; nil: there is none. known is the manifest's, to be completed, or nil;
 	// it must not be changed. The answer is kept for a while and not changed.
@@ -69,7 +72,9 @@ type ListRequest struct {
 // Refusal is what an API's error says.
 type Refusal struct {
 	Message, Code string
-	Fields        []FieldRefusal
+	// Key of the record that is refused, of a request for several; empty: not said.
+	Key    string
+	Fields []FieldRefusal
 }
 
 // FieldRefusal is what it says of one field, by its name in the API.

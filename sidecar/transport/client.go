@@ -24,6 +24,9 @@ import (
 // maxRedirects on the API's own host.
 const maxRedirects = 5
 
+// lockoutMargin is what a call gets beyond a lock-out that it waits for.
+const lockoutMargin = 15 * time.Second
+
 func newClient(env connectors.Env, cfg Config) (*Client, error) {
 	base, err := parseBase(cfg.API, cfg.BaseURL, env.AllowHosts)
 	if err != nil {
@@ -37,6 +40,10 @@ func newClient(env connectors.Env, cfg Config) (*Client, error) {
 	}
 	if cfg.MaxWait <= 0 {
 		cfg.MaxWait = DefaultMaxWait
+	}
+	// A lock-out is waited for once.
+	if cfg.Lockout > 0 {
+		cfg.MaxWait = max(cfg.MaxWait, cfg.Lockout+lockoutMargin)
 	}
 	if cfg.Tries <= 0 {
 		cfg.Tries = DefaultTries
@@ -189,9 +196,13 @@ func (c *Client) do(ctx context.Context, req *Request) (*Response, error) {
 		case http.StatusTooManyRequests:
 			_ = resp.Close()
 			d := after
-			if told {
+			switch {
+			case told:
 				c.limit.pause(req.Class, now.Add(d))
-			} else {
+			case c.cfg.Lockout > 0:
+				d = c.cfg.Lockout
+				c.limit.pause("", now.Add(d))
+			default:
 				d = max(wait.NextBackOff(), time.Second)
 			}
 			limited := c.rateLimited(d, resp.Request+" was answered 429.")

@@ -52,6 +52,10 @@ type Config struct {
 	// RateHeaders names the headers in which the API tells how much is left;
 	// the zero value names none. 429 and Retry-After are always obeyed.
 	RateHeaders RateHeaders
+	// Lockout is for how long no call is made after an answer 429 without
+	// Retry-After; 0: not known, and calls are tried again after a second, then
+	// later and later.
+	Lockout time.Duration
 	// Timeout bounds the wait for an answer's header, and each later pause in
 	// its body; default DefaultTimeout. The context's deadline bounds all.
 	Timeout time.Duration

@@ -658,3 +658,35 @@ func TestHideURL_KeepsTheCause(t *testing.T) {
 	require.ErrorIs(t, c.hideURL(&url.Error{Op: "Get", URL: "http://x/?token=s", Err: errTest}), errTest)
 	assert.NotContains(t, c.hideURL(&url.Error{Op: "Get", URL: "http://x/?token=s", Err: errTest}).Error(), "token")
 }
+
+// An API that shuts callers out for a time that its answer does not say is left
+// alone for that long, by all calls.
+func TestRateLimit_LockoutIsSatOut(t *testing.T) {
+	t.Parallel()
+	var a *api
+	a = serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		if a.hits.Load() == 1 {
+			w.WriteHeader(429)
+		}
+	})
+	c := a.client(t)
+	c.cfg.Lockout = time.Minute
+	var slept []time.Duration
+	c.sleep = func(_ context.Context, d time.Duration) error {
+		slept = append(slept, d)
+		c.limit.mu.Lock()
+		clear(c.limit.paused)
+		c.limit.mu.Unlock()
+		return nil
+	}
+	c.cfg.MaxWait = 2 * time.Minute
+	r, err := c.Do(t.Context(), &Request{Path: "/x", Class: "search"})
+	require.NoError(t, err)
+	_ = r.Close()
+	require.Equal(t, []time.Duration{time.Minute}, slept)
+	c.limit.pause("", time.Now().Add(time.Minute))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err = c.Do(ctx, &Request{Path: "/y"})
+	require.Equal(t, connectors.RateLimited, failure(t, err).Class, "who cannot wait that long is told at once")
+}
