@@ -235,6 +235,15 @@ func (col *column) compare(op pushdown.Operator, v pushdown.Value, coll pushdown
 		}
 		return nothing()
 	}
+	if s, ok := v.V.(string); ok && col.field.Valid != nil && !col.field.Valid(s) {
+		switch op {
+		case pushdown.EQ:
+			return nothing()
+		case pushdown.NE:
+			return col.present()
+		}
+		return local("no record has such a value in column " + col.spec.Name)
+	}
 	literal, op, ok := col.literal(op, v)
 	if !ok {
 		return local("the API cannot express this value for column " + col.spec.Name)
@@ -281,7 +290,7 @@ func (col *column) literal(op pushdown.Operator, v pushdown.Value) (string, push
 			}
 		}
 		s, ok = col.moments.format(us)
-		if ok && !strings.HasPrefix(col.moments.layout, "unix") {
+		if ok && !strings.HasPrefix(col.moments.layout, "unix") && !col.filter.Literals.BareTimes {
 			s, ok = col.quoter.text(s)
 		}
 		return s, op, ok
@@ -290,7 +299,7 @@ func (col *column) literal(op pushdown.Operator, v pushdown.Value) (string, push
 		if !isInt {
 			return "", op, false
 		}
-		if s, ok = day(col.filter.Literals.Date, days); ok {
+		if s, ok = day(col.filter.Literals.Date, days); ok && !col.filter.Literals.BareTimes {
 			s, ok = col.quoter.text(s)
 		}
 		return s, op, ok
@@ -334,7 +343,7 @@ func (col *column) in(values []pushdown.Value, want truths, coll pushdown.Collat
 	if o, ok := col.ops[name]; ok && len(present) > 1 && len(present) <= native && col.usable(op, coll) == nil {
 		var list []string
 		for _, v := range present {
-			if s, isText := v.V.(string); isText && s == "" && col.field.emptyIsNull() {
+			if s, isText := v.V.(string); isText && (s == "" && col.field.emptyIsNull() || col.field.Valid != nil && !col.field.Valid(s)) {
 				continue
 			}
 			if l, same, ok := col.literal(op, v); ok && same == op {
@@ -459,10 +468,7 @@ func (col *column) like(p pattern, ignoreCase bool) *node {
 		}
 		p = p.ignoringCase()
 	}
-	text, exact, ok := rules.render(p)
-	if !ok {
-		return nil
-	}
+	text, exact := rules.render(p)
 	literal, ok := col.quoter.text(text)
 	if !ok {
 		return nil
@@ -481,8 +487,8 @@ func (col *column) notLike(p pattern) *node {
 	if !op.exact || col.filter.Like.Case != "sensitive" {
 		return local("the opposite of the API's pattern is not known to be complete")
 	}
-	text, exact, ok := col.filter.Like.render(p)
-	if !ok || !exact {
+	text, exact := col.filter.Like.render(p)
+	if !exact {
 		return local("the API cannot express this pattern")
 	}
 	literal, ok := col.quoter.text(text)

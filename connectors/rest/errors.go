@@ -77,7 +77,9 @@ func (t *table) refusalOf(outer *transport.Response, body []byte, write bool, at
 				e.Column = col
 			}
 		}
-		said = append(said, strconv.Quote(name)+": "+text)
+		if text != "" {
+			said = append(said, strconv.Quote(name)+": "+text)
+		}
 		if class, ok := rules.class(f.code); ok && !known {
 			e.Class, known = class, true
 		}

@@ -271,8 +271,8 @@ func (p *pattern) longest() string {
 	return best
 }
 
-// render writes the pattern in the API's language; false: it has none for it.
-func (l *LikeRules) render(p pattern) (text string, exact, ok bool) {
+// render writes the pattern in the API's language, or one that matches more.
+func (l *LikeRules) render(p pattern) (text string, exact bool) {
 	exact = !p.loose
 	if l.One == "" && slices.ContainsFunc(p.parts, func(pt part) bool { return pt.kind == '_' }) {
 		exact = false
@@ -300,16 +300,19 @@ func (l *LikeRules) render(p pattern) (text string, exact, ok bool) {
 			last = ""
 			for _, r := range pt.text {
 				s := string(r)
-				special := s == l.Any || s == l.One || s == l.Escape
+				special := s == l.Any || s == l.One || s == l.Escape || slices.Contains(l.Special, s)
 				if special && l.Escape == "" {
-					return "", false, false
+					wild(l.Any)
+					exact = false
+					continue
 				}
 				if special {
 					b.WriteString(l.Escape)
 				}
 				b.WriteString(s)
+				last = ""
 			}
 		}
 	}
-	return b.String(), exact, true
+	return b.String(), exact
 }

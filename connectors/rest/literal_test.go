@@ -186,6 +186,7 @@ func TestIsoMicros_EveryDay(t *testing.T) {
 func TestLikeRules_Render(t *testing.T) {
 	sqlite := &LikeRules{Any: "%", One: "_", Escape: `\`, Case: "ascii", NeedAny: true}
 	star := &LikeRules{Any: "*"}
+	doubtful := &LikeRules{Any: "%", Special: []string{"_", `\`}}
 	for _, c := range []struct {
 		rules      *LikeRules
 		pattern    string
@@ -210,7 +211,10 @@ func TestLikeRules_Render(t *testing.T) {
 		{sqlite, `é`, true, `%`, false},
 		{star, `a%c`, false, `a*c`, true},
 		{star, `a_c%%`, false, `a*c*`, false},
-		{star, `a*%`, false, ``, false}, // it has no way to write *
+		{star, `a*%`, false, `a*`, false}, // it has no way to write a star
+		{star, `a*\_b`, false, `a*_b`, false},
+		{doubtful, `50\%\_a\\b_%c\%\%`, false, `50%a%b%c%`, false},
+		{sqlite, `50\%`, false, `%50\%%`, false},
 	} {
 		p, ok := parseLike(c.pattern)
 		if !ok {
@@ -219,9 +223,8 @@ func TestLikeRules_Render(t *testing.T) {
 		if c.ignoreCase {
 			p = p.ignoringCase()
 		}
-		got, exact, ok := c.rules.render(p)
-		if got != c.want || (ok && exact != c.exact) || ok != (c.want != "") {
-			t.Errorf("%s: got %q, exact %v, %v; want %q, exact %v", c.pattern, got, exact, ok, c.want, c.exact)
+		if got, exact := c.rules.render(p); got != c.want || exact != c.exact {
+			t.Errorf("%s: got %q, exact %v; want %q, exact %v", c.pattern, got, exact, c.want, c.exact)
 		}
 	}
 	if _, ok := parseLike(`abc\`); ok {

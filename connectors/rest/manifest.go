@@ -109,6 +109,7 @@ type LimitClass struct {
 // Read is how a list is asked for.
 type Read struct {
 	Method     string     `yaml:"method" check:"enum=GET|POST" doc:"Default GET."`
+	Path       string     `yaml:"path" check:"form=template" doc:"Where lists are asked for, {path} for the object's path; default {path}."`
 	In         string     `yaml:"in" check:"enum=query|body" doc:"query (default): parameters stand in the URL. body: they are members of a JSON object, named by dotted paths."`
 	Class      string     `yaml:"class" doc:"Name under limits.classes."`
 	Statement  *Statement `yaml:"statement" doc:"One parameter holds fields, filter, sort and limit as a statement."`
@@ -199,15 +200,18 @@ type Literals struct {
 	False        string   `yaml:"false" doc:"Default false."`
 	Datetime     string   `yaml:"datetime" doc:"Layout of a point in time, as Go writes it: \"2006-01-02 15:04:05.000Z\". A finer value is rounded so that the answer stays right. unix and unix_ms: a number."`
 	Date         string   `yaml:"date" doc:"Layout of a date; default \"2006-01-02\"."`
+	BareTimes    bool     `yaml:"bare_times" doc:"Dates and points in time stand without quotes."`
 }
 
 // LikeRules is how a pattern operator works.
 type LikeRules struct {
-	Any     string `yaml:"any" check:"required" doc:"Matches any text, such as %."`
-	One     string `yaml:"one" doc:"Matches one character, such as _; empty: the API has none, any is used."`
-	Escape  string `yaml:"escape" doc:"Takes the meaning of the next character; empty: patterns with any or one as text are not pushed."`
-	Case    string `yaml:"case" check:"enum=sensitive|ascii|insensitive" doc:"Whether case matters: sensitive (default); ascii: a-z equal A-Z; insensitive: for all of Unicode."`
-	NeedAny bool   `yaml:"need_any" doc:"Without an unescaped any the API reads the pattern as plain text to be contained."`
+	Any    string `yaml:"any" check:"required" doc:"Matches any text, such as %."`
+	One    string `yaml:"one" doc:"Matches one character, such as _; empty: the API has none, any is used."`
+	Escape string `yaml:"escape" doc:"Takes the meaning of the next character; empty: any stands for any and one where they are text, and the API returns more."`
+	// Of a language whose escapes are in doubt.
+	Special []string `yaml:"special" doc:"Further characters that mean something in a pattern: escaped, or any stands for them."`
+	Case    string   `yaml:"case" check:"enum=sensitive|ascii|insensitive" doc:"Whether case matters: sensitive (default); ascii: a-z equal A-Z; insensitive: for all of Unicode."`
+	NeedAny bool     `yaml:"need_any" doc:"Without an unescaped any the API reads the pattern as plain text to be contained."`
 }
 
 // TypeFilters are the operators for one type of field.
@@ -322,6 +326,9 @@ type Object struct {
 	Delete      *Write   `yaml:"delete" doc:"As at the top, for this object."`
 	Upsert      *Write   `yaml:"upsert" doc:"As at the top, for this object."`
 	Fields      []Field  `yaml:"fields" check:"required" doc:"The fields of a record, by name, in the order of the imported columns."`
+
+	// APIName is {object} in statements; empty: Name.
+	APIName string `yaml:"-"`
 }
 
 // Deleted is where the API tells which records were deleted.
@@ -355,4 +362,8 @@ type Field struct {
 	Filterable  *bool    `yaml:"filterable" doc:"false: never filtered by the API."`
 	Sortable    *bool    `yaml:"sortable" doc:"false: never sorted by the API."`
 	Exact       *bool    `yaml:"exact" doc:"false: filters on it are checked again."`
+
+	// Valid tells whether a text can be the value of a record at all; nil: any can.
+	// The API is not asked for one that cannot.
+	Valid func(string) bool `yaml:"-"`
 }

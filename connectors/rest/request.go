@@ -85,7 +85,7 @@ func (p *parameters) raw(name, text string, isJSON bool) {
 // request for one page of the n-th ask; pos is nil for its first.
 func (t *table) request(l *list, q *connectors.Query, n int, pos *position) *transport.Request {
 	m := t.src.m
-	r := &transport.Request{Method: m.Read.Method, Path: t.object.Path, Query: url.Values{}, Stats: q.Stats, Class: m.Read.Class}
+	r := &transport.Request{Method: m.Read.Method, Path: t.listPath(), Query: url.Values{}, Stats: q.Stats, Class: m.Read.Class}
 	if pos != nil && pos.url != "" {
 		r.Method, r.Path = http.MethodGet, pos.url
 		return r
@@ -154,6 +154,14 @@ func (t *table) request(l *list, q *connectors.Query, n int, pos *position) *tra
 	return r
 }
 
+// listPath is where the object's records are listed.
+func (t *table) listPath() string {
+	if p := t.src.m.Read.Path; p != "" {
+		return strings.ReplaceAll(p, "{path}", t.object.Path)
+	}
+	return t.object.Path
+}
+
 // totalQuery are the parameters that ask for the total; nil: it is not wanted.
 func (t *table) totalQuery(q *connectors.Query) []Pair {
 	if q.Sample == 0 {
@@ -168,8 +176,12 @@ func (t *table) statement(s *Statement, l *list, q *connectors.Query, fields []s
 	if f := t.src.m.Read.Fields; f != nil {
 		separator = f.Separator
 	}
+	object := t.object.APIName
+	if object == "" {
+		object = t.object.Name
+	}
 	// One pass: what is put in may have braces of its own.
-	text := strings.NewReplacer("{fields}", strings.Join(fields, separator), "{object}", t.object.Name, "{path}", t.object.Path).Replace(s.Text)
+	text := strings.NewReplacer("{fields}", strings.Join(fields, separator), "{object}", object, "{path}", t.object.Path).Replace(s.Text)
 	if filter != "" {
 		text += strings.Replace(s.Where, "{filter}", filter, 1)
 	}

@@ -225,6 +225,13 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 	}
 	cfg.RateHeaders = transport.RateHeaders{Remaining: m.Limits.RemainingHeader, Reset: m.Limits.ResetHeader, IntervalMillis: m.Limits.IntervalHeader}
 	cfg.Lockout = time.Duration(lockout * float64(time.Second))
+	if slices.ContainsFunc(m.Errors.Codes, func(p Pair) bool { return p.Value == "rate_limited" }) {
+		cfg.Limited = func(status int, header http.Header, body []byte) bool {
+			_, code, _ := s.said(status, header, body)
+			class, ok := m.Errors.class(code)
+			return ok && class == connectors.RateLimited
+		}
+	}
 	cfg.Timeout = time.Duration(timeout) * time.Second
 	var err error
 	if m.Auth.Check != nil {

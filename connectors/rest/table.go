@@ -60,7 +60,7 @@ func (s *source) Table(ctx context.Context, spec connectors.TableSpec) (connecto
 		return nil, s.noObject(ctx, name)
 	}
 	if s.hooks.Bind != nil {
-		if o, err = s.hooks.Bind(spec, o); err != nil {
+		if o, err = s.hooks.Bind(ctx, spec, o); err != nil {
 			return nil, err
 		}
 	}

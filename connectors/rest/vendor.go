@@ -43,7 +43,7 @@ type Hooks struct {
 	Object func(ctx context.Context, name string, known *Object) (*Object, error)
 	// Bind makes of an object what a table with these options shows. It must not
 	// change o, but may return a copy.
-	Bind func(spec connectors.TableSpec, o *Object) (*Object, error)
+	Bind func(ctx context.Context, spec connectors.TableSpec, o *Object) (*Object, error)
 	// Request has the last word on a request that reads.
 	Request func(list *ListRequest, r *transport.Request)
 	// Write has the last word on a request that writes rows of batch.

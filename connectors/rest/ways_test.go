@@ -512,7 +512,7 @@ func TestVendor_AsksTheMetadata(t *testing.T) {
 					}
 					return nil, nil
 				},
-				Bind: func(spec connectors.TableSpec, o *Object) (*Object, error) {
+				Bind: func(_ context.Context, spec connectors.TableSpec, o *Object) (*Object, error) {
 					if spec.Options["view"] == "" {
 						return o, nil
 					}

@@ -185,7 +185,11 @@ func (c *Client) do(ctx context.Context, req *Request) (*Response, error) {
 		now := time.Now()
 		c.limit.learn(req.Class, resp.Header, now)
 		after, told := retryAfter(resp.Header, now)
-		switch resp.Status {
+		status := resp.Status
+		if c.limited(resp) {
+			status = http.StatusTooManyRequests
+		}
+		switch status {
 		case http.StatusUnauthorized:
 			// The refused call did nothing, so a write may be sent again.
 			if token != "" && !renewed && c.auth.invalidate(token) {
@@ -205,7 +209,7 @@ func (c *Client) do(ctx context.Context, req *Request) (*Response, error) {
 			default:
 				d = max(wait.NextBackOff(), time.Second)
 			}
-			limited := c.rateLimited(d, resp.Request+" was answered 429.")
+			limited := c.rateLimited(d, fmt.Sprintf("%s was answered %d.", resp.Request, resp.Status))
 			limited.HTTPStatus = resp.Status
 			if try >= c.cfg.Tries || now.Add(d).After(giveUp) {
 				return nil, limited
@@ -243,6 +247,25 @@ func (c *Client) do(ctx context.Context, req *Request) (*Response, error) {
 		return resp, nil
 	}
 }
+
+// limited asks Config.Limited what a refusal means. What was read of its body can
+// be read again.
+func (c *Client) limited(resp *Response) bool {
+	if c.cfg.Limited == nil || resp.Status < 400 || resp.Status > 499 || resp.Status == http.StatusUnauthorized {
+		return false
+	}
+	var begin bytes.Buffer
+	rest := resp.Body
+	_, _ = io.CopyN(&begin, rest, maxLimitedBody) // its error comes again to who reads on
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(begin.Bytes()), rest), rest}
+	return c.cfg.Limited(resp.Status, resp.Header, begin.Bytes())
+}
+
+// maxLimitedBody is as much of a refusal as Config.Limited is shown.
+const maxLimitedBody = 64 << 10
 
 // again logs and waits before the next try.
 func (c *Client) again(ctx context.Context, req *Request, try int, d time.Duration, why error) error {

@@ -56,6 +56,10 @@ type Config struct {
 	// Retry-After; 0: not known, and calls are tried again after a second, then
 	// later and later.
 	Lockout time.Duration
+	// Limited tells whether an answer 400 to 499, other than 401 and 429, means
+	// what 429 does; body is its beginning. nil: none does. Such a call is waited
+	// for and sent again, even one that writes.
+	Limited func(status int, header http.Header, body []byte) bool
 	// Timeout bounds the wait for an answer's header, and each later pause in
 	// its body; default DefaultTimeout. The context's deadline bounds all.
 	Timeout time.Duration

@@ -690,3 +690,42 @@ func TestRateLimit_LockoutIsSatOut(t *testing.T) {
 	_, err = c.Do(ctx, &Request{Path: "/y"})
 	require.Equal(t, connectors.RateLimited, failure(t, err).Class, "who cannot wait that long is told at once")
 }
+
+// An API that says 403 where it means 429, and 403 where it means just that.
+func TestRateLimit_ByWhatTheAnswerSays(t *testing.T) {
+	answers := []string{"", "[{\"code\":\"TOO_MANY\"}]" + strings.Repeat(" ", 100_000), "no such right"}
+	n := 0
+	a := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		if n++; n <= len(answers) && answers[n-1] != "" {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, answers[n-1])
+		}
+	})
+	c := a.client(t, func(_ *connectors.Env, cfg *Config) {
+		cfg.Limited = func(status int, _ http.Header, body []byte) bool {
+			return status == http.StatusForbidden && bytes.Contains(body, []byte("TOO_MANY"))
+		}
+	})
+	var waited time.Duration
+	c.sleep = func(_ context.Context, d time.Duration) error { waited += d; return nil }
+	for _, want := range []struct {
+		status int
+		body   string
+	}{{200, ""}, {403, "no such right"}, {200, ""}} {
+		r, err := c.Do(t.Context(), &Request{Path: "/x", Method: "POST", Write: true})
+		require.NoError(t, err)
+		body, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		require.NoError(t, r.Close())
+		assert.Equal(t, want.status, r.Status)
+		assert.Equal(t, want.body, string(body), "what was looked at can be read")
+	}
+	assert.GreaterOrEqual(t, waited, time.Second)
+	assert.Equal(t, 4, n)
+
+	n, answers = 0, []string{"TOO_MANY", "TOO_MANY", "TOO_MANY", "TOO_MANY", "TOO_MANY"}
+	_, err := c.Do(t.Context(), &Request{Path: "/x"})
+	e := failure(t, err)
+	assert.Equal(t, connectors.RateLimited, e.Class)
+	assert.Contains(t, e.Detail, "was answered 403")
+}
