@@ -127,4 +127,3 @@ func TestVendor_Schema(t *testing.T) {
 	_, err = src.Import(t.Context(), connectors.ImportRequest{RemoteSchema: "nope"})
 	wantClass(t, err, connectors.InvalidSchema, `there is no remote schema "nope"`)
 }
-

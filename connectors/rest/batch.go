@@ -271,7 +271,7 @@ func (m *modification) requestWith(rows []int, list entries) (*transport.Request
 	root := newShape()
 	if b.List != "" {
 		for _, p := range b.Extra {
-			root.constant(splitPath(p.Name), plain(p.Value))
+			root.constant(splitPath(p.Name), m.extra(p.Value))
 		}
 	}
 	root.put(splitPath(b.List), func(dst []byte, _ *place) ([]byte, bool, error) {
@@ -282,6 +282,16 @@ func (m *modification) requestWith(rows []int, list entries) (*transport.Request
 	var err error
 	req.Body, _, err = root.append(make([]byte, 0, len(list.json)+64), nil)
 	return req, err
+}
+
+// extra is what a body has beside its rows.
+func (m *modification) extra(text string) []byte {
+	name := appendString(nil, m.t.matchName(m.batch))
+	filled := strings.ReplaceAll(text, "{match}", string(name[1:len(name)-1]))
+	if (strings.HasPrefix(text, "[") || strings.HasPrefix(text, "{")) && json.Valid([]byte(filled)) {
+		return []byte(filled)
+	}
+	return plain(filled)
 }
 
 // place of row i, the nth of a request. An error is a key that cannot be sent.

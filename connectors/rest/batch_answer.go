@@ -55,7 +55,40 @@ func (m *modification) read(rows []int, resp *transport.Response, body []byte) (
 			return a.out, err
 		}
 	}
-	return a.out, a.conclude(body)
+	a.missing(body)
+	err := a.conclude(body)
+	a.news(text)
+	return a.out, err
+}
+
+// missing finds the row that a refusal of all says is not there.
+func (a *batchAnswer) missing(body []byte) {
+	hook := a.m.t.src.hooks.Refusal
+	if a.good || hook == nil || !keyed(a.m.batch.Op) {
+		return
+	}
+	r := hook(a.resp.Status, a.resp.Header, body)
+	if r == nil || r.Missing == "" {
+		return
+	}
+	for n, i := range a.rows {
+		if key, _ := a.m.t.keyText(a.m.batch.Rows[i].Key[0]); key == r.Missing {
+			a.out[n].result.Outcome = connectors.NotFound
+		}
+	}
+}
+
+// news marks the rows that an upsert has created, where the answer lists their keys.
+func (a *batchAnswer) news(body []byte) {
+	if a.m.batch.Op != connectors.Upsert || a.m.w.CreatedKeys == "" || !a.good {
+		return
+	}
+	keys := namesAt(body, a.m.w.CreatedKeys)
+	for n := range a.out {
+		if r := &a.out[n]; r.result.Outcome == connectors.Applied && len(r.body) > 0 {
+			r.result.Created = slices.Contains(keys, namesAt(r.body, a.m.t.keyField.Path)[0])
+		}
+	}
 }
 
 // part reads one of the two lists. What makes no sense in an answer that is a

@@ -474,7 +474,7 @@ func (l *loader) checkWrite(path, op string, w *Write) {
 		for _, key := range []struct {
 			name  string
 			given bool
-		}{{"match", w.Match != nil}, {"omit_match", w.OmitMatch}, {"created", w.Created != ""}} {
+		}{{"match", w.Match != nil}, {"omit_match", w.OmitMatch}, {"created", w.Created != ""}, {"created_keys", w.CreatedKeys != ""}} {
 			if key.given {
 				l.at(path+"."+key.name, "only an upsert has this")
 			}

@@ -255,6 +255,8 @@ type Write struct {
 	OmitMatch bool     `yaml:"omit_match" doc:"upsert: the body of the request for one row has not the field by which it is found."`
 	Created   string   `yaml:"created" doc:"upsert: where the answer (of a batch: the entry of the row) says that the record is new, a dotted path to true. The status 201 says so too."`
 
+	CreatedKeys string `yaml:"created_keys" doc:"upsert: where the answer to a batch lists the keys of the records that are new, a dotted path. Its answers hold the records."`
+
 	Batch *WriteBatch `yaml:"batch" doc:"create, update, delete, upsert: how one request writes many records; without it each is a request."`
 }
 
@@ -270,7 +272,7 @@ type WriteBatch struct {
 	// The request.
 	List      string `yaml:"list" doc:"Where the body has the list of the rows, a dotted path; empty: the body is the list."`
 	Entry     []Pair `yaml:"entry" doc:"What stands in the list for a row, by dotted path. {method}, {url} and {body} are those of the request for the row alone ({url} without base_url), {key} is its key (of an upsert there are {match} and {value} instead), {row} its position in the list, from 0. true, false and numbers are written as such. Where no value is {body}, these are put into the row's body. Without entry the list has the bodies; that of a delete the keys."`
-	Extra     []Pair `yaml:"extra" doc:"What else the body has (with param: the query), by dotted path; true, false and numbers are written as such."`
+	Extra     []Pair `yaml:"extra" doc:"What else the body has (with param: the query), by dotted path; true, false, numbers, lists and objects are written as such. {match} in it is the field by which an upsert finds records."`
 	Param     string `yaml:"param" doc:"delete: query parameter that carries the keys, in place of a body."`
 	Separator string `yaml:"separator" doc:"param: between keys; empty: the parameter stands there once for each."`
 	// The answer.

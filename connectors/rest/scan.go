@@ -538,9 +538,9 @@ func (s *scan) value(e *emitter, sp span, page []byte) error {
 
 // special gives what an object says that stands in place of a number.
 func (s *scan) special(f *Field, raw []byte) {
-	switch text := namesAt(raw, f.Special); text[0] {
-	case "NaN", "Infinity", "-Infinity":
-		s.out.String(text[0])
+	switch text := string(memberAt(raw, f.Special)); text {
+	case `"NaN"`, `"Infinity"`, `"-Infinity"`:
+		s.out.String(textIn([]byte(text)))
 	default:
 		s.out.Null()
 	}

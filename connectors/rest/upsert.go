@@ -45,7 +45,13 @@ func (t *table) matchName(batch *connectors.Batch) string {
 	if batch.Op != connectors.Upsert {
 		return ""
 	}
-	return t.column(batch.MatchColumns[0]).field.Path
+	path := t.column(batch.MatchColumns[0]).field.Path
+	if f := t.src.m.Read.Fields; f != nil {
+		if name, ok := strings.CutPrefix(path, f.Prefix); ok {
+			path = name
+		}
+	}
+	return strings.Join(splitPath(path), ".")
 }
 
 // checkValue is the error of a value that cannot stand in a path.

@@ -22,6 +22,10 @@ const (
 	idProperty = `upsert: {wrap: properties, created: new, match: [code, num],
   batch: {path: "{path}/batch/upsert", max: 3, alone: true, list: inputs, entry: {id: "{value}", idProperty: "{match}", trace: "r{row}"}, as: "r{row}",
     answers: {path: results, match: trace}, errors: {path: errors, match: context.trace}}}`
+	// mergeOn is Airtable's: the body names the field, the answer what is new.
+	mergeOn = `read: {fields: {param: fields, prefix: c.}}
+upsert: {match: [code], created_keys: new,
+  batch: {method: PATCH, path: "{path}", max: 3, alone: true, list: records, extra: {upsert: '{"on":["{match}"]}', cast: true}, answers: {path: records}}}`
 	upsertObjects = `
 objects:
   things:
@@ -66,6 +70,9 @@ func TestUpsert_RequestsAndAnswers(t *testing.T) {
 			answers:  []answer{{200, `[{"id":"1","created":true,"errors":[]},{"id":"2","created":false,"errors":[]},{"errors":[{"message":"Taken.","statusCode":"dup"}]}]`, ""}},
 			asked:    []string{`PATCH /collections/things/c.code {"allOrNone":false,"records":[{"c":{"code":"a"},"name":"A"},{"c":{"code":"b"},"name":"B"},{"c":{"code":"c"},"name":"C"}]}`},
 			outcomes: "ok | ok | no 8 : Taken | - not sent, because row 3 was refused", created: "ynnn"},
+		{name: "the answer lists the keys of new records", manifest: mergeOn, match: "code", values: []any{"a", "b"}, names: []any{"A", "B"},
+			answers: []answer{{200, `{"records":[{"id":"1"},{"id":"2"}],"new":["2"]}`, ""}},
+			asked:   []string{`PATCH /things {"upsert":{"on":["code"]},"cast":true,"records":[{"c":{"code":"a"},"name":"A"},{"c":{"code":"b"},"name":"B"}]}`}, outcomes: "ok | ok", created: "ny"},
 		{name: "several records match", manifest: externalID, match: "code", values: []any{"a"}, names: []any{"A"},
 			answers: []answer{{300, `["/things/1","/things/2"]`, ""}}, asked: []string{"PATCH "}, class: connectors.Ambiguous},
 		{name: "a value that cannot stand in a path", manifest: externalID, match: "code", values: []any{".."}, names: []any{"A"},

@@ -72,9 +72,10 @@ type ListRequest struct {
 // Refusal is what an API's error says.
 type Refusal struct {
 	Message, Code string
-	// Key of the record that is refused, of a request for several; empty: not said.
-	Key    string
-	Fields []FieldRefusal
+	// Missing is the key of the record that is said not to be there; empty: none.
+	// Where it is that of a row of an UPDATE or DELETE, the row is not refused.
+	Missing string
+	Fields  []FieldRefusal
 }
 
 // FieldRefusal is what it says of one field, by its name in the API.
