@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -93,6 +94,8 @@ type ledger struct {
 	life  int           // counts its starts
 	thaw  chan struct{} // nil: not frozen
 	cells map[string]*ledgerCell
+	// pocket does what is asked for; nil: the ledger itself does.
+	pocket *pocket
 }
 
 // ledgerCell is one namespace.
@@ -108,6 +111,9 @@ type ledgerCell struct {
 	// pauseAfter is the read whose answer tells the client to wait; 0: none does.
 	pauseAfter int
 	gate       *ledgerGate
+	// lost: PocketBase was killed while it had a write of this cell, so that did may
+	// not have all.
+	lost bool
 }
 
 // ledgerChange is what was done, to which row, and the row's email and name then.
@@ -128,6 +134,7 @@ type ledgerGate struct {
 	// waits for it still; else it is lost.
 	lands bool
 	open  chan struct{}
+	once  sync.Once
 	// reached is said under ledger.mu.
 	reached bool
 }
@@ -140,6 +147,16 @@ func newLedger(t *testing.T) *ledger {
 	l.start(t)
 	t.Cleanup(func() { _ = l.srv.Close() })
 	return l
+}
+
+// revive starts it after kill.
+func (l *ledger) revive(t *testing.T) {
+	t.Helper()
+	if l.pocket != nil {
+		require.NoError(t, l.pocket.pb.Restart())
+		return
+	}
+	l.start(t)
 }
 
 // start listens, again on the same port.
@@ -158,6 +175,10 @@ func (l *ledger) start(t *testing.T) {
 
 // kill ends it: connections are reset, and what was not done never is.
 func (l *ledger) kill() {
+	if l.pocket != nil {
+		l.pocket.kill(l)
+		return
+	}
 	l.mu.Lock()
 	l.life++
 	srv := l.srv
@@ -166,7 +187,12 @@ func (l *ledger) kill() {
 }
 
 // freeze lets requests wait until the function that it returns is called.
-func (l *ledger) freeze() (thaw func()) {
+func (l *ledger) freeze(t *testing.T) (thaw func()) {
+	t.Helper()
+	if l.pocket != nil {
+		require.NoError(t, l.pocket.pb.Freeze())
+		return func() { require.NoError(t, l.pocket.pb.Signal(syscall.SIGCONT)) }
+	}
 	c := make(chan struct{})
 	l.mu.Lock()
 	l.thaw = c
@@ -228,14 +254,11 @@ func (l *ledger) serve(w http.ResponseWriter, r *http.Request, life int) {
 			panic(http.ErrAbortHandler)
 		}
 	}
-	l.mu.Lock()
-	if l.life != life {
-		l.mu.Unlock()
+	a, ok := l.do(c, r, parts[1:], body, life)
+	if !ok {
 		panic(http.ErrAbortHandler)
 	}
-	a := c.answer(r, parts[1:], body)
 	b, err := json.Marshal(a.body)
-	l.mu.Unlock()
 	if err != nil {
 		panic(err)
 	}
@@ -247,6 +270,22 @@ func (l *ledger) serve(w http.ResponseWriter, r *http.Request, life int) {
 	w.WriteHeader(a.status)
 	_, _ = w.Write(b)
 }
+
+// do is a request that is not held any more; false: nobody answers.
+func (l *ledger) do(c *ledgerCell, r *http.Request, path []string, body []byte, life int) (ledgerAnswer, bool) {
+	if l.pocket != nil {
+		return l.pocket.do(l, c, r, path, body)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.life != life {
+		return ledgerAnswer{}, false
+	}
+	return c.answer(r, path, body), true
+}
+
+// release lets what is held go on.
+func (g *ledgerGate) release() { g.once.Do(func() { close(g.open) }) }
 
 func (l *ledger) hold(g *ledgerGate) {
 	l.mu.Lock()

@@ -79,6 +79,8 @@ type writeWorld struct {
 	said map[*cell]told
 	// back is when everything was there again.
 	back time.Time
+	// gates of the present round.
+	gates []*ledgerGate
 	// doubtful are cells of which people have to find out what the API has done.
 	doubtful []string
 }
@@ -92,7 +94,7 @@ type told struct {
 	errs    []string
 }
 
-func newWriteWorld(t *testing.T, v victim, cells map[point][]*cell) *writeWorld {
+func newWriteWorld(t *testing.T, v victim, cells map[point][]*cell, real *pocket) *writeWorld {
 	t.Helper()
 	w := &writeWorld{t: t, victim: v, cluster: env.Cluster, api: newLedger(t), said: map[*cell]told{}}
 	if v == postgresStopped || v == backendKilled {
@@ -103,7 +105,11 @@ func newWriteWorld(t *testing.T, v victim, cells map[point][]*cell) *writeWorld 
 	w.db = env.DatabaseIn(t, w.cluster)
 	manifests, err := env.Mkdir("mf")
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(manifests, "ledger.yaml"), []byte(ledgerManifest), 0o644))
+	manifest := ledgerManifest
+	if real != nil {
+		w.api.pocket, manifest = real, pocketManifest(t)
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(manifests, "ledger.yaml"), []byte(manifest), 0o644))
 	w.sidecar = env.NewSidecar(t, harness.SidecarSettings{Manifests: manifests,
 		Args: []string{"--databases", fmt.Sprintf("host=%s port=%d dbname=%s", w.cluster.SocketDir, w.cluster.Port, w.db.Name)}})
 	c := w.db.Connect(t)
@@ -111,7 +117,10 @@ func newWriteWorld(t *testing.T, v victim, cells map[point][]*cell) *writeWorld 
 	var sql strings.Builder
 	for _, list := range cells {
 		for _, x := range list {
-			w.api.add(x.table, x.object != "keyed" && x.object != "bare")
+			api := w.api.add(x.table, x.object != "keyed" && x.object != "bare")
+			if real != nil {
+				real.add(t, x, api)
+			}
 			options := map[operation]string{upsertOld: ", upsert_key 'email'", upsertNew: ", upsert_key 'email'", archive: ", delete_sets 'name=archived'"}[x.op]
 			fmt.Fprintf(&sql, `CREATE SERVER %[1]s FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', address '%[2]s', manifest 'ledger.yaml',
 	base_url 'http://%[3]s/%[1]s', on_rollback '%[4]s', cache 'off');
@@ -128,15 +137,23 @@ CREATE FOREIGN TABLE %[1]s (id text, email text, name text) SERVER %[1]s OPTIONS
 func (c *cell) statement() string {
 	switch c.op {
 	case insert, upsertNew:
-		return fmt.Sprintf("INSERT INTO %s (email, name) VALUES ('new1', 'new')", c.table)
+		return fmt.Sprintf("INSERT INTO %s (email, name) VALUES ('new1%s', 'new')", c.table, c.suffix)
 	case upsertOld:
-		return fmt.Sprintf("INSERT INTO %s (email, name) VALUES ('a@old', 'changed')", c.table)
+		return fmt.Sprintf("INSERT INTO %s (email, name) VALUES ('a@old%s', 'changed')", c.table, c.suffix)
 	case many:
-		return fmt.Sprintf("INSERT INTO %s (email, name) VALUES ('new1', 'new'), ('new2', 'new'), ('new3', 'new')", c.table)
+		return fmt.Sprintf("INSERT INTO %[1]s (email, name) VALUES ('new1%[2]s', 'new'), ('new2%[2]s', 'new'), ('new3%[2]s', 'new')", c.table, c.suffix)
 	case update:
-		return fmt.Sprintf("UPDATE %s SET name = 'changed' WHERE id = 'a'", c.table)
+		return fmt.Sprintf("UPDATE %s SET name = 'changed' WHERE id = '%s'", c.table, c.id("a"))
 	}
-	return fmt.Sprintf("DELETE FROM %s WHERE id = 'a'", c.table)
+	return fmt.Sprintf("DELETE FROM %s WHERE id = '%s'", c.table, c.id("a"))
+}
+
+// id of a row that is there from the start.
+func (c *cell) id(name string) string {
+	if c.suffix == "" {
+		return name
+	}
+	return strings.Repeat(name, 15-len(c.table)) + c.table // PocketBase wants 15 characters
 }
 
 // readsBefore is how many times the API is read before the first row is sent.
@@ -152,7 +169,7 @@ func (c *cell) readsBefore() int {
 // one, rows before it have their outcome.
 func (c *cell) heldWrite() int {
 	n := 1
-	if c.op == many && c.object != "bulk" {
+	if c.op == many && c.object != "bulk" && c.object != "records" {
 		n = 2
 		if c.point.undoing() {
 			n = 3
@@ -262,7 +279,7 @@ func (w *writeWorld) round(p point, cells []*cell) {
 	t := w.t
 	began := time.Now()
 	admin := w.db.Connect(t)
-	var gates []*ledgerGate
+	w.gates = nil
 	w.api.mu.Lock()
 	for _, c := range cells {
 		api := w.api.cells[c.table]
@@ -272,7 +289,7 @@ func (w *writeWorld) round(p point, cells []*cell) {
 		case requestSent, answerLost, undoSent, undoAnswerLost:
 			g := &ledgerGate{nth: c.heldWrite(), applied: p == answerLost || p == undoAnswerLost, lands: c.lands, open: make(chan struct{})}
 			api.gate = g
-			gates = append(gates, g)
+			w.gates = append(w.gates, g)
 		}
 	}
 	w.api.mu.Unlock()
@@ -311,8 +328,8 @@ func (w *writeWorld) round(p point, cells []*cell) {
 		for _, k := range held {
 			_, _ = admin.Try("SELECT pg_advisory_unlock(%d)", k)
 		}
-		for _, g := range gates {
-			close(g.open)
+		for _, g := range w.gates {
+			g.release()
 		}
 	}
 	if p == commit {
@@ -426,13 +443,22 @@ func (w *writeWorld) strike(p point, admin *harness.Conn, sessions []*session) (
 		require.NoError(t, w.cluster.Crash())
 		return func() { require.NoError(t, w.cluster.Start()) }
 	case apiKilled:
+		if w.api.pocket != nil {
+			// Those that land are on their way in it when it dies.
+			for _, g := range w.gates {
+				if g.lands {
+					g.release()
+				}
+			}
+			time.Sleep(time.Duration(rand.IntN(5000)) * time.Microsecond)
+		}
 		w.api.kill()
 		return func() {
 			time.Sleep(100 * time.Millisecond) // what is to be undone finds nobody
-			w.api.start(t)
+			w.api.revive(t)
 		}
 	case apiHung:
-		thaw := w.api.freeze()
+		thaw := w.api.freeze(t)
 		cancel()
 		return func() {
 			time.Sleep(100 * time.Millisecond)
