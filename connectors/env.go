@@ -1,6 +1,7 @@
 package connectors
 
 import (
+	"context"
 	"io/fs"
 	"log/slog"
 	"time"
@@ -22,7 +23,18 @@ type Env struct {
 	MaxWait time.Duration
 	// UserAgent for all requests.
 	UserAgent string
+	// Tokens keeps what authorization servers give; nil: nothing is kept.
+	Tokens TokenStore
 	// Observe is called after every HTTP attempt, for metrics; may be nil.
 	// Status 0 means that no answer came.
 	Observe func(api, method string, status int, took time.Duration)
+}
+
+// TokenStore keeps refresh tokens, which are secret, for all sidecars of an
+// installation.
+type TokenStore interface {
+	// Exchange gives renew what is kept under name, nil if nothing is, and keeps
+	// what renew returns, durably before it returns itself; nil changes nothing. No
+	// two run at a time for one name.
+	Exchange(ctx context.Context, name string, renew func(kept []byte) ([]byte, error)) error
 }

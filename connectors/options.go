@@ -94,6 +94,7 @@ func CommonOptions() []OptionSpec {
 		{Name: "batch_size", Where: OnTable, Help: "Most rows in one write, from 1 to 100000; by default what the server says, else what the API takes at once."},
 		{Name: "upsert_key", Where: OnTable, Help: "Columns, separated by commas, by which every INSERT finds a row that is there already, and updates it; by default INSERT inserts."},
 		{Name: "delete_sets", Where: OnTable, Help: "A column and a value, as archived=true: DELETE sets it and deletes nothing. By default rows are deleted."},
+		{Name: "authorization", Where: OnUserMapping, Help: "Name under which hallway auth keeps what a person has granted (OAuth2). Only superusers may set it."},
 		{Name: "estimated_rows", Where: OnTable, Help: "Rows the planner reckons with when the API does not say."},
 		{Name: "object", Where: OnTable, Help: "The object of the API that the table shows; by default the table's name."},
 		{Name: "field", Where: OnColumn, Help: "The object's field that the column shows; by default the column's name."},

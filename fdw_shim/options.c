@@ -89,6 +89,7 @@ static const HallwayOption hallway_options[] = {
 	{"batch_size", ForeignServerRelationId, true, check_batch_size},
 
 	{"secret", UserMappingRelationId, false, check_not_empty},
+	{"authorization", UserMappingRelationId, false, check_not_empty},
 
 	{"object", ForeignTableRelationId, false, check_not_empty},
 	{"updatable", ForeignTableRelationId, true, check_boolean},
@@ -260,14 +261,20 @@ hallway_option_is_ours(const char *name, Oid catalog)
 	return option != NULL && option->for_shim;
 }
 
+/* Of a user mapping: not a secret itself, but the name of one of the sidecar's. */
+static bool
+names_a_secret(const char *name)
+{
+	return strcmp(name, "secret") == 0 || strcmp(name, "authorization") == 0;
+}
+
 static void
 check_option(const DefElem *def, Oid catalog)
 {
 	const HallwayOption *option = find_option(def->defname, catalog);
 	const char *problem;
 
-	if (catalog == UserMappingRelationId && !hallway_allow_inline_secrets &&
-		strcmp(def->defname, "secret") != 0)
+	if (catalog == UserMappingRelationId && !hallway_allow_inline_secrets && !names_a_secret(def->defname))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("user mappings may not hold the option \"%s\"", def->defname),
@@ -295,11 +302,11 @@ check_option(const DefElem *def, Oid catalog)
 				 errdetail("Only superusers may say where a sidecar listens."),
 				 errhint("Leave it out to use the sidecar of the setting hallway.address.")));
 
-	/* USAGE on a server lets a role map itself, to whatever the store holds. */
-	if (catalog == UserMappingRelationId && strcmp(def->defname, "secret") == 0 && !superuser())
+	/* USAGE on a server lets a role map itself, to whatever is kept there. */
+	if (catalog == UserMappingRelationId && names_a_secret(def->defname) && !superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to set the option \"secret\""),
+				 errmsg("permission denied to set the option \"%s\"", def->defname),
 				 errdetail("Only superusers may say which of the sidecar's secrets a role uses."),
 				 errhint("Ask a superuser to create or alter the user mapping.")));
 

@@ -234,6 +234,9 @@ func (l *loader) checkPlaceholders(m *Manifest) {
 	}
 	look("base_url", m.BaseURL)
 	look("auth.path", m.Auth.Path)
+	look("auth.token_url", m.Auth.TokenURL)
+	look("auth.authorize_url", m.Auth.AuthorizeURL)
+	look("auth.audience", m.Auth.Audience)
 	if m.Auth.Check != nil {
 		look("auth.check.path", m.Auth.Check.Path)
 	}
@@ -260,6 +263,8 @@ func (l *loader) checkAuth(a *Auth) {
 		need("name", a.Name)
 	case "client_credentials":
 		need("token_url", a.TokenURL)
+	case "oauth2":
+		l.checkGrants(a)
 	case "login":
 		need("path", a.Path)
 		need("token", a.Token)

@@ -53,13 +53,17 @@ type Pair struct {
 
 // Auth is how requests authenticate.
 type Auth struct {
-	Type   string `yaml:"type" check:"enum=none|bearer|basic|header|query|client_credentials|login" doc:"none (default); bearer (user mapping option token); basic (user, password); header and query (api_key, sent as name); client_credentials (OAuth2: client_id, client_secret); login (a token from the API's own login endpoint: user, password)."`
+	Type   string `yaml:"type" check:"enum=none|bearer|basic|header|query|client_credentials|oauth2|login" doc:"none (default); bearer (user mapping option token); basic (user, password); header and query (api_key, sent as name); client_credentials (OAuth2: client_id, client_secret); oauth2 (one of grants, by what the user mapping has); login (a token from the API's own login endpoint: user, password)."`
 	Name   string `yaml:"name" doc:"header, query: name of the header or query parameter that carries the key. login: header that carries the token, default Authorization."`
 	Prefix string `yaml:"prefix" doc:"header, login: text before the key or token, such as \"Bearer \"."`
 	// OAuth2.
-	TokenURL string   `yaml:"token_url" doc:"client_credentials: where tokens are had; absolute, or a path after base_url."`
-	Scopes   []string `yaml:"scopes" doc:"client_credentials: scopes to ask for."`
-	InBody   bool     `yaml:"in_body" doc:"client_credentials: send id and secret in the body, not by basic authentication."`
+	TokenURL     string   `yaml:"token_url" doc:"client_credentials, oauth2: where tokens are had; absolute, or a path after base_url. {option} is replaced by the server option of that name."`
+	AuthorizeURL string   `yaml:"authorize_url" doc:"oauth2: where a person says yes, for hallway auth; as token_url."`
+	Authorize    []Pair   `yaml:"authorize" doc:"oauth2: further parameters of authorize_url."`
+	Grants       []string `yaml:"grants" doc:"oauth2: what the API takes, of token (one that does not expire: token), refresh_token (refresh_token), authorization_code (authorization: hallway auth), jwt_bearer (private_key, user, key_id), password (user, password) and client_credentials; all but token have client_id, and mostly client_secret. The first of which the user mapping has all options is taken."`
+	Audience     string   `yaml:"audience" doc:"oauth2: audience of an assertion (jwt_bearer); default token_url."`
+	Scopes       []string `yaml:"scopes" doc:"client_credentials, oauth2: scopes to ask for."`
+	InBody       bool     `yaml:"in_body" doc:"client_credentials, oauth2: send id and secret in the body, not by basic authentication."`
 	// Login.
 	Path  string `yaml:"path" check:"form=path" doc:"login: path of the login endpoint, called by POST; {option} is replaced by the server option of that name."`
 	Body  []Pair `yaml:"body" doc:"login: its body's fields. {user} and {password} stand for the user mapping's options."`

@@ -43,8 +43,11 @@ func (c *Connector) Options() []connectors.OptionSpec {
 		connectors.OptionSpec{Name: "password", Where: connectors.OnUserMapping, Secret: true, Help: "Its password."},
 		connectors.OptionSpec{Name: "token", Where: connectors.OnUserMapping, Secret: true, Help: "Token; for auth bearer."},
 		connectors.OptionSpec{Name: "api_key", Where: connectors.OnUserMapping, Secret: true, Help: "Key; for auth header and query."},
-		connectors.OptionSpec{Name: "client_id", Where: connectors.OnUserMapping, Help: "OAuth2 client; for auth client_credentials."},
+		connectors.OptionSpec{Name: "client_id", Where: connectors.OnUserMapping, Help: "OAuth2 client; for auth client_credentials and oauth2."},
 		connectors.OptionSpec{Name: "client_secret", Where: connectors.OnUserMapping, Secret: true, Help: "Its secret."},
+		connectors.OptionSpec{Name: "refresh_token", Where: connectors.OnUserMapping, Secret: true, Help: "OAuth2 refresh token. What the API gives in its place is kept by the sidecar."},
+		connectors.OptionSpec{Name: "private_key", Where: connectors.OnUserMapping, Secret: true, Help: "RSA key in PEM that signs assertions; the user they are for is the option user."},
+		connectors.OptionSpec{Name: "key_id", Where: connectors.OnUserMapping, Help: "Name of that key in the API, if it wants one."},
 		connectors.OptionSpec{Name: "page_size", Where: connectors.OnTable, Help: "Records to ask for at once, as the server option."},
 	)
 	if c.vendor == nil {
@@ -63,21 +66,6 @@ func (m *Manifest) optionSpecs() []connectors.OptionSpec {
 		specs[i] = connectors.OptionSpec{Name: o.Name, Where: connectors.OnServer, Required: o.Required, Default: o.Default, Help: o.Help}
 	}
 	return specs
-}
-
-// takes tells whether a user mapping has that option for it.
-func (a *Auth) takes(name string) bool {
-	switch name {
-	case "user", "password":
-		return a.Type == "basic" || a.Type == "login"
-	case "token":
-		return a.Type == "bearer"
-	case "api_key":
-		return a.Type == "header" || a.Type == "query"
-	case "client_id", "client_secret":
-		return a.Type == "client_credentials"
-	}
-	return true
 }
 
 func serverOptions() []connectors.OptionSpec {
@@ -237,7 +225,7 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 	if m.Auth.Check != nil {
 		s.check = fill(m.Auth.Check.Path, values)
 	}
-	cfg.Auth, err = auth(&m.Auth, fill(m.Auth.Path, values), m.Name, server.Credential)
+	cfg.Auth, err = auth(&m.Auth, values, m.Name, server.Credential)
 	return cfg, err
 }
 
@@ -255,48 +243,6 @@ func optionNumber(options map[string]string, name string, low, high float64, set
 	}
 	set(f)
 	return nil
-}
-
-func auth(a *Auth, path, api string, credential map[string]string) (transport.Auth, error) {
-	var missing string
-	get := func(name string) string {
-		v := credential[name]
-		if v == "" && missing == "" {
-			missing = name
-		}
-		return v
-	}
-	secret := func(name string) transport.Secret { return transport.NewSecret(get(name)) }
-	var out transport.Auth
-	switch a.Type {
-	case "bearer":
-		out = transport.Bearer{Token: secret("token")}
-	case "basic":
-		// An empty password is legal: keys sent as the user alone.
-		out = transport.Basic{User: get("user"), Password: transport.NewSecret(credential["password"])}
-	case "header":
-		out = transport.HeaderAuth{Name: a.Name, Value: transport.NewSecret(a.Prefix + get("api_key"))}
-	case "query":
-		out = transport.QueryAuth{Name: a.Name, Value: secret("api_key")}
-	case "client_credentials":
-		out = transport.ClientCredentials{TokenURL: a.TokenURL, ClientID: get("client_id"), ClientSecret: secret("client_secret"), Scopes: a.Scopes, InBody: a.InBody}
-	case "login":
-		fields := map[string]transport.Secret{}
-		for _, b := range a.Body {
-			text := b.Value
-			for _, p := range placeholders(text) {
-				text = strings.ReplaceAll(text, "{"+p+"}", get(p))
-			}
-			fields[b.Name] = transport.NewSecret(text)
-		}
-		out = transport.Login{Path: path, Fields: fields, Form: a.Form, Token: a.Token, Header: a.Name, Prefix: a.Prefix}
-	}
-	if missing != "" {
-		return nil, &connectors.Error{Class: connectors.InvalidOption, API: api,
-			Message: fmt.Sprintf("user mapping option %q is missing", missing),
-			Hint:    fmt.Sprintf("The API is used with auth %s: CREATE USER MAPPING ... OPTIONS (%s '...').", a.Type, missing)}
-	}
-	return out, nil
 }
 
 // fill replaces {name} by its value.

@@ -204,27 +204,9 @@ func (r *relation) resolve(s *Server, spec connectors.Connector) (connectors.Ser
 	}
 	out := r.server
 	if r.secret != "" {
-		if s.cfg.Secrets == nil {
-			return out, r.key, &connectors.Error{Class: connectors.InvalidOptionValue,
-				Message: fmt.Sprintf("secret %q cannot be found: this sidecar has no secret store", r.secret),
-				Hint:    "Set secrets or secrets_env in the sidecar's settings."}
-		}
-		values, err := s.cfg.Secrets.Lookup(r.secret)
-		if err != nil {
-			return out, r.key, &connectors.Error{Class: connectors.InvalidOptionValue, Message: err.Error(),
-				Hint: "The sidecar's administrator can run \"hallway check\"."}
-		}
-		out.Credential = maps.Clone(r.server.Credential)
-		for name, v := range values {
-			if name == "" {
-				if name, err = bareSecretOption(spec, r.secret); err != nil {
-					return out, r.key, err
-				}
-			}
-			// What the user mapping says itself wins.
-			if _, own := r.server.Credential[name]; !own {
-				out.Credential[name] = v
-			}
+		var err error
+		if out.Credential, err = WithSecret(s.cfg.Secrets, spec, r.secret, r.server.Credential); err != nil {
+			return out, r.key, err
 		}
 	}
 	d := newDigest()
@@ -233,6 +215,33 @@ func (r *relation) resolve(s *Server, spec connectors.Connector) (connectors.Ser
 	d.options(out.Credential)
 	r.resolved, r.key, r.checked = out, d.sum(), time.Now()
 	return out, r.key, nil
+}
+
+// WithSecret is a user mapping's options with those that the secret of that name
+// stands for; what the mapping says itself wins. store is nil if there is none.
+func WithSecret(store Secrets, c connectors.Connector, name string, own map[string]string) (map[string]string, error) {
+	if store == nil {
+		return nil, &connectors.Error{Class: connectors.InvalidOptionValue,
+			Message: fmt.Sprintf("secret %q cannot be found: this sidecar has no secret store", name),
+			Hint:    "Set secrets or secrets_env in the sidecar's settings."}
+	}
+	values, err := store.Lookup(name)
+	if err != nil {
+		return nil, &connectors.Error{Class: connectors.InvalidOptionValue, Message: err.Error(),
+			Hint: "The sidecar's administrator can run \"hallway check\"."}
+	}
+	out := maps.Clone(own)
+	for option, v := range values {
+		if option == "" {
+			if option, err = bareSecretOption(c, name); err != nil {
+				return nil, err
+			}
+		}
+		if _, given := own[option]; !given {
+			out[option] = v
+		}
+	}
+	return out, nil
 }
 
 // bareSecretOption is the option that a secret without a name is for: "token"

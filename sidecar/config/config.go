@@ -41,6 +41,8 @@ type Settings struct {
 	// Secrets is the directory of secrets; SecretsEnv the prefix of environment
 	// variables that hold some. Empty: none.
 	Secrets, SecretsEnv string
+	// Tokens is the directory where refresh tokens are kept; empty: nowhere.
+	Tokens string
 	// LogLevel and LogFormat ("text", "json") of the log on standard error.
 	LogLevel  slog.Level
 	LogFormat string
@@ -86,6 +88,7 @@ func Default() *Settings {
 		AllowUsers:  []string{"root", "postgres"},
 		Manifests:   "/etc/hallway/manifests",
 		Secrets:     "/etc/hallway/secrets",
+		Tokens:      "/var/lib/hallway/tokens",
 		LogLevel:    slog.LevelInfo,
 		LogFormat:   "text",
 		MaxResponse: transport.DefaultMaxResponseBytes,
@@ -158,6 +161,8 @@ func Fields() []Field {
 			func(s *Settings) *string { return &s.Secrets }, nil),
 		text("secrets_env", `Prefix of environment variables that hold secrets, such as "HALLWAY_SECRET_". Empty: none.`,
 			func(s *Settings) *string { return &s.SecretsEnv }, checkEnvPrefix),
+		text("tokens", `Directory in which what APIs give for OAuth2 is kept, readable by the sidecar's user alone: refresh tokens, which many APIs change with each use. Sidecars with the same credentials must share it. Empty: they are forgotten when the sidecar stops.`,
+			func(s *Settings) *string { return &s.Tokens }, nil),
 		{Name: "log_level", Help: `Least level that is logged: debug, info, warn or error. Debug has each call; none has secrets.`,
 			set: func(s *Settings, v []string) error {
 				i := slices.Index(levelNames, strings.ToLower(v[0]))

@@ -27,7 +27,7 @@ func TestLoad_GoodFiles(t *testing.T) {
 	assert.Equal(t, &Settings{
 		Listen: "unix:/run/h/s", SocketMode: 0o600, AllowUsers: []string{"postgres", "1001"},
 		AllowHosts: []string{"api.example.com", "*.example.org:8443", "127.0.0.1:8090"},
-		Manifests:  "/srv/manifests", SecretsEnv: "HALLWAY_SECRET_",
+		Manifests:  "/srv/manifests", SecretsEnv: "HALLWAY_SECRET_", Tokens: "/srv/tokens",
 		LogLevel: slog.LevelDebug, LogFormat: "json", MetricsListen: "localhost:9187",
 		MaxResponse: 64 << 20, MaxWait: time.Minute, SourceIdle: 90 * time.Second,
 		CacheSize: 512 << 20, DatabaseRole: "keeper", DatabaseTimeout: 5 * time.Second, JournalRetention: 720 * time.Hour,

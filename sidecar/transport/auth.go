@@ -3,8 +3,8 @@
 
 package transport
 
-// Auth is one of Bearer, Basic, HeaderAuth, QueryAuth, ClientCredentials and
-// Login.
+// Auth is one of Bearer, Basic, HeaderAuth, QueryAuth, Login, ClientCredentials,
+// PasswordGrant, JWTBearer and RefreshToken.
 type Auth interface{ isAuth() }
 
 // Bearer sends "Authorization: Bearer <Token>".
@@ -28,22 +28,6 @@ type QueryAuth struct {
 	Value Secret
 }
 
-// ClientCredentials gets a bearer token by OAuth2's client-credentials grant
-// and keeps it until it expires or the API answers 401. TokenURL's host must
-// be allowed as the base URL's is; a relative one is resolved against the base
-// URL.
-type ClientCredentials struct {
-	TokenURL     string
-	ClientID     string
-	ClientSecret Secret
-	Scopes       []string
-	// Params are further form fields, such as "audience".
-	Params map[string]string
-	// InBody sends id and secret as form fields in place of basic
-	// authentication.
-	InBody bool
-}
-
 // Login gets a token from the API's own login endpoint by POST and keeps it
 // until the API answers 401.
 type Login struct {
@@ -60,9 +44,8 @@ type Login struct {
 	Header, Prefix string
 }
 
-func (Bearer) isAuth()            {}
-func (Basic) isAuth()             {}
-func (HeaderAuth) isAuth()        {}
-func (QueryAuth) isAuth()         {}
-func (ClientCredentials) isAuth() {}
-func (Login) isAuth()             {}
+func (Bearer) isAuth()     {}
+func (Basic) isAuth()      {}
+func (HeaderAuth) isAuth() {}
+func (QueryAuth) isAuth()  {}
+func (Login) isAuth()      {}

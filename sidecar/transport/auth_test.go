@@ -83,8 +83,8 @@ func serveOAuth(t *testing.T) *oauth {
 
 func (o *oauth) oauthClient(t *testing.T, inBody bool) *Client {
 	return o.client(t, func(_ *connectors.Env, cfg *Config) {
-		cfg.Auth = ClientCredentials{TokenURL: "/token", ClientID: "id", ClientSecret: NewSecret("cl-s3cret"),
-			Scopes: []string{"a", "b"}, Params: map[string]string{"audience": "crm"}, InBody: inBody}
+		cfg.Auth = ClientCredentials{TokenEndpoint{TokenURL: "/token", ClientID: "id", ClientSecret: NewSecret("cl-s3cret"),
+			Scopes: []string{"a", "b"}, Params: map[string]string{"audience": "crm"}, InBody: inBody}}
 	})
 }
 
@@ -172,7 +172,7 @@ func TestClientCredentials_RefusalNamesTheCodeAndNoSecret(t *testing.T) {
 
 func TestClientCredentials_TokenHostMustBeAllowed(t *testing.T) {
 	a := serve(t, func(http.ResponseWriter, *http.Request) {})
-	_, err := New(a.env(), Config{API: "CRM", BaseURL: a.URL, Auth: ClientCredentials{TokenURL: "https://evil.example.com/token"}})
+	_, err := New(a.env(), Config{API: "CRM", BaseURL: a.URL, Auth: ClientCredentials{TokenEndpoint{TokenURL: "https://evil.example.com/token"}}})
 	assert.Equal(t, `host "evil.example.com" is not allowed by the sidecar's settings`, failure(t, err).Message)
 }
 

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/clientcredentials"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/hallwaydb/hallway/connectors"
@@ -76,31 +75,12 @@ func newAuth(c *Client, a Auth) (authenticator, error) {
 			}
 			r.URL.RawQuery = pair
 		}), nil
-	case ClientCredentials:
-		u, err := c.absolute(a.TokenURL)
+	case ClientCredentials, PasswordGrant, JWTBearer, RefreshToken:
+		fetch, err := c.fetcher(a)
 		if err != nil {
-			return nil, refuse("invalid token URL: %v", err)
-		}
-		if err := checkHost(c.cfg.API, u, c.env.AllowHosts); err != nil {
 			return nil, err
 		}
-		c.red.add(a.ClientSecret)
-		cc := clientcredentials.Config{
-			ClientID: a.ClientID, ClientSecret: a.ClientSecret.Reveal(), TokenURL: u.String(),
-			Scopes: a.Scopes, AuthStyle: oauth2.AuthStyleInHeader,
-		}
-		if a.InBody {
-			cc.AuthStyle = oauth2.AuthStyleInParams
-		}
-		if len(a.Params) > 0 {
-			cc.EndpointParams = url.Values{}
-			for k, v := range a.Params {
-				cc.EndpointParams.Set(k, v)
-			}
-		}
-		return &tokenAuth{c: c, header: "Authorization", prefix: "Bearer ", fetch: func(ctx context.Context) (*oauth2.Token, error) {
-			return c.clientCredentials(ctx, &cc)
-		}}, nil
+		return &tokenAuth{c: c, header: "Authorization", prefix: "Bearer ", fetch: fetch}, nil
 	case Login:
 		if a.Token == "" {
 			return nil, refuse("login authentication needs to know where the answer has the token")
@@ -114,7 +94,7 @@ func newAuth(c *Client, a Auth) (authenticator, error) {
 				c.red.add(v)
 			}
 		}
-		return &tokenAuth{c: c, header: a.Header, prefix: a.Prefix, fetch: func(ctx context.Context) (*oauth2.Token, error) {
+		return &tokenAuth{c: c, header: a.Header, prefix: a.Prefix, fetch: func(ctx context.Context, _ string) (*oauth2.Token, error) {
 			return c.login(ctx, &a)
 		}}, nil
 	}
@@ -135,11 +115,13 @@ func isSecretField(name string) bool {
 type tokenAuth struct {
 	c              *Client
 	header, prefix string
-	fetch          func(context.Context) (*oauth2.Token, error)
+	fetch          func(ctx context.Context, refused string) (*oauth2.Token, error)
 
 	flight singleflight.Group
 	mu     sync.Mutex
 	tok    *oauth2.Token
+	// refused is the last token that the API did not take.
+	refused string
 }
 
 // fetchTimeout bounds one renewal. It does not hang on the query that happens
@@ -158,7 +140,10 @@ func (t *tokenAuth) apply(ctx context.Context, r *http.Request) (string, error) 
 			}
 			fctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 			defer cancel()
-			tok, err := t.fetch(fctx)
+			t.mu.Lock()
+			refused := t.refused
+			t.mu.Unlock()
+			tok, err := t.fetch(fctx, refused)
 			if err != nil {
 				return nil, err
 			}
@@ -195,40 +180,9 @@ func (t *tokenAuth) invalidate(token string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.tok != nil && t.tok.AccessToken == token {
-		t.tok = nil
+		t.tok, t.refused = nil, token
 	}
 	return true
-}
-
-// clientCredentials asks the token endpoint through the guarded client.
-func (c *Client) clientCredentials(ctx context.Context, cc *clientcredentials.Config) (*oauth2.Token, error) {
-	tok, err := cc.Token(context.WithValue(ctx, oauth2.HTTPClient, c.http))
-	if err == nil {
-		if !tok.Expiry.IsZero() {
-			// Renewed early, but a short-lived token must be used at all.
-			early := min(earlyExpiry, time.Until(tok.Expiry)/4)
-			tok.Expiry = tok.Expiry.Add(-early)
-		}
-		return tok, nil
-	}
-	e := &connectors.Error{Class: connectors.Unavailable, API: c.cfg.API,
-		Message: "could not get an access token", Err: c.hideURL(err)}
-	var re *oauth2.RetrieveError
-	if errors.As(err, &re) {
-		e.HTTPStatus = re.Response.StatusCode
-		// The body may repeat what was sent; the error code does not.
-		e.Err = fmt.Errorf("token endpoint answered %d", e.HTTPStatus)
-		if e.HTTPStatus < 500 && e.HTTPStatus != http.StatusTooManyRequests {
-			e.Class = connectors.Unauthenticated
-			e.Hint = "Check the credential in the user mapping."
-		}
-		e.Detail = fmt.Sprintf("The token endpoint answered %d.", e.HTTPStatus)
-		if re.ErrorCode != "" {
-			e.Detail = fmt.Sprintf("The token endpoint answered %d: %s.", e.HTTPStatus,
-				strings.TrimSuffix(c.red.text(strings.TrimSpace(re.ErrorCode+" "+re.ErrorDescription)), "."))
-		}
-	}
-	return nil, e
 }
 
 // login asks the API's login endpoint.

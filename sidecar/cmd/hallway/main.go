@@ -1,7 +1,7 @@
 // Command hallway is the sidecar: it serves PostgreSQL backends on a Unix
 // socket and calls APIs for them.
 //
-// This file is the command line; serve.go, check.go and version.go are its
+// This file is the command line; serve.go, check.go, auth.go and version.go are its
 // commands, registry.go the list of connectors.
 package main
 
@@ -35,7 +35,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newCheck(), newManifest(), newSettings(), newVersion())
+	root.AddCommand(newServe(), newCheck(), newAuth(), newManifest(), newSettings(), newVersion())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }

@@ -227,6 +227,9 @@ func environment(s *config.Settings, log *slog.Logger, metrics *ops.Metrics) con
 	if s.Manifests != "" {
 		env.Manifests = os.DirFS(s.Manifests)
 	}
+	if s.Tokens != "" {
+		env.Tokens = secret.NewTokens(s.Tokens)
+	}
 	if metrics != nil {
 		env.Observe = metrics.ObserveAPI
 	}

@@ -1,0 +1,185 @@
+// Authentication: from a manifest and a user mapping to what transport does.
+
+package rest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/transport"
+)
+
+// grant is a way to authenticate by OAuth2, and the options that it needs.
+type grant struct {
+	name  string
+	needs []string
+	may   []string
+}
+
+func grants() []grant {
+	return []grant{
+		{name: "token", needs: []string{"token"}},
+		{name: "refresh_token", needs: []string{"client_id", "refresh_token"}, may: []string{"client_secret"}},
+		{name: "authorization_code", needs: []string{"client_id", "authorization"}, may: []string{"client_secret"}},
+		{name: "jwt_bearer", needs: []string{"client_id", "private_key", "user"}, may: []string{"client_secret", "key_id"}},
+		{name: "password", needs: []string{"client_id", "user", "password"}, may: []string{"client_secret"}},
+		{name: "client_credentials", needs: []string{"client_id", "client_secret"}},
+	}
+}
+
+// offered are the grants that the manifest names, in its order.
+func (a *Auth) offered() []grant {
+	var out []grant
+	all := grants()
+	for _, name := range a.Grants {
+		if i := slices.IndexFunc(all, func(g grant) bool { return g.name == name }); i >= 0 {
+			out = append(out, all[i])
+		}
+	}
+	return out
+}
+
+// grant is the first that a user mapping has all options of; nil: none.
+func (a *Auth) grant(credential map[string]string) *grant {
+	for _, g := range a.offered() {
+		if !slices.ContainsFunc(g.needs, func(n string) bool { return credential[n] == "" }) {
+			return &g
+		}
+	}
+	return nil
+}
+
+func (a *Auth) noGrant(api string, credential map[string]string) error {
+	var ways []string
+	for _, g := range a.offered() {
+		ways = append(ways, strings.Join(g.needs, ", "))
+	}
+	e := &connectors.Error{Class: connectors.InvalidOption, API: api,
+		Message: "the user mapping's options are not enough to authenticate",
+		Hint:    "Give one of these sets of options: " + strings.Join(ways, "; ") + "."}
+	if len(credential) == 0 {
+		e.Message = "there is no user mapping with a credential"
+	}
+	return e
+}
+
+// takes tells whether a user mapping has that option for it.
+func (a *Auth) takes(name string) bool {
+	switch a.Type {
+	case "basic", "login":
+		return name == "user" || name == "password"
+	case "bearer":
+		return name == "token"
+	case "header", "query":
+		return name == "api_key"
+	case "client_credentials":
+		return name == "client_id" || name == "client_secret"
+	case "oauth2":
+		return slices.ContainsFunc(a.offered(), func(g grant) bool {
+			return slices.Contains(g.needs, name) || slices.Contains(g.may, name)
+		})
+	}
+	return false
+}
+
+func (l *loader) checkGrants(a *Auth) {
+	all := grants()
+	names := make([]string, len(all))
+	for i, g := range all {
+		names[i] = g.name
+	}
+	if len(a.Grants) == 0 {
+		l.at("auth", "the key \"grants\" is missing, which type oauth2 needs")
+	}
+	for i, g := range a.Grants {
+		at := "auth.grants[" + itoa(i) + "]"
+		switch {
+		case !slices.Contains(names, g):
+			l.at(at, "expected %s, found %q", oneOf(g, names), g)
+		case g != "token" && a.TokenURL == "":
+			l.at(at, "the key \"token_url\" is missing, which %s needs", g)
+		case g == "authorization_code" && a.AuthorizeURL == "":
+			l.at(at, "the key \"authorize_url\" is missing, which authorization_code needs")
+		}
+	}
+}
+
+// auth makes transport's authentication of a credential. options are the server's.
+func auth(a *Auth, options map[string]string, api string, credential map[string]string) (transport.Auth, error) {
+	var missing string
+	get := func(name string) string {
+		v := credential[name]
+		if v == "" && missing == "" {
+			missing = name
+		}
+		return v
+	}
+	secret := func(name string) transport.Secret { return transport.NewSecret(get(name)) }
+	endpoint := func() transport.TokenEndpoint {
+		return transport.TokenEndpoint{TokenURL: fill(a.TokenURL, options), ClientID: get("client_id"),
+			ClientSecret: transport.NewSecret(credential["client_secret"]), Scopes: a.Scopes, InBody: a.InBody}
+	}
+	var out transport.Auth
+	switch a.Type {
+	case "bearer":
+		out = transport.Bearer{Token: secret("token")}
+	case "basic":
+		// An empty password is legal: keys sent as the user alone.
+		out = transport.Basic{User: get("user"), Password: transport.NewSecret(credential["password"])}
+	case "header":
+		out = transport.HeaderAuth{Name: a.Name, Value: transport.NewSecret(a.Prefix + get("api_key"))}
+	case "query":
+		out = transport.QueryAuth{Name: a.Name, Value: secret("api_key")}
+	case "client_credentials":
+		get("client_secret") // needed here, whatever a public client has
+		out = transport.ClientCredentials{TokenEndpoint: endpoint()}
+	case "oauth2":
+		g := a.grant(credential)
+		if g == nil {
+			return nil, a.noGrant(api, credential)
+		}
+		switch g.name {
+		case "token":
+			out = transport.Bearer{Token: secret("token")}
+		case "refresh_token":
+			out = transport.RefreshToken{TokenEndpoint: endpoint(), Token: secret("refresh_token")}
+		case "authorization_code":
+			out = transport.RefreshToken{TokenEndpoint: endpoint(), Name: get("authorization"), AuthorizeURL: fill(a.AuthorizeURL, options)}
+		case "jwt_bearer":
+			out = transport.JWTBearer{TokenEndpoint: endpoint(), PrivateKey: secret("private_key"), KeyID: credential["key_id"],
+				Subject: get("user"), Audience: fill(a.Audience, options)}
+		case "password":
+			out = transport.PasswordGrant{TokenEndpoint: endpoint(), User: get("user"), Password: secret("password")}
+		case "client_credentials":
+			out = transport.ClientCredentials{TokenEndpoint: endpoint()}
+		}
+	case "login":
+		fields := map[string]transport.Secret{}
+		for _, b := range a.Body {
+			text := b.Value
+			for _, p := range placeholders(text) {
+				text = strings.ReplaceAll(text, "{"+p+"}", get(p))
+			}
+			fields[b.Name] = transport.NewSecret(text)
+		}
+		out = transport.Login{Path: fill(a.Path, options), Fields: fields, Form: a.Form, Token: a.Token, Header: a.Name, Prefix: a.Prefix}
+	}
+	if missing != "" {
+		return nil, &connectors.Error{Class: connectors.InvalidOption, API: api,
+			Message: fmt.Sprintf("user mapping option %q is missing", missing),
+			Hint:    fmt.Sprintf("The API is used with auth %s: CREATE USER MAPPING ... OPTIONS (%s '...').", a.Type, missing)}
+	}
+	return out, nil
+}
+
+// Authorization is for hallway auth: the client whose credential a person
+// authorizes, and further parameters of the URL where that is done.
+func (s *source) Authorization() (*transport.Client, map[string]string) {
+	params := map[string]string{}
+	for _, p := range s.m.Auth.Authorize {
+		params[p.Name] = p.Value
+	}
+	return s.client, params
+}
