@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -110,37 +109,36 @@ func (t *Tokens) lock(ctx context.Context, name string) (func(), error) {
 }
 
 // write replaces a file as a whole, or not at all.
-func (t *Tokens) write(name string, data []byte) (err error) { //nolint:wrapcheck // wrapped at its end
+func (t *Tokens) write(name string, data []byte) error {
 	f, err := os.CreateTemp(t.dir, "."+name+".*")
+	if err == nil {
+		_, err = f.Write(data)
+		err = errors.Join(err, f.Sync(), f.Close())
+		if err == nil {
+			err = os.Rename(f.Name(), filepath.Join(t.dir, name+".token"))
+		}
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}
+	if err == nil {
+		err = syncDir(t.dir)
+	}
 	if err != nil {
 		return fmt.Errorf("keeping token %q: %w", name, err)
 	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-			err = fmt.Errorf("keeping token %q: %w", name, err)
-		}
-	}()
-	if _, err = f.Write(data); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), filepath.Join(t.dir, name+".token")); err != nil {
-		return err
-	}
-	dir, err := os.Open(t.dir)
+	return nil
+}
+
+// syncDir makes a rename outlive a crash of the machine.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
 	if err != nil {
-		return err
+		return fmt.Errorf("opening the directory: %w", err)
 	}
-	defer func() { _ = dir.Close() }()
-	if err = dir.Sync(); errors.Is(err, syscall.EINVAL) || errors.Is(err, io.EOF) {
-		err = nil // a file system without it
+	defer func() { _ = d.Close() }()
+	if err := d.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) { // a file system without it
+		return fmt.Errorf("syncing the directory: %w", err)
 	}
-	return err
+	return nil
 }
