@@ -20,6 +20,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
@@ -42,6 +43,7 @@ struct HallwayChannel
 	HallwayChannel *next;
 	char	   *address;
 	uint64		generation;
+	TimestampTz looked;			/* statement that found the session alive */
 	char		sidecar_version[64];
 	char		instance[64];
 	WireSession *session;		/* for new calls; NULL: not connected */
@@ -82,9 +84,26 @@ HallwayChannel *
 hallway_channel(const char *address)
 {
 	HallwayChannel *channel = channel_find(address);
+	TimestampTz statement = GetCurrentStatementStartTimestamp();
 
-	(void) hallway_channel_session(channel);
+	/* A statement asks for it several times; each of its calls looks again. */
+	if (channel->session == NULL || !wire_session_usable(channel->session) ||
+		channel->looked != statement)
+	{
+		(void) hallway_channel_session(channel);
+		channel->looked = statement;
+	}
 	return channel;
+}
+
+uint64
+hallway_channel_standing(const char *address)
+{
+	const HallwayChannel *channel = channel_find(address);
+
+	if (channel->session == NULL || !wire_session_usable(channel->session))
+		return 0;
+	return channel->generation;
 }
 
 uint64
@@ -203,6 +222,7 @@ hallway_channel_session(HallwayChannel *channel)
 
 	if (session != NULL)
 	{
+		session->dry = false;
 		while (wire_read(session))
 			CHECK_FOR_INTERRUPTS();
 		(void) wire_write(session);
@@ -511,6 +531,7 @@ hallway_channel_wait(WireSession *session, TimestampTz deadline)
 	if (WaitEventSetWait(session->waitset, timeout, &event, 1, hallway_wait_event()) > 0 &&
 		(event.events & WL_LATCH_SET))
 		ResetLatch(MyLatch);
+	session->dry = false;
 	CHECK_FOR_INTERRUPTS();
 	return true;
 }

@@ -56,6 +56,8 @@ extern HallwayChannel *hallway_channel(const char *address);
  * gone then; never that of another channel.
  */
 extern uint64 hallway_channel_generation(const HallwayChannel *channel);
+/* The generation at an address without connecting or looking; 0: none stands. */
+extern uint64 hallway_channel_standing(const char *address);
 /* What the sidecar said in the handshake. */
 extern const char *hallway_channel_sidecar_version(const HallwayChannel *channel);
 /* Changes at every start of the sidecar. */
@@ -239,6 +241,8 @@ typedef struct HallwayRelation
 	int		   *columns;		/* attribute number - 1 -> column index, or -1 */
 	const Hallway__V1__DescribeResponse *description;
 	HallwayCachePolicy cache;
+	bool		updatable;		/* option of the table or server */
+	bool		deletes_by_update;	/* it has the option delete_sets */
 } HallwayRelation;
 
 /*
@@ -248,6 +252,11 @@ typedef struct HallwayRelation
 extern HallwayRelation *hallway_relation(Oid relid, Oid userid);
 /* The same without a word to anybody: NULL if it is not known already. */
 extern HallwayRelation *hallway_relation_known(Oid relid, Oid userid);
+/*
+ * As it was described on the connection that stands as far as we know: what
+ * hallway_relation() would find at once. NULL: it would have to ask.
+ */
+extern HallwayRelation *hallway_relation_standing(Oid relid, Oid userid);
 extern HallwayRelation *hallway_relation_server(Oid serverid, Oid userid);
 
 /*
@@ -499,6 +508,8 @@ extern void hallway_import_init(void);
 
 /* The sidecar's address of a server: its option, else hallway.address. */
 extern const char *hallway_server_address(ForeignServer *server);
+/* The option alone, the server's or its wrapper's; NULL: there is none. */
+extern const char *hallway_server_address_option(ForeignServer *server);
 /* The option's value, or NULL. */
 extern const char *hallway_option(List *options, const char *name);
 /* A boolean option of the table, else of its server, else otherwise. */

@@ -243,6 +243,7 @@ wire_write(WireSession *session)
 			{
 				int			err = errno;
 
+				session->dry = false;
 				while (!session->broken && wire_read(session))
 					;
 				session_break(session, "Could not send", err);
@@ -256,7 +257,9 @@ wire_write(WireSession *session)
 
 /*
  * Reads once, without blocking, and hands what came to libnghttp2. False if
- * nothing came; then session->broken tells why.
+ * nothing came; then session->broken tells why. Once a read has taken all that
+ * was there, the socket is not asked again until somebody clears session->dry:
+ * whoever waits for it, or wants to know what has come without waiting.
  */
 bool
 wire_read(WireSession *session)
@@ -264,7 +267,7 @@ wire_read(WireSession *session)
 	ssize_t		n;
 	ssize_t		used;
 
-	if (session->broken)
+	if (session->broken || session->dry)
 		return false;
 
 	/* After a violation of HTTP/2 libnghttp2 says GOAWAY and listens no more. */
@@ -277,6 +280,7 @@ wire_read(WireSession *session)
 	do
 		n = recv(session->fd, session->in, IN_SIZE, 0);
 	while (n < 0 && errno == EINTR);
+	session->dry = n < IN_SIZE;
 	if (n < 0)
 	{
 		if (errno != EAGAIN && errno != EWOULDBLOCK)

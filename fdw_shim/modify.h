@@ -50,8 +50,6 @@ extern void hallway_write_policy(Relation rel, HallwayWritePolicy *out);
 /* ERROR if the policy cannot be kept for what the statement does. */
 extern void hallway_check_policy(const HallwayWritePolicy *policy, Relation rel,
 								 CmdType command, bool returning);
-/* Whether DELETE is an UPDATE there. */
-extern bool hallway_deletes_by_update(Relation rel);
 /* Rows that one Modify of this command has at most, at least 1. */
 extern int	hallway_batch_rows(const HallwayWritePolicy *policy,
 							   const HallwayRelation *relation, CmdType command);

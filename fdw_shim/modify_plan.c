@@ -38,7 +38,7 @@ enum ModifyPrivate
 	MODIFY_OF_VALUES,
 };
 
-static int	updatable_operations(Relation rel);
+static int	updatable_operations(const HallwayRelation *relation);
 static List *given_columns(PlannerInfo *root, Relation rel, const Bitmapset *read_only);
 static List *columns_of_values(PlannerInfo *root);
 static List *values_of(PlannerInfo *root, Expr *expr, int *column);
@@ -64,7 +64,11 @@ hallwayIsForeignRelUpdatable(Relation rel)
 	MemoryContext oldcontext = CurrentMemoryContext;
 	ResourceOwner oldowner = CurrentResourceOwner;
 	volatile int result = (1 << CMD_INSERT) | (1 << CMD_UPDATE) | (1 << CMD_DELETE);
+	const HallwayRelation *standing = hallway_relation_standing(RelationGetRelid(rel), GetUserId());
 
+	/* Nothing can fail then, and a subtransaction would be for nothing. */
+	if (standing != NULL)
+		return updatable_operations(standing);
 	if (!option_updatable(rel))
 		return 0;
 
@@ -75,13 +79,13 @@ hallwayIsForeignRelUpdatable(Relation rel)
 
 	/* Parallel workers cannot have subtransactions; an error there stands. */
 	if (IsInParallelMode())
-		return updatable_operations(rel);
+		return updatable_operations(hallway_relation(RelationGetRelid(rel), GetUserId()));
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(oldcontext);
 	PG_TRY();
 	{
-		result = updatable_operations(rel);
+		result = updatable_operations(hallway_relation(RelationGetRelid(rel), GetUserId()));
 		unreachable_since = 0;
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(oldcontext);
@@ -120,17 +124,18 @@ hallwayIsForeignRelUpdatable(Relation rel)
 
 /* The same as the sidecar says it. */
 static int
-updatable_operations(Relation rel)
+updatable_operations(const HallwayRelation *relation)
 {
-	HallwayRelation *relation = hallway_relation(RelationGetRelid(rel), GetUserId());
 	const Hallway__V1__DescribeResponse *description = relation->description;
 	int			result = 0;
 
+	if (!relation->updatable)
+		return 0;
 	if (description->insertable)
 		result |= 1 << CMD_INSERT;
 	if (description->updatable && description->n_key_columns > 0)
 		result |= 1 << CMD_UPDATE;
-	if ((hallway_deletes_by_update(rel) ? description->updatable : description->deletable) &&
+	if ((relation->deletes_by_update ? description->updatable : description->deletable) &&
 		description->n_key_columns > 0)
 		result |= 1 << CMD_DELETE;
 	return result;
@@ -441,13 +446,13 @@ check_operation(const HallwayRelation *relation, Relation rel, CmdType operation
 			what = "updates";
 			break;
 		default:
-			allowed = hallway_deletes_by_update(rel) ? description->updatable :
+			allowed = relation->deletes_by_update ? description->updatable :
 				description->deletable;
 			what = "deletes";
 			break;
 	}
 
-	if (!option_updatable(rel))
+	if (!relation->updatable)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("foreign table \"%s\" does not allow %s",

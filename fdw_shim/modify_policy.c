@@ -110,12 +110,6 @@ find_column(Relation rel, const char *name, const char *option)
 	return attnum;
 }
 
-bool
-hallway_deletes_by_update(Relation rel)
-{
-	return hallway_option(GetForeignTable(RelationGetRelid(rel))->options, "delete_sets") != NULL;
-}
-
 void
 hallway_check_policy(const HallwayWritePolicy *policy, Relation rel,
 					 CmdType command, bool returning)

@@ -13,6 +13,7 @@
 
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
+#include "utils/builtins.h"
 #include "utils/rel.h"
 
 #include "compat.h"
@@ -21,6 +22,9 @@
 
 /* Hexadecimal digits of an idempotency key. */
 #define IDEMPOTENCY_KEY_LEN		32
+
+/* Keys whose bytes are drawn at a time: most of the work is in the asking. */
+#define KEYS_DRAWN				64
 
 /* One call in progress: some rows of a write. */
 typedef struct Sending
@@ -474,14 +478,20 @@ column_indexes(const HallwayRelation *relation, List *attnums, size_t *n)
 static char *
 new_idempotency_key(void)
 {
-	uint8		bytes[IDEMPOTENCY_KEY_LEN / 2];
+	static uint8 drawn[KEYS_DRAWN][IDEMPOTENCY_KEY_LEN / 2];
+	static int	left = 0;
 	char	   *key = palloc(IDEMPOTENCY_KEY_LEN + 1);
 
-	if (!pg_strong_random(bytes, sizeof(bytes)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random values for an idempotency key")));
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		snprintf(key + 2 * i, 3, "%02x", bytes[i]);
+	if (left == 0)
+	{
+		if (!pg_strong_random(drawn, sizeof(drawn)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("could not generate random values for an idempotency key")));
+		left = KEYS_DRAWN;
+	}
+	left--;
+	hex_encode((const char *) drawn[left], sizeof(drawn[left]), key);
+	key[IDEMPOTENCY_KEY_LEN] = '\0';
 	return key;
 }

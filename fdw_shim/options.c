@@ -167,11 +167,19 @@ hallway_check_address(const char *address)
 const char *
 hallway_server_address(ForeignServer *server)
 {
+	const char *address = hallway_server_address_option(server);
+
+	return address != NULL ? address : hallway_address;
+}
+
+const char *
+hallway_server_address_option(ForeignServer *server)
+{
 	const char *address = hallway_option(server->options, "address");
 
 	if (address == NULL)
 		address = hallway_option(GetForeignDataWrapper(server->fdwid)->options, "address");
-	return address != NULL ? address : hallway_address;
+	return address;
 }
 
 const char *

@@ -52,6 +52,8 @@ typedef struct RelationInfo
 	bool		stale;
 	uint64		handle;
 	uint64		known;			/* generation on which the sidecar has it; 0 */
+	uint64		asked;			/* generation whose sidecar described it; 0 */
+	const char *address;		/* the server's or wrapper's option, or NULL */
 	Hallway__V1__Relation *definition;
 	uint32		server_hash;
 	uint32		user_hash;
@@ -72,7 +74,9 @@ static uint64 last_handle = 0;
 static uint64 invalidations = 0;
 
 static void relations_init(void);
+static RelationInfo *relation_find(Oid relid, Oid serverid, Oid userid);
 static RelationInfo *relation_lookup(Oid relid, Oid serverid, Oid userid);
+static const char *relation_address(const RelationInfo *info);
 static void forget_stale(void);
 static RelationInfo *build_info(Oid relid, Oid serverid, Oid userid);
 static void define_server(RelationInfo *info, ForeignServer *server);
@@ -98,7 +102,7 @@ hallway_relation(Oid relid, Oid userid)
 	RelationInfo *info = relation_lookup(relid, GetForeignServerIdByRelId(relid), userid);
 
 	/* A new connection may lead to another version of the sidecar: ask anew. */
-	if (info->known != hallway_channel_generation(info->public.channel))
+	if (info->asked != hallway_channel_generation(info->public.channel))
 		describe(info);
 	return &info->public;
 }
@@ -106,19 +110,22 @@ hallway_relation(Oid relid, Oid userid)
 HallwayRelation *
 hallway_relation_known(Oid relid, Oid userid)
 {
-	RelationKey key;
-	RelationEntry *entry;
+	RelationInfo *info = relation_find(relid, GetForeignServerIdByRelId(relid), userid);
 
-	if (relations == NULL)
+	if (info == NULL || info->public.description == NULL)
 		return NULL;
-	memset(&key, 0, sizeof(key));
-	key.relid = relid;
-	key.serverid = GetForeignServerIdByRelId(relid);
-	key.userid = userid;
-	entry = hash_search(relations, &key, HASH_FIND, NULL);
-	if (entry == NULL || entry->info->stale || entry->info->public.description == NULL)
+	return &info->public;
+}
+
+HallwayRelation *
+hallway_relation_standing(Oid relid, Oid userid)
+{
+	RelationInfo *info = relation_find(relid, GetForeignServerIdByRelId(relid), userid);
+
+	if (info == NULL || info->asked == 0 ||
+		info->asked != hallway_channel_standing(relation_address(info)))
 		return NULL;
-	return &entry->info->public;
+	return &info->public;
 }
 
 HallwayRelation *
@@ -226,26 +233,43 @@ relations_init(void)
 	CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
 }
 
-/* The entry, built if there is none that holds; its channel connected. */
+/* The entry that holds, or NULL. */
 static RelationInfo *
-relation_lookup(Oid relid, Oid serverid, Oid userid)
+relation_find(Oid relid, Oid serverid, Oid userid)
 {
 	RelationKey key;
 	RelationEntry *entry;
-	bool		found;
 
 	if (relations == NULL)
-		relations_init();
+		return NULL;
 	memset(&key, 0, sizeof(key));
 	key.relid = relid;
 	key.serverid = serverid;
 	key.userid = userid;
 	entry = hash_search(relations, &key, HASH_FIND, NULL);
-	if (entry == NULL || entry->info->stale)
-	{
-		RelationInfo *info = build_info(relid, serverid, userid);
+	return entry == NULL || entry->info->stale ? NULL : entry->info;
+}
 
+/* The entry, built if there is none that holds; its channel connected. */
+static RelationInfo *
+relation_lookup(Oid relid, Oid serverid, Oid userid)
+{
+	RelationInfo *info = relation_find(relid, serverid, userid);
+
+	if (info == NULL)
+	{
+		RelationKey key;
+		RelationEntry *entry;
+		bool		found;
+
+		if (relations == NULL)
+			relations_init();
+		info = build_info(relid, serverid, userid);
 		forget_stale();
+		memset(&key, 0, sizeof(key));
+		key.relid = relid;
+		key.serverid = serverid;
+		key.userid = userid;
 		entry = hash_search(relations, &key, HASH_ENTER, &found);
 		Assert(!found);
 		entry->info = info;
@@ -253,12 +277,15 @@ relation_lookup(Oid relid, Oid serverid, Oid userid)
 	}
 
 	/* Also where the channel is known: it may have to connect anew. */
-	{
-		ForeignServer *server = GetForeignServer(serverid);
+	info->public.channel = hallway_channel(relation_address(info));
+	return info;
+}
 
-		entry->info->public.channel = hallway_channel(hallway_server_address(server));
-	}
-	return entry->info;
+/* What no option says is the session's to say. */
+static const char *
+relation_address(const RelationInfo *info)
+{
+	return info->address != NULL ? info->address : hallway_address;
 }
 
 /*
@@ -315,6 +342,7 @@ define_server(RelationInfo *info, ForeignServer *server)
 	Hallway__V1__Relation *definition = info->definition;
 	Oid			userid = info->public.userid;
 
+	info->address = hallway_server_address_option(server);
 	definition->server_oid = server->serverid;
 	definition->server_name = hallway_to_utf8(server->servername);
 	definition->server_options = encode_options(server->options, ForeignServerRelationId,
@@ -341,6 +369,9 @@ define_table(RelationInfo *info)
 	definition->table_options = encode_options(table->options, ForeignTableRelationId,
 											   &definition->n_table_options);
 	define_cache(info, table);
+	info->public.updatable = hallway_boolean_option(table, GetForeignServer(table->serverid),
+													"updatable", true);
+	info->public.deletes_by_update = hallway_option(table->options, "delete_sets") != NULL;
 	info->schema_hash = GetSysCacheHashValue1(NAMESPACEOID,
 											  ObjectIdGetDatum(RelationGetNamespace(rel)));
 
@@ -462,6 +493,7 @@ describe(RelationInfo *info)
 		hallway_throw(error, table_open(info->public.relid, AccessShareLock));
 	check_description(info, (const Hallway__V1__DescribeResponse *) answer);
 
+	info->asked = hallway_channel_generation(info->public.channel);
 	if (info->described != NULL)
 		MemoryContextSetParent(info->described, TopTransactionContext);
 	MemoryContextSetParent(cxt, info->cxt);

@@ -101,6 +101,9 @@ hallway_stream_next(HallwayStream *stream, bool wait, const uint8 **data, size_t
 		wire_stream_release(stream->wire, stream->current);
 		stream->current = NULL;
 	}
+	/* Others wait for the socket then, and see it readable. */
+	if (!wait && stream->wire != NULL)
+		stream->wire->session->dry = false;
 	for (;;)
 	{
 		WireStream *wire = stream->wire;

@@ -118,6 +118,7 @@ struct WireSession
 	uint64		serialized;		/* bytes ever put into out */
 	uint64		written;		/* bytes ever taken by the socket */
 	uint8	   *in;
+	bool		dry;			/* the last read took all that was there */
 	/* channel.c's */
 	WaitEventSet *waitset;
 	int			waitset_events; /* what the socket is waited for */
