@@ -74,15 +74,33 @@ func (s *Server) known(c *call, b *bound) *cachedTable {
 	return s.knownAt(peer.identity, peer.address, b)
 }
 
-// knownAt is known in a database.
+// knownTable is what a relation was known as, and where: one database has one
+// definition, so that is nearly always where it is asked for again.
+type knownTable struct {
+	id     cache.Identity
+	at     cache.Address
+	source uint64
+	t      *cachedTable
+}
+
+// knownAt is known in a database. What it gives is shared.
 func (s *Server) knownAt(id cache.Identity, at cache.Address, b *bound) *cachedTable {
 	if s.cfg.Cache == nil || b.table == nil || b.rel.policy.relid == 0 || id == (cache.Identity{}) {
 		return nil
 	}
+	if k := b.rel.lately.Load(); k != nil && k.source == b.sourceID && k.id == id && k.at == at {
+		return k.t
+	}
+	t := s.newKnown(id, at, b)
+	b.rel.lately.Store(&knownTable{id: id, at: at, source: b.sourceID, t: t})
+	return t
+}
+
+func (s *Server) newKnown(id cache.Identity, at cache.Address, b *bound) *cachedTable {
 	d := b.table.Describe()
 	t := &cachedTable{db: s.cfg.Cache.Database(id, at), id: id, at: at,
 		off: !b.rel.policy.on || len(d.Key) == 0, def: definition(b, d), lag: d.Lag()}
-	t.place = overlay.Place{Server: b.rel.serverKey(), Object: d.Object, Account: string(t.def.Account), Table: b.rel.table}
+	t.place = overlay.Place{Server: b.rel.serverKey, Object: d.Object, Account: string(t.def.Account), Table: b.rel.table}
 	for i, col := range b.rel.spec.Columns {
 		if !col.Generated {
 			t.columns = append(t.columns, i)
@@ -95,7 +113,7 @@ func (s *Server) knownAt(id cache.Identity, at cache.Address, b *bound) *cachedT
 func definition(b *bound, d connectors.Description) cache.Definition {
 	account := b.key
 	if b.rel.policy.shared {
-		account = b.rel.serverKey()
+		account = b.rel.serverKey
 	}
 	h := newDigest()
 	h.text("hallway cache account")
@@ -116,12 +134,4 @@ func optionList(m map[string]string) []cache.Option {
 		list = append(list, cache.Option{Name: name, Value: value})
 	}
 	return list
-}
-
-// serverKey identifies a server without a credential.
-func (r *relation) serverKey() [32]byte {
-	d := newDigest()
-	d.text(r.connector, r.server.Name)
-	d.options(r.server.Options)
-	return d.sum()
 }

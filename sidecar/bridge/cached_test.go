@@ -238,6 +238,25 @@ func TestCached_WhoseRows(t *testing.T) {
 	assert.Empty(t, account(start(t, &fake{}, withCache(&fakeCache{})).cachedClient()), "a table without a key")
 }
 
+// What is remembered of a table is that of its connector as it is open.
+func TestCached_ConnectorsOpenedAnewMayKnowTheTableOtherwise(t *testing.T) {
+	f := keyed(&fake{})
+	w := start(t, f, withCache(&fakeCache{}))
+	c := w.cachedClient()
+	shape := func() []byte {
+		d, err := c.Describe(t.Context(), &hallwayv1.DescribeRequest{Relation: cachedThings(1)})
+		require.NoError(t, err)
+		require.NotEmpty(t, d.GetCacheShape())
+		return d.GetCacheShape()
+	}
+	before := shape()
+	f.desc.Object = "renamed"
+	w.srv.Reset()
+	after := shape()
+	assert.NotEqual(t, before, after)
+	assert.Equal(t, after, shape())
+}
+
 func TestCached_MissFillsTheCache(t *testing.T) {
 	room := &fakeCache{}
 	f := keyed(&fake{scan: numbers(5), plan: func(r pushdown.Request) pushdown.Plan {

@@ -39,7 +39,7 @@ type recentSet struct {
 }
 
 func placeOf(b *bound, d connectors.Description) recentPlace {
-	return recentPlace{b.rel.serverKey(), d.Object}
+	return recentPlace{b.rel.serverKey, d.Object}
 }
 
 func (r *relation) fieldsAt(columns []int) []string {

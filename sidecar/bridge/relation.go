@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"weak"
 
@@ -39,6 +40,7 @@ type relation struct {
 	secret    string                // name in the secret store; "": none
 	spec      connectors.TableSpec
 	policy    cachePolicy
+	serverKey [32]byte // identity of the server without a credential
 	table     [32]byte // identity of spec
 	shape     uint64   // of the columns' types, for stale plans
 
@@ -46,6 +48,9 @@ type relation struct {
 	key      [32]byte // identity of the source
 	resolved connectors.ServerSpec
 	checked  time.Time // when the secret was read
+
+	// lately is what knownAt said last.
+	lately atomic.Pointer[knownTable]
 }
 
 // relations keeps one relation for equal definitions, so that 200 backends with
@@ -117,6 +122,10 @@ func newRelation(def *hallwayv1.Relation) (*relation, error) {
 	}
 	withoutPolicy(r.spec.Options)
 	r.policy = policyOf(def)
+	server := newDigest()
+	server.text(r.connector, r.server.Name)
+	server.options(r.server.Options)
+	r.serverKey = server.sum()
 	id := newDigest()
 	shape := newDigest()
 	id.text(r.spec.Schema, r.spec.Name)

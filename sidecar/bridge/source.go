@@ -17,6 +17,7 @@ import (
 
 // source is an open connectors.Source.
 type source struct {
+	id    uint64 // never another source's
 	src   connectors.Source
 	err   error
 	ready chan struct{} // closed when src or err is set
@@ -37,6 +38,7 @@ type sources struct {
 
 	mu     sync.Mutex
 	open   map[[32]byte]*source
+	opened uint64 // ids given
 	closed bool
 	stop   chan struct{}
 }
@@ -109,7 +111,8 @@ func (ss *sources) acquire(ctx context.Context, key [32]byte, open func(context.
 	e := ss.open[key]
 	mine := e == nil
 	if mine {
-		e = &source{ready: make(chan struct{}), tables: map[[32]byte]connectors.Table{}}
+		ss.opened++
+		e = &source{id: ss.opened, ready: make(chan struct{}), tables: map[[32]byte]connectors.Table{}}
 		ss.open[key] = e
 	}
 	e.refs++
@@ -177,11 +180,12 @@ func (ss *sources) reset() {
 
 // bound is a relation with its connector's side, for one call.
 type bound struct {
-	rel     *relation
-	key     [32]byte         // identity of the source: server and credential
-	table   connectors.Table // nil for a server alone
-	source  connectors.Source
-	release func()
+	rel      *relation
+	key      [32]byte         // identity of the source: server and credential
+	sourceID uint64           // of the source as it is open now
+	table    connectors.Table // nil for a server alone
+	source   connectors.Source
+	release  func()
 }
 
 // bind resolves what ref names. The caller calls release.
@@ -214,7 +218,7 @@ func (s *Server) bindRelation(ctx context.Context, rel *relation) (*bound, error
 	if err != nil {
 		return nil, fmt.Errorf("opening server %q: %w", rel.server.Name, err)
 	}
-	b := &bound{rel: rel, key: key, source: e.src, release: func() { s.sources.release(e) }}
+	b := &bound{rel: rel, key: key, sourceID: e.id, source: e.src, release: func() { s.sources.release(e) }}
 	if rel.def.GetTableName() == "" {
 		return b, nil
 	}

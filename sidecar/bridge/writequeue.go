@@ -25,6 +25,11 @@ const (
 	maxQueued = 10000
 	// jobTimeout bounds one attempt.
 	jobTimeout = 30 * time.Second
+	// uncachedPause is how long a write through a table that is not cached is let
+	// be before what others have cached of its object is forgotten, unless somebody
+	// waits for that: the backend that wrote has its answer by then, and the writes
+	// of a loop are one.
+	uncachedPause = 10 * time.Millisecond
 )
 
 // writeQueue brings writes to cache tables.
@@ -34,6 +39,8 @@ type writeQueue struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 	next   atomic.Uint64
+	// uncached is uncachedPause, but in tests.
+	uncached time.Duration
 
 	applied, invalidated, failures atomic.Uint64
 
@@ -54,6 +61,9 @@ type databaseQueue struct {
 	lost    uint64
 	changed chan struct{}
 	tables  map[tableQueueKey]*tableQueue
+	// waiters is how many are in settled; wanted is closed while there are any.
+	waiters int
+	wanted  chan struct{}
 }
 
 type tableQueueKey struct {
@@ -71,7 +81,7 @@ type tableQueue struct {
 }
 
 func newWriteQueue(log *slog.Logger) *writeQueue {
-	q := &writeQueue{log: log, dbs: map[databaseKey]*databaseQueue{}}
+	q := &writeQueue{log: log, uncached: uncachedPause, dbs: map[databaseKey]*databaseQueue{}}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	return q
 }
@@ -82,7 +92,7 @@ func (q *writeQueue) database(t *cachedTable) *databaseQueue {
 	defer q.mu.Unlock()
 	d := q.dbs[k]
 	if d == nil {
-		d = &databaseQueue{waiting: map[uint64]struct{}{}, changed: make(chan struct{}), tables: map[tableQueueKey]*tableQueue{}}
+		d = &databaseQueue{waiting: map[uint64]struct{}{}, changed: make(chan struct{}), wanted: make(chan struct{}), tables: map[tableQueueKey]*tableQueue{}}
 		q.dbs[k] = d
 	}
 	return d
@@ -120,6 +130,9 @@ func (q *writeQueue) add(t *cachedTable, writes []cache.Write, unsure bool) uint
 func (q *writeQueue) run(d *databaseQueue, k tableQueueKey, tq *tableQueue, t *cachedTable) {
 	defer q.done.Done()
 	for {
+		if t.off {
+			q.pause(d)
+		}
 		d.mu.Lock()
 		if len(tq.numbers) == 0 {
 			tq.running = false
@@ -144,6 +157,20 @@ func (q *writeQueue) run(d *databaseQueue, k tableQueueKey, tq *tableQueue, t *c
 		if q.ctx.Err() != nil {
 			return
 		}
+	}
+}
+
+// pause lasts until uncachedPause is over or somebody waits.
+func (q *writeQueue) pause(d *databaseQueue) {
+	d.mu.Lock()
+	wanted := d.wanted
+	d.mu.Unlock()
+	over := time.NewTimer(q.uncached)
+	defer over.Stop()
+	select {
+	case <-over.C:
+	case <-wanted:
+	case <-q.ctx.Done():
 	}
 }
 
@@ -214,6 +241,12 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // ctx has ended.
 func (q *writeQueue) settled(ctx context.Context, t *cachedTable, number uint64) bool {
 	d := q.database(t)
+	waits := false
+	defer func() {
+		if waits {
+			d.wait(-1)
+		}
+	}()
 	for {
 		d.mu.Lock()
 		pending := false
@@ -228,12 +261,29 @@ func (q *writeQueue) settled(ctx context.Context, t *cachedTable, number uint64)
 		if !pending {
 			return !lost
 		}
+		if !waits {
+			waits = true
+			d.wait(1)
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
 			return false
 		}
 	}
+}
+
+// wait counts one more, or one less, of those who wait.
+func (d *databaseQueue) wait(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch before := d.waiters; {
+	case before == 0:
+		close(d.wanted)
+	case before+n == 0:
+		d.wanted = make(chan struct{})
+	}
+	d.waiters += n
 }
 
 // len is the number of writes that wait.

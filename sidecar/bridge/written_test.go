@@ -281,6 +281,35 @@ func TestWritten_ThroughATableThatIsNotCached(t *testing.T) {
 	assert.Len(t, room.list(), 1)
 }
 
+// Who writes through such a table, perhaps in a loop, does not wait for what others
+// are to forget; who reads one of those does.
+func TestWritten_ThroughATableThatIsNotCachedIsForgottenTogether(t *testing.T) {
+	room := &fakeCache{}
+	w := start(t, keyed(&fake{modify: recording}), withCache(room))
+	w.srv.queue.uncached = time.Hour
+	c := w.cachedClient()
+	write := func(id int64) uint64 {
+		req := insertThing(id, "new")
+		req.Relation = cachedThings(2, func(r *hallwayv1.Relation) {
+			r.RelationOid = 77
+			r.Cache.Mode = hallwayv1.CacheMode_CACHE_MODE_OFF
+		})
+		r, err := c.Modify(t.Context(), req)
+		require.NoError(t, err)
+		return r.GetWriteNumber()
+	}
+	write(1)
+	write(2)
+	last := write(3)
+	assert.Empty(t, room.list(), "nobody waits")
+	require.True(t, settled(t, c, last, "abc", 30*time.Second))
+	assert.Len(t, room.list(), 1)
+	last = write(4)
+	assert.Len(t, room.list(), 1, "nobody waits any more")
+	require.True(t, settled(t, c, last, "abc", 30*time.Second))
+	assert.Len(t, room.list(), 2)
+}
+
 func TestMaintain_RefreshWaitsForTheList(t *testing.T) {
 	const lag = 4 * time.Second // much longer than this machine may stall
 	room := &fakeCache{}

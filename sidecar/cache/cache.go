@@ -285,16 +285,31 @@ func (d *Database) invalidate(ctx context.Context, which string, args ...any) er
 	if err := d.writable(); err != nil {
 		return err
 	}
-	var ids []int64
-	err := d.db.InTx(ctx, func(tx pgx.Tx) (err error) {
-		ids, err = invalidateIn(ctx, tx, which, args...)
-		return err
-	})
+	ids, err := d.invalidateWhere(ctx, which, args)
 	if err != nil {
 		return fmt.Errorf("invalidating cached rows: %w", err)
 	}
 	d.soil(ids...)
 	return nil
+}
+
+func (d *Database) invalidateWhere(ctx context.Context, which string, args []any) (ids []int64, err error) {
+	conn, err := d.db.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release()
+	// Mostly there is none, and this is all: a table that is not cached, or whose
+	// object no other one shows, is written to.
+	var kept bool
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM hallway.cache_tables WHERE "+which+")", args...).Scan(&kept); err != nil || !kept {
+		return nil, err //nolint:wrapcheck // the caller says what for
+	}
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		ids, err = invalidateIn(ctx, tx, which, args...)
+		return err
+	})
+	return ids, err
 }
 
 // invalidateIn deletes regions and leaves a mark, so that fills that began
