@@ -6,7 +6,6 @@ package sync
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -129,16 +128,9 @@ WHERE state = 'paused'`)
 
 // Identify asks a database who it is, for one that no backend has named yet.
 func Identify(ctx context.Context, at database.Address, role string) (database.Identity, error) {
-	cfg, err := pgx.ParseConfig("host=/ user=x password='' sslmode=disable passfile=/dev/null")
+	conn, err := database.Connect(ctx, at, role)
 	if err != nil {
-		return database.Identity{}, fmt.Errorf("preparing a connection: %w", err)
-	}
-	cfg.Host, cfg.Port, cfg.Database, cfg.User, cfg.Password = at.SocketDirectory, uint16(at.Port), at.Database, role, ""
-	cfg.RuntimeParams = map[string]string{"application_name": "hallway sidecar", "search_path": "pg_catalog, pg_temp"}
-	cfg.ConnectTimeout = 5 * time.Second
-	conn, err := pgx.ConnectConfig(ctx, cfg)
-	if err != nil {
-		return database.Identity{}, fmt.Errorf("connecting to the database %s: %w", at, err)
+		return database.Identity{}, err //nolint:wrapcheck // it says which database
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	var system, timeline, oid int64

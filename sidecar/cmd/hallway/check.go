@@ -33,9 +33,10 @@ var errChecksFailed = errors.New("some checks failed")
 func newCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Check the settings and the running sidecar, and say how to mend what is wrong",
-		Long: `Check the settings, the socket and the sidecar behind it, manifests, secrets and
-allowed hosts. Each line begins with ok, warn or FAIL; the exit code is 1 when
-one failed. Run it with the settings, and as the user, of the sidecar.`,
+		Long: `Check the settings, the socket and the sidecar behind it, manifests, secrets,
+allowed hosts, and the role's rights in the databases. Each line begins with ok,
+warn or FAIL; the exit code is 1 when one failed. Run it with the settings, and as
+the user, of the sidecar.`,
 		Args: cobra.NoArgs,
 	}
 	load := settingsFlags(cmd)
