@@ -112,7 +112,11 @@ func (a *batchAnswer) part(e *BatchEntries, isErrors bool, body []byte) error {
 		return a.inOrder(e, list)
 	}
 	for _, entry := range elements(list) {
-		for _, name := range namesAt(entry, e.Match) {
+		at := e.Match
+		if e.Or != "" && isNothing(memberAt(entry, at)) {
+			at = e.Or
+		}
+		for _, name := range namesAt(entry, at) {
 			if err := a.entry(e, isErrors, name, entry); err != nil {
 				return err
 			}

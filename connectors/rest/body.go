@@ -178,6 +178,17 @@ func plainASCII(c byte) bool { return c >= 0x20 && c < 0x7f && c != '"' && c != 
 // appendJSON writes a value that is not NULL for the column's field. An error
 // says why the API cannot be sent it.
 func (col *column) appendJSON(dst []byte, v pushdown.Value) ([]byte, error) {
+	if !col.field.Quoted {
+		return col.jsonValue(dst, v)
+	}
+	raw, err := col.jsonValue(nil, v)
+	if err != nil || raw[0] == '"' {
+		return append(dst, raw...), err
+	}
+	return appendString(dst, string(raw)), nil
+}
+
+func (col *column) jsonValue(dst []byte, v pushdown.Value) ([]byte, error) {
 	list, isList := v.V.([]pushdown.Value)
 	if !isList {
 		return col.jsonScalar(dst, v)
@@ -250,6 +261,12 @@ func (col *column) jsonInt(dst []byte, x int64) ([]byte, error) {
 		return nil, errors.New("the API has no dates before the year 1 or after 9999")
 	}
 	layout := "2006-01-02T15:04:05.999999Z07:00"
+	switch col.field.Keeps {
+	case "seconds":
+		layout = "2006-01-02T15:04:05Z07:00"
+	case "milliseconds":
+		layout = "2006-01-02T15:04:05.000Z07:00"
+	}
 	switch {
 	case col.field.Type == "date" || (col.spec.Type.Kind == pushdown.Date && col.field.Type != "datetime"):
 		layout = "2006-01-02"

@@ -143,6 +143,9 @@ func (w *Write) setDefaults(method, path string) {
 	setDefault(&w.Path, path)
 	setDefault(&w.Body, "json")
 	setDefault(&w.Answer, "record")
+	if w.Fields != nil {
+		setDefault(&w.Fields.Separator, ",")
+	}
 	if b := w.Batch; b != nil {
 		setDefault(&b.Method, "POST")
 		setDefault(&b.As, "{row}")
@@ -484,6 +487,9 @@ func (l *loader) checkWrite(path, op string, w *Write) {
 				l.at(path+"."+key.name, "only an upsert has this")
 			}
 		}
+	}
+	if w.Fields != nil && (op != "get" || w.Fields.Param == "") {
+		l.at(path+".fields", "only a get names the fields that it wants, by a param")
 	}
 	if w.IdempotencyReplays && w.IdempotencyHeader == "" {
 		l.at(path+".idempotency_replays", "the key \"idempotency_header\" is missing: it carries the key")

@@ -7,6 +7,7 @@ package rest
 import (
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
@@ -36,6 +37,7 @@ type column struct {
 	ops   map[string]operator
 	// separator of native lists.
 	separator string
+	inLower   bool // see TypeFilters
 	filter    *Filter
 	quoter    *quoter
 	moments   moments
@@ -65,7 +67,7 @@ func (col *column) bind(m *Manifest, q *quoter) {
 	}
 	t := &f.Types[i]
 	trusted := f.Enforced && (col.field.Exact == nil || *col.field.Exact)
-	col.separator = t.Separator
+	col.separator, col.inLower = t.Separator, t.InLower
 	col.ops = make(map[string]operator, len(t.Operators))
 	for _, p := range t.Operators {
 		mark := "{value}"
@@ -299,7 +301,8 @@ func (col *column) literal(op pushdown.Operator, v pushdown.Value) (string, push
 		if !isInt {
 			return "", op, false
 		}
-		if s, ok = day(col.filter.Literals.Date, days); ok && !col.filter.Literals.BareTimes {
+		l := &col.filter.Literals
+		if s, ok = day(l.Date, days); ok && !l.BareTimes && l.Date != "unix_ms" {
 			s, ok = col.quoter.text(s)
 		}
 		return s, op, ok
@@ -343,8 +346,17 @@ func (col *column) in(values []pushdown.Value, want truths, coll pushdown.Collat
 	if o, ok := col.ops[name]; ok && len(present) > 1 && len(present) <= native && col.usable(op, coll) == nil {
 		var list []string
 		for _, v := range present {
-			if s, isText := v.V.(string); isText && (s == "" && col.field.emptyIsNull() || col.field.Valid != nil && !col.field.Valid(s)) {
+			text, isText := v.V.(string)
+			if isText && (text == "" && col.field.emptyIsNull() || col.field.Valid != nil && !col.field.Valid(text)) {
 				continue
+			}
+			if isText && col.inLower {
+				lower, ok := col.lower(text)
+				if !ok {
+					list = nil
+					break
+				}
+				list = append(list, lower...)
 			}
 			if l, same, ok := col.literal(op, v); ok && same == op {
 				list = append(list, l)
@@ -369,6 +381,20 @@ func (col *column) in(values []pushdown.Value, want truths, coll pushdown.Collat
 		return col.orMissing(or(kids...), want)
 	}
 	return col.orMissing(and(kids...), want)
+}
+
+// lower is a text in lower case, as a literal, where that is another one; false: it
+// is not known how the API would write it.
+func (col *column) lower(text string) ([]string, bool) {
+	if strings.ContainsFunc(text, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return nil, false
+	}
+	small := strings.ToLower(text)
+	if small == text {
+		return nil, true
+	}
+	l, ok := col.quoter.text(small)
+	return []string{l}, ok
 }
 
 // maxListValues bounds the work of planning a list, far above what any filter

@@ -163,6 +163,9 @@ func day(layout string, days int64) (string, bool) {
 	if t.Year() < 1 || t.Year() > 9999 {
 		return "", false
 	}
+	if layout == "unix_ms" {
+		return strconv.FormatInt(t.UnixMilli(), 10), true
+	}
 	return t.Format(layout), true
 }
 

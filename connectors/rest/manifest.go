@@ -203,7 +203,7 @@ type Literals struct {
 	True         string   `yaml:"true" doc:"Default true."`
 	False        string   `yaml:"false" doc:"Default false."`
 	Datetime     string   `yaml:"datetime" doc:"Layout of a point in time, as Go writes it: \"2006-01-02 15:04:05.000Z\". A finer value is rounded so that the answer stays right. unix and unix_ms: a number."`
-	Date         string   `yaml:"date" doc:"Layout of a date; default \"2006-01-02\"."`
+	Date         string   `yaml:"date" doc:"Layout of a date; default \"2006-01-02\". unix_ms: a number, that of its first moment in UTC."`
 	BareTimes    bool     `yaml:"bare_times" doc:"Dates and points in time stand without quotes."`
 }
 
@@ -225,6 +225,7 @@ type TypeFilters struct {
 	Exact          []string `yaml:"exact" doc:"Operators that return just SQL's rows, also for case, accents and precision. They need filter.enforced."`
 	MissingMatches []string `yaml:"missing_matches" doc:"Operators that also return records without a value, which SQL does not; not_null is added to them."`
 	Separator      string   `yaml:"separator" doc:"Between the values of in; default a comma."`
+	InLower        bool     `yaml:"in_lower" doc:"in, not_in: the API compares the values of a list, as they are written, with texts in lower case, or may do so. The list then has each value both as it is and in lower case, and only values in ASCII go into lists."`
 }
 
 // Sort is how rows are sorted.
@@ -259,7 +260,8 @@ type Write struct {
 	OmitMatch bool     `yaml:"omit_match" doc:"upsert: the body of the request for one row has not the field by which it is found."`
 	Created   string   `yaml:"created" doc:"upsert: where the answer (of a batch: the entry of the row) says that the record is new, a dotted path to true. The status 201 says so too."`
 
-	CreatedKeys string `yaml:"created_keys" doc:"upsert: where the answer to a batch lists the keys of the records that are new, a dotted path. Its answers hold the records."`
+	CreatedKeys string  `yaml:"created_keys" doc:"upsert: where the answer to a batch lists the keys of the records that are new, a dotted path. Its answers hold the records."`
+	Fields      *Fields `yaml:"fields" doc:"get: how the API is told which fields are wanted, in the query; without it all come."`
 
 	Batch *WriteBatch `yaml:"batch" doc:"create, update, delete, upsert: how one request writes many records; without it each is a request."`
 }
@@ -290,6 +292,7 @@ type WriteBatch struct {
 type BatchEntries struct {
 	Path   string `yaml:"path" doc:"Dotted path of an array with an entry for each row, or of an object with a member for each, by its name (see as); empty: the answer itself."`
 	Match  string `yaml:"match" doc:"Array: where an entry has the name of its row (see as), or a list of such names, a dotted path. Without it the entries of answers are in the order of the rows."`
+	Or     string `yaml:"or" doc:"Such a path for entries that have nothing at match."`
 	Item   string `yaml:"item" doc:"Where an entry has what a request for the row alone would be answered: a record, or an error as under errors at the top. A dotted path; empty: it is the entry."`
 	Status string `yaml:"status" doc:"Where an entry has the row's own HTTP status, a dotted path; below 200 and above 299 it is refused."`
 	Error  string `yaml:"error" doc:"answers: where an entry has the row's error, a dotted path; a row is refused if there is one, and null, false, an empty text, list or object is none. Errors at the top then describes what stands there."`
@@ -364,6 +367,7 @@ type Field struct {
 	Format      string   `yaml:"format" check:"enum=iso|unix|unix_ms" doc:"datetime: iso (default), or a number of seconds or milliseconds since 1970."`
 	Keeps       string   `yaml:"keeps" check:"enum=seconds|milliseconds|microseconds" doc:"datetime, timestamp, time: how finely the API keeps it; what is finer is lost. Default: microseconds, or as the format says."`
 	Special     string   `yaml:"special" doc:"number: an object in place of the number says NaN, Infinity or -Infinity here, a dotted path; one that does not is no value."`
+	Quoted      bool     `yaml:"quoted" doc:"Numbers and booleans are written as texts, too: \"12.5\", \"true\"."`
 	SQLType     string   `yaml:"sql_type" doc:"Type of the imported column, in place of the usual one: numeric(12,2)."`
 	Filterable  *bool    `yaml:"filterable" doc:"false: never filtered by the API."`
 	Sortable    *bool    `yaml:"sortable" doc:"false: never sorted by the API."`

@@ -138,6 +138,15 @@ func (c *Connector) Open(_ context.Context, env connectors.Env, server connector
 	if err := connectors.CheckOptions(specs, connectors.OnUserMapping, "", server.Credential); err != nil {
 		return nil, err
 	}
+	if c.vendor != nil && c.vendor.Adapt != nil {
+		var err error
+		if m, err = parse(m.File, c.vendor.Manifest, true); err != nil {
+			return nil, err
+		}
+		if err := c.vendor.Adapt(server, m); err != nil {
+			return nil, err
+		}
+	}
 	s := newSource(m, server.Name, specs)
 	values := map[string]string{}
 	for _, o := range m.Options {

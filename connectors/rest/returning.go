@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/hallwaydb/hallway/connectors"
@@ -35,6 +36,11 @@ func (t *table) readRecord(ctx context.Context, batch *connectors.Batch, key pus
 			Message: "RETURNING is not possible here", Detail: fmt.Sprintf("The manifest %q does not say how to get one record.", t.src.m.File)}
 	}
 	req := &transport.Request{Method: get.Method, Path: t.path(get.Path, text), Stats: batch.Stats}
+	if f := get.Fields; f != nil {
+		p := &parameters{query: url.Values{}}
+		p.list(f, t.wantedAs(f, batch.ReturningColumns, batch.RecordColumns))
+		req.Query = p.query
+	}
 	resp, body, err := t.send(ctx, req)
 	switch {
 	case err != nil:

@@ -476,9 +476,14 @@ func (t *table) sizeOf(l *list, q *connectors.Query) int {
 
 // wanted are the names of the fields to ask for, the key always among them.
 func (t *table) wanted(lists ...[]int) []string {
+	return t.wantedAs(t.src.m.Read.Fields, lists...)
+}
+
+// wantedAs is wanted for another parameter than a list's.
+func (t *table) wantedAs(f *Fields, lists ...[]int) []string {
 	var names []string
 	prefix := ""
-	if f := t.src.m.Read.Fields; f != nil {
+	if f != nil {
 		prefix = f.Prefix
 	}
 	add := func(f *Field) {

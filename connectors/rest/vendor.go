@@ -24,6 +24,9 @@ type Vendor struct {
 	Manifest []byte
 	// Options beside those that all manifests have, and those that Manifest adds.
 	Options []connectors.OptionSpec
+	// Adapt changes the manifest for a server; nil: all have the same. m is the
+	// server's own. It calls no API. An option that is wrong is a *connectors.Error.
+	Adapt func(server connectors.ServerSpec, m *Manifest) error
 	// Open makes the hooks of a server with a credential; nil: there are none. It
 	// calls no API. An option that is wrong is a *connectors.Error.
 	Open func(api *API) (Hooks, error)
