@@ -1,0 +1,150 @@
+package hubspot
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/connectors/conformance"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
+	"github.com/hallwaydb/hallway/sidecar/rows"
+	fake "github.com/hallwaydb/hallway/tests/fakes/hubspot"
+)
+
+func testEnv() connectors.Env {
+	return connectors.Env{Log: slog.New(slog.DiscardHandler), AllowHosts: []string{"127.0.0.1"}, MaxResponseBytes: 32 << 20, UserAgent: "hallway-test"}
+}
+
+// spec of a server that is not held back by its limits.
+func spec(api *fake.Server, options ...string) connectors.ServerSpec {
+	s := connectors.ServerSpec{Name: "hs", Credential: map[string]string{"token": fake.Token},
+		Options: map[string]string{"base_url": api.URL, "calls_per_second": "100000", "searches_per_second": "100000"}}
+	for i := 0; i < len(options); i += 2 {
+		s.Options[options[i]] = options[i+1]
+	}
+	return s
+}
+
+func open(t *testing.T, api *fake.Server, options ...string) connectors.Source {
+	t.Helper()
+	src, err := New().Open(t.Context(), testEnv(), spec(api, options...))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, src.Close()) })
+	return src
+}
+
+var kinds = map[string]pushdown.Kind{"bigint": pushdown.Int8, "integer": pushdown.Int4, "numeric": pushdown.Numeric, "boolean": pushdown.Bool, "timestamptz": pushdown.TimestampTZ,
+	"date": pushdown.Date, "text": pushdown.Text}
+
+// table is that of an object as IMPORT FOREIGN SCHEMA makes it, with these columns,
+// or with all.
+func tableSpec(t *testing.T, src connectors.Source, name string, columns ...string) connectors.TableSpec {
+	t.Helper()
+	list, err := src.Import(context.Background(), connectors.ImportRequest{RemoteSchema: "default", LimitTo: []string{name}})
+	require.NoError(t, err)
+	require.Len(t, list, 1, "tables called %s", name)
+	out := connectors.TableSpec{Schema: "public", Name: name, Options: list[0].Options}
+	for _, c := range list[0].Columns {
+		kind, known := kinds[c.Type]
+		require.True(t, known, "type %s", c.Type)
+		if len(columns) == 0 || slices.Contains(columns, c.Name) {
+			out.Columns = append(out.Columns, connectors.ColumnSpec{Name: c.Name, Type: pushdown.Type{Kind: kind, Name: c.Type}, NotNull: c.NotNull, Options: c.Options})
+		}
+	}
+	return out
+}
+
+func scan(t *testing.T, src connectors.Source, spec connectors.TableSpec, q connectors.Query) ([][]pushdown.Value, error) {
+	t.Helper()
+	tab, err := src.Table(t.Context(), spec)
+	require.NoError(t, err)
+	types := make([]pushdown.Type, len(q.Columns))
+	for i, c := range q.Columns {
+		types[i] = spec.Columns[c].Type
+	}
+	var out [][]pushdown.Value
+	b := rows.NewBuilder(types, func(tuples []byte, n int) error {
+		got, err := rows.DecodeTuples(types, tuples, n)
+		out = append(out, got...)
+		return err
+	}, rows.Options{})
+	q.Stats = &connectors.Stats{}
+	_, err = tab.Scan(t.Context(), q, b)
+	return out, err
+}
+
+func v(x any) pushdown.Value { return pushdown.Value{V: x} }
+
+// traps are texts that an API may take for others.
+var traps = []string{"Ada", "ADA", "ada", "Zoë", "Zoe", "ZOË", "İstanbul", "istanbul", "a\"b", `a\b`, "a\nb", "{value}", `"},{"x`, "100%", "a_b", " lead", "é", "e\u0301", ""}
+
+func seedContacts(api *fake.Server, n int) int64 {
+	return api.Seed("contacts", n, func(i int) map[string]string {
+		p := map[string]string{"email": fmt.Sprintf("c%d@example.com", i), "firstname": traps[i%len(traps)], "createdate": fmt.Sprintf("2024-01-%02dT03:04:05.%03dZ", i%28+1, i%1000)}
+		if i%3 > 0 {
+			p["annualrevenue"] = []string{"1", "1.0", "2.5", "-3", "9007199254740993", "9007199254740992", "0.1", "1e3"}[i%8]
+		}
+		if i%4 > 0 {
+			p["hs_lead_status"] = []string{"NEW", "OPEN", "IN_PROGRESS"}[i%3]
+			p["hs_email_optout"] = strconv.FormatBool(i%2 == 0)
+		}
+		if i%5 > 0 {
+			p["date_of_birth"] = fmt.Sprintf("19%02d-05-06", i%90+10)
+			p["closedate"] = fmt.Sprintf("2025-02-03T04:05:%02d.%03dZ", i%60, i%7)
+		}
+		return p
+	})
+}
+
+func TestConformance(t *testing.T) {
+	api := fake.New(fake.Options{})
+	defer api.Close()
+	seedContacts(api, 450)
+	src := open(t, api)
+	table := tableSpec(t, src, "contacts", "id", "email", "firstname", "annualrevenue", "hs_lead_status", "hs_email_optout", "date_of_birth", "closedate", "createdate", "lastmodifieddate", "hs_buying_role")
+	row := func(n int) conformance.Row {
+		return conformance.Row{"email": v(fmt.Sprintf("new%d@example.com", n)), "firstname": v([]string{"é'", `\`, "🦆", "x"}[n%4]), "annualrevenue": v(fmt.Sprintf("%d.5", n)),
+			"hs_email_optout": v(n%2 == 0), "closedate": v(int64(n) * 1_000_000), "date_of_birth": v(int64(n)), "hs_lead_status": v("NEW"), "hs_buying_role": {}}
+	}
+	conformance.Run(t, conformance.Subject{
+		Connector: New(),
+		Env:       testEnv(),
+		Server:    spec(api, "page_size", "50"),
+		Table:     table,
+		MinPages:  5,
+		Calls: func() int64 {
+			n := int64(0)
+			for _, c := range api.Calls() {
+				n += int64(c)
+			}
+			return n
+		},
+		Secret:       fake.Token,
+		RemoteSchema: "default",
+		MinPushed:    0.3,
+		Writes: &conformance.Writes{
+			Insert: row,
+			Update: func(n int) conformance.Row {
+				return conformance.Row{"firstname": v(fmt.Sprintf("changed %d", n)), "closedate": {}, "hs_lead_status": v("OPEN")}
+			},
+			Delete:     true,
+			Match:      []string{"email"},
+			MissingKey: []pushdown.Value{v(int64(999_999_999))},
+			Refused: []conformance.Refusal{
+				{Name: "no mail", Change: conformance.Row{"email": v("andrea__invalid")}, Class: connectors.CheckViolation, Column: "email"},
+				{Name: "taken", Change: conformance.Row{"email": v("C1@example.com")}, Class: connectors.UniqueViolation, Column: "email"},
+				{Name: "no such option", Change: conformance.Row{"hs_lead_status": v("MAYBE")}, Class: connectors.CheckViolation, Column: "hs_lead_status"},
+			},
+		},
+	})
+	used := api.Calls()
+	for _, kind := range []string{"list", "search", "batch_read", "create", "batch_create", "update", "batch_archive", "batch_upsert"} {
+		require.NotZero(t, used[kind], "%s is tested: %v", kind, used)
+	}
+}
