@@ -4,6 +4,7 @@ package main
 
 import (
 	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/connectors/hubspot"
 	"github.com/hallwaydb/hallway/connectors/rest"
 	"github.com/hallwaydb/hallway/connectors/synthetic"
 )
@@ -11,6 +12,7 @@ import (
 func registry() *connectors.Registry {
 	return connectors.NewRegistry(
 		rest.New(),
+		hubspot.New(),
 		synthetic.New(),
 	)
 }
