@@ -112,7 +112,7 @@ start_sidecar() {
 	start_as_pg "$RUN/hallway.log" "$RUN/hallway.pid" "$RUN/hallway" serve \
 		--listen "unix:$RUN/hallway.sock" --socket-group "" --allow-users "$PG_USER" \
 		--manifests "$RUN/manifests" --secrets "$RUN/secrets" "$@"
-	wait_for 15 "the sidecar" "$RUN/hallway.log" test -S "$RUN/hallway.sock"
+	wait_for 60 "the sidecar" "$RUN/hallway.log" test -S "$RUN/hallway.sock"
 	alive "$RUN/hallway.pid" || die "the sidecar ended at once: $(tail -n 5 "$RUN/hallway.log")"
 	printf '%s\n' "$want" >"$RUN/hallway.started-as"
 }
