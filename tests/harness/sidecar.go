@@ -153,7 +153,7 @@ func (s SidecarSettings) argv(socket string) []string {
 		hosts = []string{"127.0.0.1"}
 	}
 	return append([]string{"serve", "--listen", "unix:" + socket, "--manifests", s.Manifests,
-		"--allow-hosts", strings.Join(hosts, ","), "--socket-group", "", "--secrets", "", "--drain", "2s",
+		"--allow-hosts", strings.Join(hosts, ","), "--socket-group", "", "--secrets", "", "--tokens", "", "--drain", "2s",
 		// A machine that is busy with other tests may take longer than the default.
 		"--database-timeout", "30s",
 		"--cache", strconv.FormatBool(s.Cache)}, s.Args...)
