@@ -128,12 +128,13 @@ func (m *modification) sendChunk(ctx context.Context, c *chunk) error {
 	if len(pending) > 1 && m.batch.Op == connectors.Delete && len(m.batch.ReturningColumns) > 0 {
 		// What is deleted can be returned only if it was read before.
 		pending = nil
-		for _, i := range c.rows {
+		before, err := m.readBefore(ctx, c.rows)
+		if err != nil {
+			return err
+		}
+		for n, i := range c.rows {
 			row := &c.res[i-c.first]
-			var err error
-			if row.before, err = m.t.readRecord(ctx, m.batch, m.batch.Rows[i].Key[0]); err != nil {
-				return err
-			}
+			row.before = before[n]
 			if row.before == nil {
 				row.result.Outcome = connectors.NotFound
 				continue

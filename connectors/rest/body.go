@@ -239,6 +239,9 @@ func (col *column) jsonInt(dst []byte, x int64) ([]byte, error) {
 		t = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, int(x))
 	case pushdown.Time:
 		t = time.UnixMicro(x).UTC()
+		if col.field.Format == "utc" {
+			return appendString(dst, t.Format("15:04:05.000Z")), nil
+		}
 		return appendString(dst, t.Format("15:04:05.999999")), nil
 	case pushdown.Timestamp, pushdown.TimestampTZ:
 		if x < math.MinInt64/2 || x > math.MaxInt64/2 {

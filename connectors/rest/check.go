@@ -491,6 +491,12 @@ func (l *loader) checkWrite(path, op string, w *Write) {
 	if w.Fields != nil && (op != "get" || w.Fields.Param == "") {
 		l.at(path+".fields", "only a get names the fields that it wants, by a param")
 	}
+	if w.AnswerKey != "" && op != "create" && op != "upsert" {
+		l.at(path+".answer_key", "only create and upsert have this")
+	}
+	if w.ByList && op != "get" {
+		l.at(path+".by_list", "only get has this")
+	}
 	if w.IdempotencyReplays && w.IdempotencyHeader == "" {
 		l.at(path+".idempotency_replays", "the key \"idempotency_header\" is missing: it carries the key")
 	}
@@ -600,8 +606,11 @@ func (l *loader) checkObject(m *Manifest, o *Object) {
 		if f.Missing == "never" && f.List {
 			l.at(at+".missing", "a list is never missing: it is empty")
 		}
-		if f.Format != "iso" && f.Type != "datetime" {
-			l.at(at+".format", "only a field of type datetime has a format")
+		switch {
+		case f.Format == "utc" && f.Type != "time":
+			l.at(at+".format", "only a field of type time has this format")
+		case f.Format != "iso" && f.Format != "utc" && f.Type != "datetime":
+			l.at(at+".format", "only a field of type datetime has this format")
 		}
 		if f.Special != "" && (f.Type != "number" || f.List) {
 			l.at(at+".special", "only a field of type number has special values")

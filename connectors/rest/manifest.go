@@ -252,6 +252,8 @@ type Write struct {
 	Wrap              string `yaml:"wrap" doc:"Put the fields inside this member of the body."`
 	Item              string `yaml:"item" doc:"Where the answer has the record, a dotted path; empty: the answer is the record."`
 	Answer            string `yaml:"answer" check:"enum=record|none" doc:"record (default): the answer has the record as it is now. none: it must be read by get."`
+	AnswerKey         string `yaml:"answer_key" doc:"create, upsert with answer none: where the answer has the record's key, a dotted path."`
+	ByList            bool   `yaml:"by_list" doc:"get: records are read by list requests that filter by key, many at a time, with the wanted fields alone."`
 	IdempotencyHeader string `yaml:"idempotency_header" doc:"Header for a key under which the API does the same write only once."`
 	// What the API makes of a key that it has seen.
 	IdempotencyReplays bool `yaml:"idempotency_replays" doc:"The API answers a key that it has seen as it did first. A write whose answer was lost is then sent again to learn it."`
@@ -338,6 +340,8 @@ type Object struct {
 
 	// APIName is {object} in statements; empty: Name.
 	APIName string `yaml:"-"`
+	// Own is what a vendor's hooks want to know of the object; nobody else looks.
+	Own any `yaml:"-"`
 }
 
 // Deleted is where the API tells which records were deleted.
@@ -364,7 +368,7 @@ type Field struct {
 	MaxLength   int      `yaml:"max_length" check:"min=0" doc:"In characters; becomes varchar(n)."`
 	Values      []string `yaml:"values" doc:"select: the values there are."`
 	Object      string   `yaml:"object" doc:"relation: the object whose key this is."`
-	Format      string   `yaml:"format" check:"enum=iso|unix|unix_ms" doc:"datetime: iso (default), or a number of seconds or milliseconds since 1970."`
+	Format      string   `yaml:"format" check:"enum=iso|unix|unix_ms|utc" doc:"datetime: iso (default), or a number of seconds or milliseconds since 1970. time: utc, with milliseconds and a Z behind them."`
 	Keeps       string   `yaml:"keeps" check:"enum=seconds|milliseconds|microseconds" doc:"datetime, timestamp, time: how finely the API keeps it; what is finer is lost. Default: microseconds, or as the format says."`
 	Special     string   `yaml:"special" doc:"number: an object in place of the number says NaN, Infinity or -Infinity here, a dotted path; one that does not is no value."`
 	Quoted      bool     `yaml:"quoted" doc:"Numbers and booleans are written as texts, too: \"12.5\", \"true\"."`

@@ -33,6 +33,8 @@ type modification struct {
 	own, inList func() *shape
 	// toReturn and toRecord are made when they are needed.
 	toReturn, toRecord *recordReader
+	// readAgain are records that were read back, by key; nil: none was.
+	readAgain map[string]*fetchedRecord
 }
 
 // written is what became of one row, and what RETURNING needs of it.
@@ -194,6 +196,11 @@ func (m *modification) send(ctx context.Context, chunks []*chunk) (arrived func(
 // give hands the records of applied rows to RETURNING and the cache.
 func (m *modification) give(ctx context.Context, chunks []*chunk) error {
 	for _, c := range chunks {
+		if len(m.batch.ReturningColumns) > 0 {
+			if err := m.readBack(ctx, c); err != nil {
+				return err
+			}
+		}
 		for i := range c.res {
 			row := &c.res[i]
 			if row.result.Outcome != connectors.Applied {
@@ -305,7 +312,7 @@ func (t *table) writeFor(batch *connectors.Batch) (*Write, error) {
 			Message: fmt.Sprintf("foreign table %q cannot be %s", t.spec.Name, what), Detail: d.ReadOnlyReason}
 	}
 	get := t.src.m.Get
-	silent := (get == nil || get.Off) && (w.Answer == "none" || batch.Op == connectors.Delete) || w.Answer == "none" && batch.Op == connectors.Upsert
+	silent := (get == nil || get.Off) && (w.Answer == "none" || batch.Op == connectors.Delete) || w.Answer == "none" && w.AnswerKey == "" && batch.Op == connectors.Upsert
 	if len(batch.ReturningColumns) > 0 && silent {
 		return nil, t.noReturning(what)
 	}
@@ -340,7 +347,7 @@ func (m *modification) writeRow(ctx context.Context, i int, before *fetchedRecor
 	}
 	if batch.Op == connectors.Delete && len(batch.ReturningColumns) > 0 && before == nil {
 		// What is deleted can be returned only if it was read before.
-		if out.before, err = t.readRecord(ctx, batch, batch.Rows[i].Key[0]); err != nil {
+		if out.before, err = m.readRecord(ctx, batch.Rows[i].Key[0]); err != nil {
 			return out, err
 		}
 		if out.before == nil {

@@ -25,11 +25,19 @@ type fetchedRecord struct {
 
 // readRecord reads a record by its key; nil: the API does not have it, or no
 // way to read it is known.
-func (t *table) readRecord(ctx context.Context, batch *connectors.Batch, key pushdown.Value) (*fetchedRecord, error) {
+func (m *modification) readRecord(ctx context.Context, key pushdown.Value) (*fetchedRecord, error) {
+	t, batch := m.t, m.batch
 	get := t.src.m.Get
 	text, ok := t.keyText(key)
 	if !ok {
 		return nil, nil
+	}
+	if t.byList() {
+		found, err := t.readRecords(ctx, batch.Stats, []pushdown.Value{key}, m.readColumns())
+		if err != nil {
+			return nil, err
+		}
+		return found[text], nil
 	}
 	if get == nil || get.Off {
 		return nil, &connectors.Error{Class: connectors.NotSupported, API: t.src.m.Name,
@@ -64,15 +72,7 @@ func (m *modification) returning(ctx context.Context, i int, row *written) (*fet
 		_, _, err := m.toReturn.emit(row.before, true)
 		return nil, err
 	}
-	key := pushdown.Value{}
-	if batch.Op == connectors.Update {
-		key = batch.Rows[i].Key[0]
-		for j, c := range batch.Columns {
-			if c == t.key {
-				key = batch.Rows[i].Values[j]
-			}
-		}
-	}
+	key := m.keyAfter(i, row)
 	if answer, ok := row.answer(m.w); ok {
 		done, found, err := m.toReturn.emit(&answer, t.src.m.Get == nil)
 		if err != nil || done {
@@ -85,14 +85,18 @@ func (m *modification) returning(ctx context.Context, i int, row *written) (*fet
 	if key.IsNull() {
 		return nil, t.protocol(row.resp.Request, "the answer to the write has no key of the record", nil)
 	}
-	again, err := t.readRecord(ctx, batch, key)
-	if err != nil {
-		return nil, err
+	text, _ := t.keyText(key)
+	again := m.readAgain[text]
+	if again == nil {
+		var err error
+		if again, err = m.readRecord(ctx, key); err != nil {
+			return nil, err
+		}
 	}
 	if again == nil {
 		return nil, t.protocol(row.resp.Request, "the record just written is not there", nil)
 	}
-	_, _, err = m.toReturn.emit(again, true)
+	_, _, err := m.toReturn.emit(again, true)
 	return again, err
 }
 

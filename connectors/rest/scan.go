@@ -569,6 +569,9 @@ func (s *scan) string(e *emitter, text []byte) error {
 		s.out.Bytes(raw)
 		return nil
 	}
+	if e.col.field.Format == "utc" {
+		text = bytes.TrimSuffix(text, []byte{'Z'}) // PostgreSQL's time has no zone
+	}
 	s.out.Text(text)
 	return nil
 }
