@@ -6,6 +6,7 @@ import (
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/connectors/hubspot"
 	"github.com/hallwaydb/hallway/connectors/rest"
+	"github.com/hallwaydb/hallway/connectors/salesforce"
 	"github.com/hallwaydb/hallway/connectors/synthetic"
 )
 
@@ -13,6 +14,7 @@ func registry() *connectors.Registry {
 	return connectors.NewRegistry(
 		rest.New(),
 		hubspot.New(),
+		salesforce.New(),
 		synthetic.New(),
 	)
 }

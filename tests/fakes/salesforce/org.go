@@ -18,7 +18,7 @@ type Date string
 type TimeOfDay string
 
 // UserID is who all sessions are.
-const UserID = "005Hw00000000010AA"
+const UserID = "005Hw0000000001IAA"
 
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 

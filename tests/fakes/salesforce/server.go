@@ -106,7 +106,7 @@ func New(opts Options) *Server {
 func (s *Server) Close() { s.http.CloseClientConnections(); s.http.Close() }
 
 // Calls is how many requests of each kind were answered: token, versions, limits,
-// objects, describe, query, query_more, retrieve, create, update, delete, upsert,
+// counts, objects, describe, query, query_more, retrieve, create, update, delete, upsert,
 // collection_create, collection_update, collection_delete, collection_upsert,
 // collection_retrieve, deleted, updated, bulk_*; "" is all of them but token.
 func (s *Server) Calls() map[string]int {
@@ -174,6 +174,7 @@ func (s *Server) handler() http.Handler {
 		mux.HandleFunc(method+" /services/data/{version}"+path, s.data(kind, f))
 	}
 	data("GET /limits", "limits", s.limits)
+	data("GET /limits/recordCount", "counts", s.recordCount)
 	data("GET /sobjects", "objects", s.listObjects)
 	data("GET /sobjects/{object}/describe", "describe", s.describe)
 	data("GET /sobjects/{object}/deleted", "deleted", s.deleted)
@@ -318,5 +319,21 @@ func (s *Server) limits(w http.ResponseWriter, _ *http.Request) *apiError {
 		"DailyBulkApiBatches":      map[string]int{"Max": 15_000, "Remaining": 15_000},
 		"ConcurrentAsyncGetReport": map[string]int{"Max": 200, "Remaining": 200},
 	})
+	return nil
+}
+
+// recordCount is about how many rows objects have.
+func (s *Server) recordCount(w http.ResponseWriter, r *http.Request) *apiError {
+	type entry struct {
+		Count int    `json:"count"`
+		Name  string `json:"name"`
+	}
+	list := []entry{}
+	for _, name := range strings.Split(r.URL.Query().Get("sObjects"), ",") {
+		if t := s.table(name); t != nil {
+			list = append(list, entry{len(t.rows), t.def.Name})
+		}
+	}
+	writeJSON(w, 200, map[string]any{"sObjects": list})
 	return nil
 }
