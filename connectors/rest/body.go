@@ -23,7 +23,7 @@ import (
 type shape struct {
 	// name of the member, as JSON and with the colon; empty: it is none.
 	name string
-	// fill appends the value. The last that has one counts, and then no kids do.
+	// fill appends the value. The last that has one counts; kids are laid over it.
 	fill []filler
 	kids []*shape
 	// always: an object also if none of its members has a value.
@@ -80,8 +80,11 @@ func (s *shape) append(dst []byte, p *place) ([]byte, bool, error) {
 			dst, there = append(out[:start], out[end:]...), true
 		}
 	}
-	if there {
+	switch {
+	case there && len(s.kids) == 0:
 		return dst, true, nil
+	case there:
+		return s.lay(dst, start, p)
 	}
 	dst = append(dst, '{')
 	for _, k := range s.kids {
@@ -102,6 +105,28 @@ func (s *shape) append(dst []byte, p *place) ([]byte, bool, error) {
 		return dst[:start], false, nil
 	}
 	return append(dst, '}'), true, nil
+}
+
+// lay puts the kids that have a value over the one that begins at start.
+func (s *shape) lay(dst []byte, start int, p *place) ([]byte, bool, error) {
+	value := tree(dst[start:])
+	for _, k := range s.kids {
+		raw, ok, err := k.append(nil, p)
+		if err != nil {
+			return nil, false, err
+		}
+		if !ok {
+			continue
+		}
+		if !value.isObject() {
+			value.raw = nil
+		}
+		kid := tree(raw)
+		kid.name = textIn([]byte(k.name[:len(k.name)-1]))
+		value.put(kid)
+	}
+	out := value.json(nil)
+	return append(dst[:start], out...), true, nil
 }
 
 // json is the value of a shape of constants.
@@ -126,12 +151,22 @@ func formValue(name string, raw []byte, out url.Values) {
 		_ = json.Unmarshal(raw, &s)
 		out.Add(name, s)
 	case '[':
+		n := 0
 		for i, e := range elements(raw) {
 			formValue(name+"["+itoa(i)+"]", e, out)
+			n++
+		}
+		if n == 0 {
+			out.Add(name, "") // else nothing would say that it is empty
 		}
 	case '{':
+		n := 0
 		for k, e := range members(raw) {
 			formValue(name+"["+k+"]", e, out)
+			n++
+		}
+		if n == 0 {
+			out.Add(name, "")
 		}
 	case 'n':
 		out.Add(name, "")

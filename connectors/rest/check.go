@@ -403,11 +403,14 @@ func (l *loader) checkFilter(m *Manifest, f *Filter, path string) {
 	}
 	for _, t := range f.Types {
 		path := path + ".types." + t.Type
+		if t.For != "" {
+			path, t.Type = path+".for", t.For
+		}
 		if !slices.Contains(filterable, t.Type) {
 			l.at(path, "expected %s, found %q", oneOf(t.Type, filterable), t.Type)
 			continue
 		}
-		l.checkOperators(f, &t, path)
+		l.checkOperators(f, &t, strings.TrimSuffix(path, ".for"))
 	}
 }
 
@@ -595,6 +598,7 @@ func (l *loader) checkObject(m *Manifest, o *Object) {
 			l.at(path+".lookups["+itoa(i)+"]", "there is no field %q", u)
 		}
 	}
+	l.checkNested(m, o, path)
 	for _, f := range o.Fields {
 		at := path + ".fields." + f.Name
 		if f.Type == "relation" && f.Object != "" && m.object(f.Object) == nil {
@@ -615,9 +619,47 @@ func (l *loader) checkObject(m *Manifest, o *Object) {
 		if f.Special != "" && (f.Type != "number" || f.List) {
 			l.at(at+".special", "only a field of type number has special values")
 		}
+		if (f.Merges || f.Whole) && (f.Type != "json" || f.List) {
+			l.at(at, "only a field of type json merges its members, or is sent whole")
+		}
+		for _, p := range f.Filters {
+			l.checkFilters(m, &f, p, at+".filters."+p.Name)
+		}
 		if f.Keeps != "" && f.Type != "datetime" && f.Type != "timestamp" && f.Type != "time" {
 			l.at(at+".keeps", "only a field of type datetime, timestamp or time has fractions of seconds")
 		}
+	}
+}
+
+// checkFilters checks by what a field is filtered in a way.
+func (l *loader) checkFilters(m *Manifest, f *Field, p Pair, path string) {
+	filter := m.Filter
+	if p.Name != "list" {
+		i := slices.IndexFunc(m.Ways, func(w Way) bool { return w.Name == p.Name })
+		if i < 0 {
+			l.at(path, "there is no way %q; the one at the top is list", p.Name)
+			return
+		}
+		if m.Ways[i].Filter != nil {
+			filter = m.Ways[i].Filter
+		}
+	}
+	if filter == nil {
+		l.at(path, "there is no filter")
+		return
+	}
+	i := slices.IndexFunc(filter.Types, func(t TypeFilters) bool { return t.Type == p.Value })
+	if i < 0 {
+		l.at(path, "there is no %q under the filter's types", p.Value)
+		return
+	}
+	kind, text := filter.Types[i].For, []string{"text", "select", "relation"}
+	if kind == "" {
+		kind = filter.Types[i].Type
+	}
+	same := kind == f.Type || kind == "number" && f.Type == "integer" || slices.Contains(text, kind) && slices.Contains(text, f.Type)
+	if !same {
+		l.at(path, "%q is for fields of type %s, and this one is of type %s", p.Value, kind, f.Type)
 	}
 }
 

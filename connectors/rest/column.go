@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
@@ -33,20 +34,30 @@ type operator struct {
 type column struct {
 	spec  connectors.ColumnSpec
 	field *Field
-	path  []string
-	ops   map[string]operator
+	// path is where records have it, nil: nowhere; send where bodies have it.
+	path []string
+	send []string
+	ops  map[string]operator
 	// separator of native lists.
 	separator string
 	inLower   bool // see TypeFilters
-	filter    *Filter
-	quoter    *quoter
-	moments   moments
-	unique    bool
-	key       bool
+	// types is what the operators come from; nil: there are none.
+	types   *TypeFilters
+	filter  *Filter
+	quoter  *quoter
+	moments moments
+	unique  bool
+	key     bool
 }
 
 func (col *column) bind(m *Manifest, q *quoter) {
 	col.path = splitPath(col.field.Path)
+	if col.send = col.path; col.field.Send != "" {
+		col.send = splitPath(col.field.Send)
+	}
+	if col.field.WriteOnly {
+		col.path = nil
+	}
 	f := m.Filter
 	if f == nil || col.field.List || !f.filters(col) || (col.field.Filterable != nil && !*col.field.Filterable) {
 		return
@@ -55,19 +66,13 @@ func (col *column) bind(m *Manifest, q *quoter) {
 	if col.field.Format != "iso" {
 		col.moments = newMoments(col.field.Format)
 	}
-	i := slices.IndexFunc(f.Types, func(t TypeFilters) bool { return t.Type == col.field.Type })
-	if i < 0 && (col.field.Type == "select" || col.field.Type == "relation") {
-		i = slices.IndexFunc(f.Types, func(t TypeFilters) bool { return t.Type == "text" })
-	}
-	if i < 0 && col.field.Type == "integer" {
-		i = slices.IndexFunc(f.Types, func(t TypeFilters) bool { return t.Type == "number" })
-	}
-	if i < 0 || !col.comparable() {
+	t := f.entry(m.way, col.field)
+	if t == nil || !col.comparable() {
 		return
 	}
-	t := &f.Types[i]
 	trusted := f.Enforced && (col.field.Exact == nil || *col.field.Exact)
-	col.separator, col.inLower = t.Separator, t.InLower
+	col.types, col.separator, col.inLower = t, t.Separator, t.InLower
+	repeats := f.Style == "params"
 	col.ops = make(map[string]operator, len(t.Operators))
 	for _, p := range t.Operators {
 		mark := "{value}"
@@ -77,6 +82,9 @@ func (col *column) bind(m *Manifest, q *quoter) {
 		before, after, _ := strings.Cut(p.Value, mark)
 		// Behind the cut: a name may look like a mark.
 		before, after = strings.ReplaceAll(before, "{field}", col.field.FilterName), strings.ReplaceAll(after, "{field}", col.field.FilterName)
+		if name, _, _ := strings.Cut(p.Value, "="); repeats && mark == "{values}" && strings.HasSuffix(name, "[]") {
+			col.separator = listMark
+		}
 		col.ops[p.Name] = operator{
 			before:  before,
 			after:   after,
@@ -84,6 +92,42 @@ func (col *column) bind(m *Manifest, q *quoter) {
 			missing: slices.Contains(t.MissingMatches, p.Name),
 		}
 	}
+}
+
+// entry has the operators for a field in a way; nil: it is not filtered there.
+func (f *Filter) entry(way string, field *Field) *TypeFilters {
+	if way == "" {
+		way = "list"
+	}
+	find := func(match func(*TypeFilters) bool) *TypeFilters {
+		for i := range f.Types {
+			if match(&f.Types[i]) {
+				return &f.Types[i]
+			}
+		}
+		return nil
+	}
+	for _, p := range field.Filters {
+		if p.Name == way {
+			return find(func(t *TypeFilters) bool { return t.Type == p.Value })
+		}
+	}
+	if f.Listed || len(field.Filters) > 0 {
+		return nil
+	}
+	names := []string{field.Type}
+	switch field.Type {
+	case "select", "relation":
+		names = append(names, "text")
+	case "integer":
+		names = append(names, "number")
+	}
+	for _, name := range names {
+		if t := find(func(t *TypeFilters) bool { return t.Type == name && t.For == "" }); t != nil {
+			return t
+		}
+	}
+	return nil
 }
 
 // filters tells whether a column is among those that can be filtered.
@@ -140,6 +184,27 @@ func (col *column) apply(op operator, literal string, rows float64) *node {
 	return n
 }
 
+// applied makes a leaf of the operator that op is; where the API has no equality,
+// of two.
+func (col *column) applied(op pushdown.Operator, literal string) *node {
+	if o, has := col.ops[operatorOf[op]]; has {
+		return col.apply(o, literal, col.share(op))
+	}
+	if op != pushdown.EQ || !col.spans() {
+		return col.none("operator " + operatorOf[op])
+	}
+	n := and(col.apply(col.ops["ge"], literal, 1), col.apply(col.ops["le"], literal, 1))
+	n.rows = col.share(op)
+	return n
+}
+
+// spans tells whether an equality can be said as not less and not more.
+func (col *column) spans() bool {
+	_, ge := col.ops["ge"]
+	_, le := col.ops["le"]
+	return ge && le
+}
+
 // missing is the rows where the column is NULL.
 func (col *column) missing() *node {
 	if col.field.always() || col.key {
@@ -192,7 +257,7 @@ func (col *column) share(op pushdown.Operator) float64 {
 // usable tells whether the column can be compared thus at all, with any value;
 // nil: yes.
 func (col *column) usable(op pushdown.Operator, coll pushdown.Collation) *node {
-	if _, ok := col.ops[operatorOf[op]]; !ok {
+	if _, ok := col.ops[operatorOf[op]]; !ok && (op != pushdown.EQ || !col.spans()) {
 		return col.none("operator " + operatorOf[op])
 	}
 	equality := op == pushdown.EQ || op == pushdown.NE
@@ -221,7 +286,7 @@ func (col *column) compareUnknown(op pushdown.Operator, p *pushdown.Param, coll 
 	if n := col.usable(op, coll); n != nil {
 		return n
 	}
-	return col.apply(col.ops[operatorOf[op]], "$"+itoa(p.Index+1), col.share(op))
+	return col.applied(op, "$"+itoa(p.Index+1))
 }
 
 // compare is the rows where column op v is true; v is not NULL, and op neither
@@ -250,11 +315,7 @@ func (col *column) compare(op pushdown.Operator, v pushdown.Value, coll pushdown
 	if !ok {
 		return local("the API cannot express this value for column " + col.spec.Name)
 	}
-	o, has := col.ops[operatorOf[op]]
-	if !has {
-		return col.none("operator " + operatorOf[op])
-	}
-	return col.apply(o, literal, col.share(op))
+	return col.applied(op, literal)
 }
 
 // literal writes v. A point in time finer than the API's is rounded, and op
@@ -308,7 +369,10 @@ func (col *column) literal(op pushdown.Operator, v pushdown.Value) (string, push
 		return s, op, ok
 	}
 	text, isText := v.V.(string)
-	if !isText {
+	switch {
+	case !isText,
+		col.types.KnownValues && !slices.Contains(col.field.Values, text),
+		col.field.MaxLength > 0 && utf8.RuneCountInString(text) > col.field.MaxLength:
 		return "", op, false
 	}
 	s, ok = col.quoter.text(text)
@@ -343,7 +407,7 @@ func (col *column) in(values []pushdown.Value, want truths, coll pushdown.Collat
 	if !positive {
 		name, op = "not_in", pushdown.NE
 	}
-	if o, ok := col.ops[name]; ok && len(present) > 1 && len(present) <= native && col.usable(op, coll) == nil {
+	if o, ok := col.ops[name]; ok && len(present) > 1 && len(present) <= native && (col.types.MaxList == 0 || len(present) <= col.types.MaxList) && col.usable(op, coll) == nil {
 		var list []string
 		for _, v := range present {
 			text, isText := v.V.(string)

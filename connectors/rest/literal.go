@@ -18,6 +18,8 @@ type quoter struct {
 	escapes      map[rune]string
 	refuse       []string
 	refuseSuffix []string
+	// segment: literals stand in a path, alone between two slashes, their own encoded.
+	segment bool
 }
 
 func newQuoter(l *Literals) quoter {
@@ -33,6 +35,13 @@ func newQuoter(l *Literals) quoter {
 func (q *quoter) text(s string) (string, bool) {
 	if !utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0 {
 		return "", false
+	}
+	if q.segment {
+		for part := range strings.SplitSeq(s, "/") {
+			if s == "" || part == "." || part == ".." {
+				return "", false // the path would be another
+			}
+		}
 	}
 	for _, r := range q.refuse {
 		if strings.Contains(s, r) {

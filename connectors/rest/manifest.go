@@ -35,6 +35,8 @@ type Manifest struct {
 
 	// File is the name the manifest was loaded by, or that of its connector.
 	File string `yaml:"-"`
+	// way is the one that the manifest was made for; empty: the one at the top.
+	way string
 }
 
 // Option is a server option that a manifest adds.
@@ -125,6 +127,15 @@ type Read struct {
 	PageSize   PageSize   `yaml:"page_size" doc:"How many records a page has."`
 	LagSeconds *float64   `yaml:"lag_seconds" check:"min=0,max=3600" doc:"For how long lists may not show what was written, in seconds; 0: they show it at once. By default that is not known, and 10 seconds are reckoned with."`
 	Fields     *Fields    `yaml:"fields" doc:"How the API is told which fields are wanted; without it all come."`
+	Expand     *Expand    `yaml:"expand" doc:"How the API is told to put records in place of their keys: for fields whose path leads through a relation (fields.*.expand)."`
+	None       []string   `yaml:"none" doc:"Codes of errors to the first request that say that no record can match: a filter by the key of a record that is not there."`
+	Gone       string     `yaml:"gone" doc:"Where a record says that it is deleted, a dotted path to true; it is left out."`
+}
+
+// Expand is a parameter that has records put in place of their keys.
+type Expand struct {
+	Param  string `yaml:"param" check:"required" doc:"Parameter; it stands there once for each field."`
+	Prefix string `yaml:"prefix" doc:"Put before each field; not where one record is read after a write."`
 }
 
 // Statement is a query in one text.
@@ -170,6 +181,7 @@ type Filter struct {
 	Style    string   `yaml:"style" check:"enum=expression|params|groups" doc:"expression: one parameter holds the whole filter. params: each condition is a parameter of its own, all ANDed. groups: the filter is a list of groups of which one must match, each a list of conditions that must all hold; what does not fit into one request is asked for by several."`
 	Param    string   `yaml:"param" doc:"expression, groups: the parameter; empty: the filter stands in a path or statement."`
 	JSON     bool     `yaml:"json" doc:"The filter is JSON, put into the body as it is; of style groups it is the list of groups."`
+	Listed   bool     `yaml:"listed" doc:"Only fields that name an entry of types (fields.*.filters) are filtered."`
 	Only     []string `yaml:"only" doc:"The fields that can be filtered, {key} for the object's key; default all."`
 	Enforced bool     `yaml:"enforced" doc:"The API is known to refuse a filter that it does not understand or to obey it, never to ignore it. Without this nothing is exact: every row is checked again."`
 	And      string   `yaml:"and" doc:"expression: between conditions that must all hold, such as \" && \". Empty: one condition only."`
@@ -221,11 +233,14 @@ type LikeRules struct {
 // TypeFilters are the operators for one type of field.
 type TypeFilters struct {
 	Type           string   `yaml:"-"`
+	For            string   `yaml:"for" doc:"The type of fields that this is for, if it has a name of its own: it then holds for the fields that name it under filters."`
 	Operators      []Pair   `yaml:"operators" check:"required" doc:"Template by operator: eq, ne, lt, le, gt, ge, in, not_in, like, not_like, contains, starts_with, ends_with, is_null, not_null. {field} is the field, {value} the literal, {values} a list of them. Name an operator only if the API returns at least the rows that SQL would: an eq that ignores case is fine, its ne is not."`
 	Exact          []string `yaml:"exact" doc:"Operators that return just SQL's rows, also for case, accents and precision. They need filter.enforced."`
 	MissingMatches []string `yaml:"missing_matches" doc:"Operators that also return records without a value, which SQL does not; not_null is added to them."`
-	Separator      string   `yaml:"separator" doc:"Between the values of in; default a comma."`
+	Separator      string   `yaml:"separator" doc:"Between the values of in; default a comma. Of style params, where the parameter's name ends with [], it stands there once for each value."`
 	InLower        bool     `yaml:"in_lower" doc:"in, not_in: the API compares the values of a list, as they are written, with texts in lower case, or may do so. The list then has each value both as it is and in lower case, and only values in ASCII go into lists."`
+	MaxList        int      `yaml:"max_list" check:"min=0" doc:"As filter.max_list, where that is more."`
+	KnownValues    bool     `yaml:"known_values" doc:"Only the values that the field names are sent: the API refuses others."`
 }
 
 // Sort is how rows are sorted.
@@ -254,6 +269,7 @@ type Write struct {
 	Answer            string `yaml:"answer" check:"enum=record|none" doc:"record (default): the answer has the record as it is now. none: it must be read by get."`
 	AnswerKey         string `yaml:"answer_key" doc:"create, upsert with answer none: where the answer has the record's key, a dotted path."`
 	ByList            bool   `yaml:"by_list" doc:"get: records are read by list requests that filter by key, many at a time, with the wanted fields alone."`
+	Nulls             string `yaml:"nulls" check:"enum=send|omit" doc:"create: send (default) or omit NULL, and with it empty lists and objects, and the empty texts that are NULL."`
 	IdempotencyHeader string `yaml:"idempotency_header" doc:"Header for a key under which the API does the same write only once."`
 	// What the API makes of a key that it has seen.
 	IdempotencyReplays bool `yaml:"idempotency_replays" doc:"The API answers a key that it has seen as it did first. A write whose answer was lost is then sent again to learn it."`
@@ -327,6 +343,7 @@ type Object struct {
 	Rows        float64  `yaml:"rows" check:"min=0" doc:"About how many records there are; for the planner."`
 	Items       *string  `yaml:"items" doc:"As read.items, for this object."`
 	Query       []Pair   `yaml:"query" doc:"Further query parameters of its list requests."`
+	Each        *Each    `yaml:"each" doc:"A query parameter that a list request must have, if no filter is it: all values are asked for, one after the other."`
 	Ways        []string `yaml:"ways" doc:"Those of the ways at the top that it has; default all."`
 	Modified    string   `yaml:"modified" doc:"The datetime field that the API sets to its own time whenever a record changes; a replica asks for what was changed since last time."`
 	Deleted     *Deleted `yaml:"deleted" doc:"Where the API tells which records were deleted; without it a replica compares keys."`
@@ -344,6 +361,12 @@ type Object struct {
 	Own any `yaml:"-"`
 }
 
+// Each is a query parameter with all the values that there are.
+type Each struct {
+	Param  string   `yaml:"param" check:"required" doc:"Its name."`
+	Values []string `yaml:"values" check:"required" doc:"Its values; no record is found by two of them."`
+}
+
 // Deleted is where the API tells which records were deleted.
 type Deleted struct {
 	Object string `yaml:"object" check:"required" doc:"The object of this manifest that lists deleted records: a collection of its own, or the same path with other query parameters."`
@@ -358,6 +381,12 @@ type Field struct {
 	Type        string   `yaml:"type" check:"required,enum=text|integer|number|boolean|datetime|timestamp|date|time|uuid|select|relation|json|bytes" doc:"text; integer (64 bit); number; boolean; datetime (with a time zone); timestamp (without); date; time; uuid; select (one of values); relation (key of another object); json; bytes (base64)."`
 	Path        string   `yaml:"path" doc:"Where a record has it, a dotted path, in which \\. is a dot of a name; default its name."`
 	Column      string   `yaml:"column" doc:"Name of the imported column; default its name."`
+	Send        string   `yaml:"send" doc:"Where a body has it, a dotted path; default its path."`
+	WriteOnly   bool     `yaml:"write_only" doc:"No record has it: it is NULL when read."`
+	Merges      bool     `yaml:"merges" doc:"json: an update leaves members that are not sent as they are, and null takes one away. The record is read first, so that those that it should not have any more are taken away."`
+	Whole       bool     `yaml:"whole" doc:"json: an update forgets members that are not sent. If a field below it is changed, the record is read first, and the others are sent along."`
+	Expand      string   `yaml:"expand" doc:"The relation that its path leads through, as read.expand names it."`
+	Filters     []Pair   `yaml:"filters" doc:"Entry of filter.types by which it is filtered, by way; list is the one at the top."`
 	FilterName  string   `yaml:"filter_name" doc:"Its name in filters and sorts, or an expression of the filter's language; default its path."`
 	SortName    string   `yaml:"sort_name" doc:"Its name in sorts; default filter_name."`
 	List        bool     `yaml:"list" doc:"An array of such values."`

@@ -35,6 +35,8 @@ type modification struct {
 	toReturn, toRecord *recordReader
 	// readAgain are records that were read back, by key; nil: none was.
 	readAgain map[string]*fetchedRecord
+	// dry: no record is read for a request.
+	dry bool
 }
 
 // written is what became of one row, and what RETURNING needs of it.
@@ -231,6 +233,7 @@ func (t *table) Requests(batch *connectors.Batch) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.dry = true
 	var out []string
 	for next := 0; next < len(batch.Rows); {
 		c, err := m.next(next)
@@ -248,7 +251,7 @@ func (t *table) Requests(batch *connectors.Batch) ([]string, error) {
 			if m.alone() {
 				req, err = m.requestOf(c, c.rows)
 			} else {
-				req, err = m.writeRequest(c.rows[0])
+				req, err = m.writeRequest(context.Background(), c.rows[0]) // calls nothing
 			}
 		default:
 			req, err = m.requestOf(c, c.rows)
@@ -332,7 +335,7 @@ func (t *table) noReturning(what string) error {
 func (m *modification) writeRow(ctx context.Context, i int, before *fetchedRecord) (written, error) {
 	t, batch := m.t, m.batch
 	out := written{before: before}
-	req, err := m.writeRequest(i)
+	req, err := m.writeRequest(ctx, i)
 	if err != nil {
 		var e *connectors.Error
 		if errors.As(err, &e) {
@@ -435,7 +438,7 @@ func (t *table) send(ctx context.Context, req *transport.Request) (*transport.Re
 
 // writeRequest is the request for row i; nil: no record can have its key. An
 // error is a value that cannot be sent.
-func (m *modification) writeRequest(i int) (*transport.Request, error) {
+func (m *modification) writeRequest(ctx context.Context, i int) (*transport.Request, error) {
 	t, batch, w := m.t, m.batch, m.w
 	row := batch.Rows[i]
 	key := ""
@@ -459,7 +462,7 @@ func (m *modification) writeRequest(i int) (*transport.Request, error) {
 	if batch.Op == connectors.Delete {
 		return req, nil
 	}
-	body, _, err := m.own().append(nil, &place{i: i})
+	body, err := m.bodyOf(ctx, i)
 	if err != nil {
 		return nil, err
 	}
@@ -483,7 +486,7 @@ func (m *modification) body(omit bool) *shape {
 			continue
 		}
 		col := t.column(c)
-		root.put(col.path, func(dst []byte, p *place) ([]byte, bool, error) {
+		root.put(col.send, func(dst []byte, p *place) ([]byte, bool, error) {
 			return t.appendSendable(dst, col, batch.Rows[p.i].Values[j], batch.Op)
 		})
 	}
@@ -504,6 +507,9 @@ func (t *table) appendSendable(dst []byte, col *column, v pushdown.Value, op con
 	f := col.field
 	bad := func(class connectors.Class, text, hint string) error {
 		return &connectors.Error{Class: class, API: t.src.m.Name, Column: col.spec.Name, Message: text, Hint: hint}
+	}
+	if op == connectors.Insert && t.create.Nulls == "omit" && omits(f, v) {
+		return dst, false, nil
 	}
 	if f.Type == "" || f.ReadOnly {
 		return nil, false, bad(connectors.NotSupported, fmt.Sprintf("column %q is read-only in the API", col.spec.Name), "")

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/hallwaydb/hallway/connectors"
@@ -116,7 +117,19 @@ func (t *table) request(l *list, q *connectors.Query, n int, pos *position) *tra
 	}
 	filter, params := t.filterText(l, n, after)
 	for _, pair := range params {
-		r.Query.Add(pair[0], pair[1])
+		r.Query.Del(pair[0]) // a constant
+	}
+	for _, pair := range params {
+		if !strings.HasSuffix(pair[0], "[]") {
+			r.Query.Add(pair[0], pair[1])
+			continue
+		}
+		for one := range strings.SplitSeq(pair[1], listMark) {
+			r.Query.Add(pair[0], one)
+		}
+	}
+	for _, path := range t.expansions(q.Columns, l.verifyColumns) {
+		r.Query.Add(m.Read.Expand.Param, m.Read.Expand.Prefix+path)
 	}
 	if strings.Contains(r.Path, "{filter}") {
 		r.Path = strings.ReplaceAll(r.Path, "{filter}", url.PathEscape(filter))
@@ -224,4 +237,23 @@ func (t *table) filterText(l *list, n int, after string) (filter string, params 
 		filter = strings.Replace(f.AndGroup, "{}", filter, 1)
 	}
 	return filter, nil
+}
+
+// listMark separates the values of a parameter that stands there once for each. No
+// text in SQL has it.
+const listMark = "\x00"
+
+// expansions are the relations that columns lead through, each once.
+func (t *table) expansions(lists ...[]int) (paths []string) {
+	if t.src.m.Read.Expand == nil {
+		return nil
+	}
+	for _, columns := range lists {
+		for _, c := range columns {
+			if path := t.column(c).field.Expand; path != "" && !slices.Contains(paths, path) {
+				paths = append(paths, path)
+			}
+		}
+	}
+	return paths
 }

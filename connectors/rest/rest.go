@@ -169,6 +169,7 @@ func (c *Connector) Open(_ context.Context, env connectors.Env, server connector
 	}
 	for i := range m.Ways {
 		w := newSource(m.wayManifest(&m.Ways[i]), server.Name, specs)
+		w.quoter.segment = strings.Contains(m.Ways[i].Path, "{filter}")
 		w.client, w.hooks, w.check, w.way = s.client, s.hooks, s.check, m.Ways[i].Name
 		if w.pageSize = w.m.Read.PageSize.Default; m.Ways[i].Read == nil {
 			w.pageSize = s.pageSize
@@ -275,6 +276,7 @@ type source struct {
 	// ways are the same server as the further ways see it; way is the name of one
 	// that is such.
 	ways     []*source
+	sent     sentBodies
 	way      string
 	client   *transport.Client
 	quoter   quoter

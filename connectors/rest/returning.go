@@ -43,12 +43,22 @@ func (m *modification) readRecord(ctx context.Context, key pushdown.Value) (*fet
 		return nil, &connectors.Error{Class: connectors.NotSupported, API: t.src.m.Name,
 			Message: "RETURNING is not possible here", Detail: fmt.Sprintf("The manifest %q does not say how to get one record.", t.src.m.File)}
 	}
-	req := &transport.Request{Method: get.Method, Path: t.path(get.Path, text), Stats: batch.Stats}
+	query := url.Values{}
 	if f := get.Fields; f != nil {
-		p := &parameters{query: url.Values{}}
+		p := &parameters{query: query}
 		p.list(f, t.wantedAs(f, batch.ReturningColumns, batch.RecordColumns))
-		req.Query = p.query
 	}
+	if expand := t.expansions(batch.ReturningColumns); len(expand) > 0 {
+		query[t.src.m.Read.Expand.Param] = expand
+	}
+	return m.get(ctx, text, query)
+}
+
+// get reads a record by the key that stands in its path; nil: the API does not have
+// it.
+func (m *modification) get(ctx context.Context, key string, query url.Values) (*fetchedRecord, error) {
+	t, get := m.t, m.t.src.m.Get
+	req := &transport.Request{Method: get.Method, Path: t.path(get.Path, key), Query: query, Stats: m.batch.Stats}
 	resp, body, err := t.send(ctx, req)
 	switch {
 	case err != nil:

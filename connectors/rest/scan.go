@@ -75,6 +75,7 @@ type scan struct {
 	verifier *verifier
 	emit     []emitter
 	keySlot  int
+	goneSlot int // -1: none
 	total    float64
 	rows     uint64
 	restarts int
@@ -117,6 +118,10 @@ func (s *scan) bind() {
 	s.keySlot = -1
 	if s.t.keyField != nil {
 		s.keySlot = slot(splitPath(s.t.keyField.Path))
+	}
+	s.goneSlot = -1
+	if path := s.t.src.m.Read.Gone; path != "" {
+		s.goneSlot = slot(splitPath(path))
 	}
 	s.emit = make([]emitter, len(s.q.Columns))
 	for i, c := range s.q.Columns {
@@ -188,6 +193,9 @@ func (s *scan) run(ctx context.Context) error {
 			page = <-coming
 		}
 		if page.err != nil {
+			if s.pager.n == 0 && s.matchesNothing(page.err) {
+				return nil
+			}
 			if !s.expired(page.err) {
 				return page.err
 			}
@@ -235,6 +243,13 @@ func (s *scan) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// matchesNothing tells whether the API refused the first request since nothing can
+// match its filter.
+func (s *scan) matchesNothing(err error) bool {
+	var e *connectors.Error
+	return errors.As(err, &e) && slices.Contains(s.t.src.m.Read.None, e.Code)
 }
 
 // maxRestarts of one scan whose cursors expire, lest it never ends.
@@ -402,6 +417,9 @@ func (s *scan) hand() error {
 			return errEnough
 		}
 		spans := s.reader.spans[row*width : (row+1)*width]
+		if s.goneSlot >= 0 && isTrueText(spans[s.goneSlot], page) {
+			continue
+		}
 		if s.had != nil && s.again(row) {
 			continue
 		}
@@ -506,6 +524,8 @@ func (s *scan) value(e *emitter, sp span, page []byte) error {
 	case c == '{' && f.Special != "":
 		s.special(f, raw)
 		return nil
+	case c == '{' && f.Type == "relation":
+		return s.keyInside(e, raw)
 	case c == '{' || c == '[':
 		return fmt.Errorf("expected %s, found %s", f.Type, kindOf(raw))
 	case c == 't' || c == 'f':
@@ -574,6 +594,26 @@ func (s *scan) string(e *emitter, text []byte) error {
 	}
 	s.out.Text(text)
 	return nil
+}
+
+// keyInside gives the key of a record that the API has put in the key's place.
+func (s *scan) keyInside(e *emitter, record []byte) error {
+	var key []byte
+	if o := s.t.src.m.object(e.col.field.Object); o != nil && o.Key != "" {
+		key = memberAt(record, o.field(o.Key).Path)
+	}
+	switch {
+	case len(key) > 1 && key[0] == '"':
+		return s.string(e, []byte(textIn(key)))
+	case len(key) > 0 && (key[0] == '-' || key[0]-'0' <= 9):
+		s.out.Number(key)
+		return nil
+	}
+	return fmt.Errorf("expected %s, found an object", e.col.field.Type)
+}
+
+func isTrueText(sp span, page []byte) bool {
+	return !sp.none() && string(sp.raw(page)) == "true"
 }
 
 // smallInt reads an integer of up to 18 digits.

@@ -329,6 +329,7 @@ func (t *table) decide(req pushdown.Request, sorted pushdown.Ordering) *list {
 	}
 	l.dependent = l.dependent || c.dependent
 	l.asks, l.overlap = w.result()
+	l.asks = t.object.Each.of(l.asks)
 	if len(l.asks) > 1 || !l.asks[0].empty() {
 		l.verify, l.verifyColumns = t.verified(req, l.verdict)
 	}

@@ -16,7 +16,7 @@ import (
 // wayManifest is the manifest as a way sees it.
 func (m *Manifest) wayManifest(w *Way) *Manifest {
 	out := *m
-	out.Ways = nil
+	out.Ways, out.way = nil, w.Name
 	if w.Read != nil {
 		out.Read = *w.Read
 	}
@@ -52,7 +52,8 @@ func (t *table) bindWays() error {
 			o.Path = strings.ReplaceAll(w.Path, "{path}", o.Path)
 		}
 		if w.Read != nil {
-			o.Items = nil
+			// They are those of the list.
+			o.Items, o.Query, o.Each = nil, nil, nil
 		}
 		bound, err := t.src.ways[i].bind(t.spec, &o)
 		if err != nil {

@@ -2,7 +2,10 @@
 
 package rest
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // ask is the filter of one request: conditions that are ANDed, parameters, or
 // groups of which one must match.
@@ -150,4 +153,23 @@ func (w *writer) result() (asks []ask, overlap bool) {
 		return []ask{w.ask}, false
 	}
 	return w.pack()
+}
+
+// of asks makes one for each value, where no filter is the parameter.
+func (e *Each) of(asks []ask) (out []ask) {
+	if e == nil {
+		return asks
+	}
+	for _, a := range asks {
+		if slices.ContainsFunc(a.params, func(p [2]string) bool { return p[0] == e.Param }) {
+			out = append(out, a)
+			continue
+		}
+		for _, v := range e.Values {
+			one := a
+			one.params = append(a.params[:len(a.params):len(a.params)], [2]string{e.Param, v})
+			out = append(out, one)
+		}
+	}
+	return out
 }
