@@ -7,6 +7,7 @@ import (
 	"github.com/hallwaydb/hallway/connectors/hubspot"
 	"github.com/hallwaydb/hallway/connectors/rest"
 	"github.com/hallwaydb/hallway/connectors/salesforce"
+	"github.com/hallwaydb/hallway/connectors/stripe"
 	"github.com/hallwaydb/hallway/connectors/synthetic"
 )
 
@@ -15,6 +16,7 @@ func registry() *connectors.Registry {
 		rest.New(),
 		hubspot.New(),
 		salesforce.New(),
+		stripe.New(),
 		synthetic.New(),
 	)
 }

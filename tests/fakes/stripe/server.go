@@ -57,6 +57,8 @@ type Knobs struct {
 	// ActivePricesOnly: a list of prices without the parameter active has the active
 	// ones, as the reference says.
 	ActivePricesOnly bool
+	// RefuseUnknown refuses to list by a customer, charge and so on that is not there.
+	RefuseUnknown bool
 	// RetryAfter seconds in the header of 429 answers; 0: no header, as Stripe does.
 	RetryAfter int
 }
@@ -106,6 +108,7 @@ type Server struct {
 	window   int64
 	inWindow int
 	revoked  bool
+	watch    func(n int)
 	denied   map[string]bool
 }
 
@@ -179,6 +182,14 @@ func (s *Server) Calls() map[string]int {
 	return out
 }
 
+// OnRequest has f called for each request before it is done, with its number among
+// Requests, from 1; nil: nothing is.
+func (s *Server) OnRequest(f func(n int)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watch = f
+}
+
 // Forget the requests that came.
 func (s *Server) Forget() {
 	s.mu.Lock()
@@ -215,8 +226,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	at := len(s.requests)
 	s.requests = append(s.requests, Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Body: c.body,
 		IdempotencyKey: c.key, Version: r.Header.Get("Stripe-Version"), Key: keyOf(r), Kind: kindOf(r)})
-	latency := s.knobs.Latency
+	latency, watch := s.knobs.Latency, s.watch
 	s.mu.Unlock()
+	if watch != nil {
+		watch(at + 1)
+	}
 
 	a := s.answer(c, latency)
 	s.mu.Lock()

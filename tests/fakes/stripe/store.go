@@ -169,6 +169,13 @@ func (s *Server) list(c *call, r *resource) (any, *apiError) {
 	if r.path == "prices" && s.knobs.ActivePricesOnly && in["active"] == nil {
 		in["active"] = true
 	}
+	if s.knobs.RefuseUnknown {
+		for param, target := range map[string]string{"customer": "customers", "charge": "charges", "payment_intent": "payment_intents", "subscription": "subscriptions", "product": "products"} {
+			if e := s.refers(in, param, target); e != nil {
+				return nil, e
+			}
+		}
+	}
 	matches, e := r.filter(s, in)
 	if e != nil {
 		return nil, e
