@@ -34,7 +34,7 @@ func New() *rest.Connector {
 		Adapt: adapt,
 		Open: func(api *rest.API) (rest.Hooks, error) {
 			a := &account{api: api, version: optionOr(api.Server.Options, "api_version", "v3")}
-			return rest.Hooks{Objects: a.objects, Object: a.object, Bind: bind, Refusal: refusal}, nil
+			return rest.Hooks{Objects: a.objects, Object: a.object, Bind: bind, Table: a.table, Refusal: refusal}, nil
 		},
 	})
 }

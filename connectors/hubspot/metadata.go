@@ -16,7 +16,7 @@ import (
 
 // builtIn are HubSpot's own objects: their names are those of their paths and of
 // their tables, and modified is the property with the time of the last change.
-var builtIn = []struct{ name, modified, help string }{
+var builtIn = []builtInObject{
 	{"contacts", "lastmodifieddate", "People."},
 	{"companies", hsModified, "Companies."},
 	{"deals", hsModified, "Deals, in the stages of a pipeline."},
@@ -30,6 +30,8 @@ var builtIn = []struct{ name, modified, help string }{
 	{"notes", hsModified, "Engagements: notes."},
 	{"tasks", hsModified, "Engagements: tasks."},
 }
+
+type builtInObject struct{ name, modified, help string }
 
 const hsModified = "hs_lastmodifieddate"
 
@@ -84,6 +86,9 @@ func (a *account) objects(ctx context.Context) ([]rest.ObjectInfo, error) {
 		}
 		out = append(out, rest.ObjectInfo{Name: name, Table: name})
 	}
+	for _, p := range usualPairs {
+		out = append(out, importedLinks(p[0], p[1]))
+	}
 	return out, nil
 }
 
@@ -113,7 +118,7 @@ func (a *account) object(ctx context.Context, name string, known *rest.Object) (
 	}
 	o := &rest.Object{Name: name, Key: "id", Modified: hsModified}
 	kind := name
-	if i := slices.IndexFunc(builtIn, func(b struct{ name, modified, help string }) bool { return b.name == name }); i >= 0 {
+	if i := slices.IndexFunc(builtIn, func(b builtInObject) bool { return b.name == name }); i >= 0 {
 		o.Modified, o.Description = builtIn[i].modified, builtIn[i].help
 	} else {
 		custom, err := a.schemas(ctx)

@@ -39,6 +39,10 @@ func (s *source) Import(ctx context.Context, req connectors.ImportRequest) ([]co
 		atOnce <- struct{}{}
 		wait.Go(func() {
 			defer func() { <-atOnce }()
+			if info.Imported != nil {
+				out[i] = *info.Imported
+				return
+			}
 			o, err := s.objectOf(ctx, info.Name)
 			if err == nil && o != nil {
 				out[i] = s.imported(o)

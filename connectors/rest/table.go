@@ -48,6 +48,11 @@ func (s *source) Table(ctx context.Context, spec connectors.TableSpec) (connecto
 	if err := connectors.CheckOptions(s.options, connectors.OnTable, on, spec.Options); err != nil {
 		return nil, err
 	}
+	if s.hooks.Table != nil {
+		if t, err := s.hooks.Table(ctx, spec); err != nil || t != nil {
+			return t, err
+		}
+	}
 	name := spec.Options["object"]
 	if name == "" {
 		name = spec.Name

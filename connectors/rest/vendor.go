@@ -47,6 +47,9 @@ type Hooks struct {
 	// Bind makes of an object what a table with these options shows. It must not
 	// change o, but may return a copy.
 	Bind func(ctx context.Context, spec connectors.TableSpec, o *Object) (*Object, error)
+	// Table makes a table that is not made of an object; nil: it is. The options have
+	// been checked.
+	Table func(ctx context.Context, spec connectors.TableSpec) (connectors.Table, error)
 	// Request has the last word on a request that reads.
 	Request func(list *ListRequest, r *transport.Request)
 	// Write has the last word on a request that writes rows of batch.
@@ -60,6 +63,9 @@ type Hooks struct {
 type ObjectInfo struct {
 	// Name is the API's, Table that of the imported table.
 	Name, Table string
+	// Imported is what is imported, if that is known without asking; nil: what
+	// Object says.
+	Imported *connectors.ImportedTable
 }
 
 // ListRequest is what a request that reads was made for.
@@ -133,6 +139,25 @@ func (a *API) Call(ctx context.Context, r *transport.Request, out any) error {
 		return t.protocol(page.request, "metadata that is not what was expected", err)
 	}
 	return nil
+}
+
+// Send makes a call and reads its answer whole, whatever its status is. An error
+// means that there is none; of a write (r.Write) it says whether that may have been
+// done.
+func (a *API) Send(ctx context.Context, r *transport.Request) (*transport.Response, []byte, error) {
+	return (&table{src: a.src, object: &Object{Name: r.Path}}).send(ctx, r)
+}
+
+// Refused is the error of an answer that is no success, in the API's words. Rows
+// are counted from 1; row 0: it is that of the whole answer.
+func (a *API) Refused(resp *transport.Response, body []byte, write bool, row int) *connectors.Error {
+	t := &table{src: a.src, object: &Object{Name: resp.Request}}
+	return t.refusalOf(resp, body, write, rowStatus{row: row})
+}
+
+// Unknown is the error of a write whose answer, a success, cannot be used.
+func (a *API) Unknown(resp *transport.Response, what string, err error) *connectors.Error {
+	return (&table{src: a.src, object: &Object{Name: resp.Request}}).unknown(resp, what, err)
 }
 
 // Prepare checks an object that a hook has made and gives it its defaults.
