@@ -22,7 +22,7 @@ filter:
   enforced: true
   and: " and "
   types:
-    text: {operators: {eq: "{field} = {value}", is_null: "{field} = BLANK()", not_null: "{field} != BLANK()"}, exact: [eq, is_null, not_null], missing_matches: [eq]}
+    text: {operators: {eq: "{field} = {value}", contains: "{field} has {value}", is_null: "{field} = BLANK()", not_null: "{field} != BLANK()"}, exact: [eq, is_null, not_null], missing_matches: [eq]}
     boolean: {operators: {eq: "{field} is {value}", is_null: "never", not_null: "ever"}, exact: [eq]}
   literals: {quote: "'", refuse: ["'"]}
 sort: {param: sort, enforced: true, max_keys: 2, nulls: smallest}
@@ -82,6 +82,7 @@ func TestAbsent_Filters(t *testing.T) {
 	}{
 		{"an empty text is nothing", eq(1, ""), "none: the condition is never true"},
 		{"missing ones are kept out", eq(1, "A"), "where=<name> = 'A' and <name> != BLANK()"},
+		{"what cannot be written is asked for in part", eq(1, "it's long"), "where=<name> has 's long'"},
 		{"missing", null(1), "where=<name> = BLANK()"},
 		{"a boolean is never missing", null(2), "none: the condition is never true"},
 		{"an expression for a field", eq(0, "a"), "where=KEY() = 'a'"},
@@ -91,6 +92,17 @@ func TestAbsent_Filters(t *testing.T) {
 	q := connectors.Query{Request: pushdown.Request{Columns: []int{0}}, Ordering: pushdown.Ordering{{Column: 4, NullsFirst: true}}}
 	q.Orderings = []pushdown.Ordering{q.Ordering}
 	require.Contains(t, tab.Request(q), "sort=ratio,key", "sorts have names of their own")
+}
+
+// Of one condition, too, that is two for the API.
+func TestFilter_AndGroup(t *testing.T) {
+	t.Parallel()
+	m := strings.Replace(absentManifest, `and: " and "`, "and: ', '\n  and_group: AND({})", 1)
+	tab := openTable(t, openSource(t, []byte(m), "http://127.0.0.1:1", nil), "things")
+	q := connectors.Query{Request: pushdown.Request{Columns: []int{0}, Conjuncts: []pushdown.Expr{eq(1, "A")}}}
+	require.Contains(t, tab.Request(q), "where=AND(<name> = 'A', <name> != BLANK())")
+	q.Conjuncts = []pushdown.Expr{eq(0, "x")}
+	require.Contains(t, tab.Request(q), "where=KEY() = 'x'")
 }
 
 // A vendor's objects can stand in remote schemas of their own.

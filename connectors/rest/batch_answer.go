@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	"github.com/hallwaydb/hallway/sidecar/transport"
 )
 
@@ -55,27 +56,67 @@ func (m *modification) read(rows []int, resp *transport.Response, body []byte) (
 			return a.out, err
 		}
 	}
-	a.missing(body)
+	if err := a.blame(body); err != nil {
+		return a.out, err
+	}
 	err := a.conclude(body)
 	a.news(text)
 	return a.out, err
 }
 
-// missing finds the row that a refusal of all says is not there.
-func (a *batchAnswer) missing(body []byte) {
-	hook := a.m.t.src.hooks.Refusal
-	if a.good || hook == nil || !keyed(a.m.batch.Op) {
-		return
+// blame finds the row that a refusal of all is about: by the key of a record that
+// is not there, by a value that it alone has, or by a field that it alone gives.
+func (a *batchAnswer) blame(body []byte) error {
+	hook, batch := a.m.t.src.hooks.Refusal, a.m.batch
+	if a.good || hook == nil || slices.ContainsFunc(a.out, func(w written) bool { return w.result.Outcome != 0 }) {
+		return nil
 	}
 	r := hook(a.resp.Status, a.resp.Header, body)
-	if r == nil || r.Missing == "" {
-		return
+	if r == nil || r.Missing == "" && r.Value == "" && len(r.Fields) == 0 {
+		return nil
 	}
+	column := ""
+	if len(r.Fields) > 0 {
+		column = a.m.t.columnOf(r.Fields[0].Field)
+	}
+	rows, columns := map[int]bool{}, map[string]bool{}
 	for n, i := range a.rows {
-		if key, _ := a.m.t.keyText(a.m.batch.Rows[i].Key[0]); key == r.Missing {
-			a.out[n].result.Outcome = connectors.NotFound
+		if keyed(batch.Op) && r.Missing != "" {
+			if key, _ := a.m.t.keyText(batch.Rows[i].Key[0]); key == r.Missing {
+				a.out[n].result.Outcome = connectors.NotFound
+				return nil
+			}
+		}
+		for j, c := range batch.Columns {
+			spec := a.m.t.column(c).spec
+			if v := batch.Rows[i].Values[j]; !v.IsNull() && (column == "" || column == spec.Name) && (r.Value == "" || holds(v, spec.Type, r.Value)) {
+				rows[n], columns[spec.Name] = true, true
+			}
 		}
 	}
+	if len(rows) != 1 || column == "" && r.Value == "" {
+		return nil
+	}
+	for n := range rows {
+		if err := a.refuse(n, 0, body); err != nil {
+			return err
+		}
+		if err := a.out[n].result.Err; err != nil && err.Column == "" && len(columns) == 1 {
+			for name := range columns {
+				err.Column = name
+			}
+		}
+	}
+	return nil
+}
+
+// holds tells whether a value is a text, or a list with it.
+func holds(v pushdown.Value, t pushdown.Type, text string) bool {
+	if list, ok := v.V.([]pushdown.Value); ok {
+		t.Array = false
+		return slices.ContainsFunc(list, func(e pushdown.Value) bool { return !e.IsNull() && holds(e, t, text) })
+	}
+	return string(pushdown.AppendText(nil, v, t)) == text
 }
 
 // news marks the rows that an upsert has created, where the answer lists their keys.

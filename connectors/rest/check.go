@@ -616,8 +616,8 @@ func (l *loader) checkObject(m *Manifest, o *Object) {
 		case f.Format != "iso" && f.Format != "utc" && f.Type != "datetime":
 			l.at(at+".format", "only a field of type datetime has this format")
 		}
-		if f.Special != "" && (f.Type != "number" || f.List) {
-			l.at(at+".special", "only a field of type number has special values")
+		if f.Special != "" && (f.Type == "json" || f.List) {
+			l.at(at+".special", "in a list, and in JSON, objects are values")
 		}
 		if (f.Merges || f.Whole) && (f.Type != "json" || f.List) {
 			l.at(at, "only a field of type json merges its members, or is sent whole")

@@ -176,7 +176,7 @@ func (col *column) none(what string) *node {
 func (col *column) apply(op operator, literal string, rows float64) *node {
 	n := &node{kind: leaf, text: op.before + literal + op.after, exact: op.exact, rows: rows}
 	if !op.exact {
-		n.why = "the API may return more"
+		n.why = mayBeMore
 	}
 	if op.missing && !col.field.always() {
 		return and(n, col.present())
@@ -205,6 +205,17 @@ func (col *column) spans() bool {
 	return ge && le
 }
 
+// test is the leaf of an operator without a value.
+func (op operator) test(rows float64) *node {
+	n := &node{kind: leaf, text: op.before, exact: op.exact, rows: rows}
+	if !op.exact {
+		n.why = mayBeMore
+	}
+	return n
+}
+
+const mayBeMore = "the API may return more"
+
 // missing is the rows where the column is NULL.
 func (col *column) missing() *node {
 	if col.field.always() || col.key {
@@ -214,7 +225,7 @@ func (col *column) missing() *node {
 	if !ok {
 		return col.none("test for a missing value")
 	}
-	return &node{kind: leaf, text: op.before, exact: op.exact, rows: shareNull}
+	return op.test(shareNull)
 }
 
 // present is the rows where the column is not NULL.
@@ -226,7 +237,7 @@ func (col *column) present() *node {
 	if !ok {
 		return col.none("test for a missing value")
 	}
-	return &node{kind: leaf, text: op.before, exact: op.exact, rows: 1 - shareNull}
+	return op.test(1 - shareNull)
 }
 
 // orMissing adds the rows where the column is NULL, if unknown is wanted.
@@ -313,9 +324,38 @@ func (col *column) compare(op pushdown.Operator, v pushdown.Value, coll pushdown
 	}
 	literal, op, ok := col.literal(op, v)
 	if !ok {
+		if n := col.piece(op, v); n != nil {
+			return n
+		}
 		return local("the API cannot express this value for column " + col.spec.Name)
 	}
 	return col.applied(op, literal)
+}
+
+// piece asks for a part of a text that cannot be written whole; nil: there is none,
+// or no way to ask.
+func (col *column) piece(op pushdown.Operator, v pushdown.Value) *node {
+	s, isText := v.V.(string)
+	o, has := col.ops["contains"]
+	if !isText || !has || op != pushdown.EQ {
+		return nil
+	}
+	pieces := []string{s}
+	for _, r := range col.quoter.refuse {
+		var next []string
+		for _, p := range pieces {
+			next = append(next, strings.Split(p, r)...)
+		}
+		pieces = next
+	}
+	longest := slices.MaxFunc(pieces, func(a, b string) int { return len(a) - len(b) })
+	literal, ok := col.quoter.text(longest)
+	if longest == "" || !ok {
+		return nil
+	}
+	n := col.apply(o, literal, shareEqual)
+	n.exact, n.why = false, "only a part of the value can be written"
+	return n
 }
 
 // literal writes v. A point in time finer than the API's is rounded, and op

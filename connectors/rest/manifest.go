@@ -399,11 +399,11 @@ type Field struct {
 	Object      string   `yaml:"object" doc:"relation: the object whose key this is."`
 	Format      string   `yaml:"format" check:"enum=iso|unix|unix_ms|utc" doc:"datetime: iso (default), or a number of seconds or milliseconds since 1970. time: utc, with milliseconds and a Z behind them."`
 	Keeps       string   `yaml:"keeps" check:"enum=seconds|milliseconds|microseconds" doc:"datetime, timestamp, time: how finely the API keeps it; what is finer is lost. Default: microseconds, or as the format says."`
-	Special     string   `yaml:"special" doc:"number: an object in place of the number says NaN, Infinity or -Infinity here, a dotted path; one that does not is no value."`
+	Special     string   `yaml:"special" doc:"Objects stand in place of some values: of a number that is none one that says NaN, Infinity or -Infinity here, a dotted path; all others mean that there is no value."`
 	Quoted      bool     `yaml:"quoted" doc:"Numbers and booleans are written as texts, too: \"12.5\", \"true\"."`
 	SQLType     string   `yaml:"sql_type" doc:"Type of the imported column, in place of the usual one: numeric(12,2)."`
 	Filterable  *bool    `yaml:"filterable" doc:"false: never filtered by the API."`
-	Sortable    *bool    `yaml:"sortable" doc:"false: never sorted by the API."`
+	Sortable    *bool    `yaml:"sortable" doc:"false: never sorted by the API; of the key: rows are sorted without it, too, where pages do not depend on it."`
 	Exact       *bool    `yaml:"exact" doc:"false: filters on it are checked again."`
 
 	// Valid tells whether a text can be the value of a record at all; nil: any can.

@@ -491,6 +491,10 @@ func (m *modification) body(omit bool) *shape {
 		})
 	}
 	if m.w.Wrap == "" {
+		if f := t.src.m.Read.Fields; f != nil && strings.HasSuffix(f.Prefix, ".") {
+			// What holds the fields is there also if none is given.
+			root.at(splitPath(strings.TrimSuffix(f.Prefix, "."))).always = true
+		}
 		return root
 	}
 	path := splitPath(m.w.Wrap)

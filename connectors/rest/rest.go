@@ -246,7 +246,7 @@ func optionNumber(options map[string]string, name string, low, high float64, set
 		return nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || !(f >= low && f <= high) || (name != "calls_per_second" && f != float64(int(f))) {
+	if err != nil || !(f >= low && f <= high) || (!fractional[name] && f != float64(int(f))) {
 		return &connectors.Error{Class: connectors.InvalidOptionValue,
 			Message: fmt.Sprintf("invalid value for option %q: %q", name, text),
 			Hint:    fmt.Sprintf("It is a number from %g to %g.", low, high)}
@@ -254,6 +254,9 @@ func optionNumber(options map[string]string, name string, low, high float64, set
 	set(f)
 	return nil
 }
+
+// fractional are the options that take a fraction.
+var fractional = map[string]bool{"calls_per_second": true, "lockout_seconds": true}
 
 // fill replaces {name} by its value.
 func fill(text string, values map[string]string) string {

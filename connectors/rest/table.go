@@ -391,7 +391,7 @@ func (t *table) sortable(o pushdown.Ordering, conjuncts []pushdown.Expr) (string
 		keys = append(keys, s.one(col.field, k.Descending))
 		unique = col.key
 	}
-	if !unique && t.keyField != nil {
+	if f := t.keyField; !unique && f != nil && (f.Sortable == nil || *f.Sortable) {
 		keys = append(keys, s.one(t.keyField, false))
 	}
 	if len(keys) > s.MaxKeys {
@@ -506,8 +506,11 @@ func (t *table) wantedAs(f *Fields, lists ...[]int) []string {
 			add(t.column(c).field)
 		}
 	}
-	if len(names) == 0 && len(t.object.Fields) > 0 {
-		add(&t.object.Fields[0])
+	for i := range t.object.Fields {
+		if len(names) > 0 {
+			break
+		}
+		add(&t.object.Fields[i])
 	}
 	// Who asks for address gets address.city too, and might not if he names it.
 	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool {

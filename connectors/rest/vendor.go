@@ -84,7 +84,10 @@ type Refusal struct {
 	// Missing is the key of the record that is said not to be there; empty: none.
 	// Where it is that of a row of an UPDATE or DELETE, the row is not refused.
 	Missing string
-	Fields  []FieldRefusal
+	// Value is one that is refused; empty: none is named. Where the refusal of a
+	// request for several rows names no row, it is that of the one that has it.
+	Value  string
+	Fields []FieldRefusal
 }
 
 // FieldRefusal is what it says of one field, by its name in the API.

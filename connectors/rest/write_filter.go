@@ -54,14 +54,26 @@ func (w *writer) add(n *node) string {
 	case "groups":
 		return w.addGroups(n)
 	}
-	text, terms, depth, why := w.render(n, 1)
-	if why != "" {
-		return why
+	kids := []*node{n}
+	if n.kind == conj {
+		kids = n.kids // ANDed with the rest as they are
+		if w.f.And == "" {
+			return "the API has no way to combine these conditions"
+		}
+	}
+	var texts []string
+	length, terms, depth := 0, 0, 0
+	for _, k := range kids {
+		text, t, d, why := w.render(k, 1)
+		if why != "" {
+			return why
+		}
+		texts = append(texts, text)
+		length, terms, depth = length+len(text)+len(w.f.And)+len(w.f.Group), terms+t, max(depth, d)
 	}
 	if len(w.parts) > 0 && w.f.And == "" {
 		return "the API takes one condition only"
 	}
-	length := len(text) + len(w.f.And) + len(w.f.Group)
 	switch {
 	case w.terms+terms > w.f.MaxTerms:
 		return "the filter would have more than " + itoa(w.f.MaxTerms) + " conditions"
@@ -70,7 +82,7 @@ func (w *writer) add(n *node) string {
 	case depth > w.f.MaxDepth:
 		return "the filter would be nested deeper than " + itoa(w.f.MaxDepth)
 	}
-	w.parts = append(w.parts, text)
+	w.parts = append(w.parts, texts...)
 	w.terms, w.length = w.terms+terms, w.length+length
 	return ""
 }
@@ -97,9 +109,6 @@ func (w *writer) render(n *node, depth int) (text string, terms, deepest int, wh
 		if terms > w.f.MaxTerms {
 			return "", 0, 0, "the filter would have more than " + itoa(w.f.MaxTerms) + " conditions"
 		}
-	}
-	if n.kind == conj && depth == 1 {
-		return strings.Join(parts, join), terms, deepest, "" // ANDed with the rest as it is
 	}
 	group := w.f.Group
 	switch {
