@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/connectors/airtable"
 	"github.com/hallwaydb/hallway/connectors/hubspot"
 	"github.com/hallwaydb/hallway/connectors/rest"
 	"github.com/hallwaydb/hallway/connectors/salesforce"
@@ -57,7 +58,7 @@ func run(root string) error {
 	}
 	b.WriteString("### User mapping\n\n| Option | Default | |\n|---|---|---|\n" +
 		"| `secret` | | Name of a secret in the sidecar's store, which holds the options that the connector asks for below. Only a superuser can set it. |\n\n")
-	for _, c := range []connectors.Connector{rest.New(), salesforce.New(), hubspot.New(), stripe.New(), synthetic.New()} {
+	for _, c := range []connectors.Connector{rest.New(), salesforce.New(), hubspot.New(), stripe.New(), airtable.New(), synthetic.New()} {
 		fmt.Fprintf(&b, "## Options of the connector `%s`\n\n", c.Name())
 		for _, w := range []struct {
 			where connectors.Where

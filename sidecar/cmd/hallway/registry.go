@@ -4,6 +4,7 @@ package main
 
 import (
 	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/connectors/airtable"
 	"github.com/hallwaydb/hallway/connectors/hubspot"
 	"github.com/hallwaydb/hallway/connectors/rest"
 	"github.com/hallwaydb/hallway/connectors/salesforce"
@@ -13,6 +14,7 @@ import (
 
 func registry() *connectors.Registry {
 	return connectors.NewRegistry(
+		airtable.New(),
 		rest.New(),
 		hubspot.New(),
 		salesforce.New(),
