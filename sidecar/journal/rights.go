@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ErrNoJournal: the extension is not in the database, or is older than the journal.
+// ErrNoJournal means that the extension is not in the database, or is older than the journal.
 var ErrNoJournal = errors.New("there is no hallway.write_log")
 
 // Missing is a right that the role has not.

@@ -130,7 +130,7 @@ WHERE state = 'paused'`)
 func Identify(ctx context.Context, at database.Address, role string) (database.Identity, error) {
 	conn, err := database.Connect(ctx, at, role)
 	if err != nil {
-		return database.Identity{}, err //nolint:wrapcheck // it says which database
+		return database.Identity{}, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	var system, timeline, oid int64

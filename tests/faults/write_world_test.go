@@ -94,7 +94,7 @@ type told struct {
 	errs    []string
 }
 
-func newWriteWorld(t *testing.T, v victim, cells map[point][]*cell, real *pocket) *writeWorld {
+func newWriteWorld(t *testing.T, v victim, cells map[point][]*cell, pb *pocket) *writeWorld {
 	t.Helper()
 	w := &writeWorld{t: t, victim: v, cluster: env.Cluster, api: newLedger(t), said: map[*cell]told{}}
 	if v == postgresStopped || v == backendKilled {
@@ -106,8 +106,8 @@ func newWriteWorld(t *testing.T, v victim, cells map[point][]*cell, real *pocket
 	manifests, err := env.Mkdir("mf")
 	require.NoError(t, err)
 	manifest := ledgerManifest
-	if real != nil {
-		w.api.pocket, manifest = real, pocketManifest(t)
+	if pb != nil {
+		w.api.pocket, manifest = pb, pocketManifest(t)
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(manifests, "ledger.yaml"), []byte(manifest), 0o644))
 	w.sidecar = env.NewSidecar(t, harness.SidecarSettings{Manifests: manifests,
@@ -118,8 +118,8 @@ func newWriteWorld(t *testing.T, v victim, cells map[point][]*cell, real *pocket
 	for _, list := range cells {
 		for _, x := range list {
 			api := w.api.add(x.table, x.object != "keyed" && x.object != "bare")
-			if real != nil {
-				real.add(t, x, api)
+			if pb != nil {
+				pb.add(t, x, api)
 			}
 			options := map[operation]string{upsertOld: ", upsert_key 'email'", upsertNew: ", upsert_key 'email'", archive: ", delete_sets 'name=archived'"}[x.op]
 			fmt.Fprintf(&sql, `CREATE SERVER %[1]s FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', address '%[2]s', manifest 'ledger.yaml',
