@@ -389,7 +389,7 @@ warn_of_writes(WriteLevel *level, bool savepoint, bool compensate)
 							   (unsigned long) (rows + unknown),
 							   (unsigned long long) (rows + unknown), what),
 				 errdetail_internal("%s", detail.data),
-				 errhint("hallway.write_log says what became of each.")));
+				 errhint("hallway.my_writes() says what became of each.")));
 	else if (rows > 0)
 		ereport(WARNING,
 				(errmsg_plural("%llu row written through Hallway stands in the API although the %s was rolled back",

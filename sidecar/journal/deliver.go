@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
 )
@@ -65,7 +66,7 @@ func (n *node) deliverTogether(ctx context.Context, list []*entry) (wait bool, s
 		if err != nil {
 			return false, 0, err
 		}
-		return true, len(group), n.write(ctx, group, alike(group, notDelivered(list[0], failed)), statePending)
+		return true, len(group), n.write(ctx, group, alike(group, n.notDelivered(list[0], failed)), statePending)
 	}
 	defer t.Release()
 	group := deliverGroup(t, list, batchSize(t.Describe(), operationOf(list[0].Operation)))
@@ -77,7 +78,7 @@ func (n *node) deliverTogether(ctx context.Context, list []*entry) (wait bool, s
 	if len(group) < sent {
 		return true, 0, nil // somebody else is at it
 	}
-	verdicts := send(ctx, t, group, key)
+	verdicts := n.send(ctx, t, group, key)
 	for _, v := range verdicts {
 		wait = wait || v.state == stateUnknown || v.state == stateQueued
 	}
@@ -134,11 +135,11 @@ func matchName(t Table, e *entry) (name string, sure bool) {
 }
 
 // notDelivered is the verdict on rows of which nothing was written.
-func notDelivered(e *entry, err error) verdict {
+func (n *node) notDelivered(e *entry, err error) verdict {
 	if errors.Is(err, errGone) || errors.Is(err, errChanged) {
 		return verdict{state: stateRefused, keep: true, message: "It cannot be sent: " + err.Error() + "."}
 	}
-	text, transient := Explain(err)
+	text, transient := n.explain(err)
 	if !transient {
 		return verdict{state: stateRefused, keep: true, message: text}
 	}
@@ -146,10 +147,12 @@ func notDelivered(e *entry, err error) verdict {
 }
 
 // send is one request, and what the API says of each row.
-func send(ctx context.Context, t Table, list []*entry, key string) []verdict {
+func (n *node) send(ctx context.Context, t Table, list []*entry, key string) []verdict {
 	out := make([]verdict, len(list))
 	b := newBatch(operationOf(list[0].Operation), key)
 	d, spec := t.Describe(), t.Columns()
+	// At once, by a request that differs and has a key of its own.
+	later := verdict{state: stateQueued, keep: true, again: time.Millisecond}
 	var at []int
 	for i, e := range list {
 		row := connectors.Row{}
@@ -158,7 +161,13 @@ func send(ctx context.Context, t Table, list []*entry, key string) []verdict {
 		if b.Op != connectors.Delete {
 			if im, err = readImage(spec, e.Values); err == nil {
 				row.Values = im.values
-				b.Columns, b.MatchColumns = im.columns, im.match
+				if len(b.Rows) == 0 {
+					b.Columns, b.MatchColumns = im.columns, im.match
+				} else if !slices.Equal(b.Columns, im.columns) || len(b.MatchColumns) != len(im.match) {
+					// The table's upsert_key was another: it goes by itself.
+					out[i] = later
+					continue
+				}
 			}
 		}
 		if err == nil && (b.Op == connectors.Update || b.Op == connectors.Delete) {
@@ -186,19 +195,18 @@ func send(ctx context.Context, t Table, list []*entry, key string) []verdict {
 		case known && b.Results[k].Outcome == connectors.NotFound:
 			out[i] = verdict{state: stateRefused, sqlstate: "02000", message: "The API has no such row.", keep: true}
 		case known && !b.Results[k].Bystander && b.Results[k].Err != nil:
-			out[i] = notDelivered(list[i], b.Results[k].Err)
+			out[i] = n.notDelivered(list[i], b.Results[k].Err)
 			if b.Results[k].Err.Class == connectors.Conflict {
 				text, _ := Explain(b.Results[k].Err)
 				out[i] = verdict{state: stateRefused, keep: true, message: text}
 			}
 		case known:
-			// It was not judged: at once again, without the row that was.
-			out[i] = verdict{state: stateQueued, keep: true, again: 1}
+			out[i] = later // it was not judged
 		case isUnknown(err):
-			text, _ := Explain(err)
+			text, _ := n.explain(err)
 			out[i] = verdict{state: stateUnknown, keep: true, message: text, again: 1}
 		default:
-			out[i] = notDelivered(list[i], err)
+			out[i] = n.notDelivered(list[i], err)
 		}
 	}
 	return out

@@ -129,3 +129,31 @@ func TestDeliver_InTheOrderOfTheStatements(t *testing.T) {
 	admin.Exec("ALTER FOREIGN TABLE down OPTIONS (DROP write_error)")
 	w.becomes(admin, "insert 1 applied", "insert 1 applied")
 }
+
+// What is sent again without the row that was refused is another request, and has
+// another idempotency key.
+func TestDeliver_ARequestThatDiffersHasAnotherKey(t *testing.T) {
+	w, c, admin := queued(t)
+	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (batch_rows '10', atomic 'true', idempotent 'true')")
+	admin.Exec("INSERT INTO items (email) VALUES ('taken')")
+	w.becomes(admin, "insert 1 applied")
+	c.Exec("INSERT INTO items (email) VALUES ('x'), ('taken'), ('y')")
+	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+		return admin.Value("SELECT count(*) FROM hallway.write_log WHERE settled_at IS NOT NULL") == "4"
+	}), w.log(admin))
+	require.Equal(t, "t t", rowText(admin.Query(`SELECT x.idempotency_key = y.idempotency_key, x.idempotency_key <> taken.idempotency_key
+FROM hallway.write_log x, hallway.write_log taken, hallway.write_log y WHERE x.outbox AND x.row_number = 1 AND taken.outbox AND taken.row_number = 2 AND y.outbox AND y.row_number = 3`)[0]))
+}
+
+// Rows that were stored when the table had another upsert_key are not taken for
+// those of the one that it has now.
+func TestDeliver_AfterAnotherUpsertKey(t *testing.T) {
+	w, c, admin := queued(t)
+	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (upsert_key 'email')")
+	c.Exec("BEGIN; INSERT INTO items (email, name, n) VALUES ('a', 'A', 1)")
+	c.Exec("ALTER FOREIGN TABLE items OPTIONS (SET upsert_key 'name'); INSERT INTO items (email, name, n) VALUES ('b', 'B', 2); COMMIT")
+	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+		return admin.Value("SELECT count(*) FROM hallway.write_log WHERE settled_at IS NULL") == "0"
+	}), w.log(admin))
+	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
+}

@@ -337,6 +337,17 @@ func Explain(err error) (text string, transient bool) {
 	return text, false
 }
 
+// explain is Explain, and logs what that keeps for the log.
+func (n *node) explain(err error) (text string, transient bool) {
+	var ce *connectors.Error
+	if !errors.As(err, &ce) {
+		n.log.Warn("asking the API about the journal's entries failed", "error", err.Error())
+	} else if ce.Err != nil {
+		n.log.Info("asking the API about the journal's entries failed", "error", err.Error(), "cause", ce.Err.Error())
+	}
+	return Explain(err)
+}
+
 func isUnknown(err error) bool {
 	var ce *connectors.Error
 	return !errors.As(err, &ce) || ce.Class == connectors.UnknownOutcome

@@ -111,22 +111,29 @@ func (m *Manager) Begin(ctx context.Context, stmt *Statement, list *Rows) (*Writ
 
 // refusal is the error of a write that is not sent since it cannot be journaled.
 func refusal(err error) *connectors.Error {
-	e := &connectors.Error{Class: connectors.Conflict, Err: err,
-		Message: "the write was not sent to the API: it cannot be journaled first",
-		Hint: `hallway.write_log is written by the sidecar, as the role of its setting database_role, over the server's Unix socket: pg_hba.conf must let it in. ` +
-			`The option journal 'false' of the table or server does without a journal.`}
+	e := &connectors.Error{Class: connectors.Conflict, Err: err, Hint: "Try again later.",
+		Message: "the write was not sent to the API: it cannot be journaled first"}
+	const without = ` The option journal 'false' of the table or server does without a journal.`
 	var gone *database.UnreachableError
 	var pg *pgconn.PgError
 	switch {
 	case errors.As(err, &gone):
 		e.Detail = strings.TrimSpace(gone.Err.Error())
+		e.Hint = `hallway.write_log is written by the sidecar, as the role of its setting database_role, over the server's Unix socket: pg_hba.conf must let it in.` + without
+	case errors.Is(err, database.ErrBusy), errors.Is(err, errStopping):
+		e.Detail = err.Error()
 	case errors.As(err, &pg) && pg.Code == "55P03":
 		e.Detail = "Somebody holds a lock on hallway.write_log."
 		e.Hint = "Try again when that session has ended its transaction."
 	case errors.As(err, &pg) && pg.Code == "25006":
 		e.Detail = "The database is read-only: " + pg.Message + "."
+		e.Hint = "Write in the primary." + without
+	case errors.As(err, &pg) && pg.Code == "42501":
+		e.Detail = pg.Message + "."
+		e.Hint = "hallway check says which rights the role of the sidecar's setting database_role has to have." + without
 	case errors.As(err, &pg):
 		e.Detail = pg.Message + "."
+		e.Hint += without
 	default:
 		e.Detail = err.Error()
 	}

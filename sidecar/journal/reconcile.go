@@ -47,7 +47,7 @@ func (n *node) findOut(ctx context.Context, list []*entry) []verdict {
 	defer cancel()
 	t, err := n.open(ctx, list[0])
 	if err != nil {
-		return alike(list, notFoundOut(list[0], err))
+		return alike(list, n.notFoundOut(list[0], err))
 	}
 	defer t.Release()
 	f := &finder{n: n, t: t, d: t.Describe(), list: list, out: make([]verdict, len(list))}
@@ -66,12 +66,12 @@ func attention(message, format string, args ...any) verdict {
 }
 
 // notFoundOut is the verdict on an attempt that failed.
-func notFoundOut(e *entry, err error) verdict {
+func (n *node) notFoundOut(e *entry, err error) verdict {
 	switch {
 	case errors.Is(err, errGone) || errors.Is(err, errChanged):
 		return attention("Whether the API has done it is not known.", "Look into the API by yourself: %s.", err)
 	default:
-		text, transient := Explain(err)
+		text, transient := n.explain(err)
 		if !transient {
 			return attention("Whether the API has done it is not known, and it cannot be asked: "+text,
 				"Look into the API, or mend that and SELECT hallway.retry(%d).", e.ID)
@@ -122,7 +122,7 @@ func (f *finder) replay(ctx context.Context, key string, at []int) error {
 	if err != nil {
 		// The database has gone meanwhile, and comes back.
 		for _, i := range at {
-			f.out[i] = notFoundOut(f.list[i], err)
+			f.out[i] = f.n.notFoundOut(f.list[i], err)
 		}
 		return err
 	}
@@ -165,7 +165,7 @@ func (f *finder) replay(ctx context.Context, key string, at []int) error {
 		if k < 0 || k >= len(b.Results) {
 			if err != nil {
 				if _, transient := Explain(err); transient {
-					f.out[i] = notFoundOut(f.list[i], err)
+					f.out[i] = f.n.notFoundOut(f.list[i], err)
 				}
 			}
 			continue
@@ -184,7 +184,7 @@ func (f *finder) replay(ctx context.Context, key string, at []int) error {
 			}
 			text, transient := Explain(r.Err)
 			if transient && r.Err.Class != connectors.Conflict {
-				f.out[i] = notFoundOut(f.list[i], r.Err)
+				f.out[i] = f.n.notFoundOut(f.list[i], r.Err)
 				continue
 			}
 			f.out[i] = verdict{state: stateRefused, message: text}
@@ -268,7 +268,7 @@ func (f *finder) readAll(ctx context.Context) {
 		found, err := f.t.Rows(ctx, same[0].match, values, slices.Compact(columns))
 		for k, q := range same {
 			if err != nil {
-				f.out[q.at] = notFoundOut(f.list[q.at], err)
+				f.out[q.at] = f.n.notFoundOut(f.list[q.at], err)
 				continue
 			}
 			f.out[q.at] = f.judge(f.list[q.at], q, found[k], spec)
@@ -288,14 +288,14 @@ func (f *finder) question(i int, e *entry) (q question, v verdict) {
 		q.before, err = readImage(spec, e.Before)
 	}
 	if err != nil {
-		return q, notFoundOut(e, err)
+		return q, f.n.notFoundOut(e, err)
 	}
 	const doubt = "Whether the API has done it is not known."
 	switch {
 	case e.Operation == "delete":
 		q.match, q.unique = f.d.Key, true
 		if q.value, err = keyValues(f.t, e.Key); err != nil {
-			return q, notFoundOut(e, err)
+			return q, f.n.notFoundOut(e, err)
 		}
 		return q, verdict{}
 	case q.values == nil:
@@ -307,7 +307,7 @@ func (f *finder) question(i int, e *entry) (q question, v verdict) {
 			return q, verdict{} // an update of the key, too
 		}
 		if q.value, err = keyValues(f.t, e.Key); err != nil {
-			return q, notFoundOut(e, err)
+			return q, f.n.notFoundOut(e, err)
 		}
 		return q, verdict{}
 	}

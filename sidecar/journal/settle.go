@@ -5,6 +5,7 @@ package journal
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -117,19 +118,22 @@ func (s *Session) wrote(stmt *Statement) {
 	s.open[stmt.SubXID] = stmt.XID
 }
 
-// before are the parts of transactions that this one may come after.
-func (s *Session) before(current uint64) (subxids []string) {
+// openParts are parts of transactions, each with its transaction.
+type openParts struct{ subxids, xids []string }
+
+// before are those that this one may come after.
+func (s *Session) before(current uint64) (list openParts) {
 	if s == nil {
-		return nil
+		return list
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for sub := range s.open {
+	for sub, xid := range s.open {
 		if sub != current {
-			subxids = append(subxids, fmt.Sprint(sub))
+			list.subxids, list.xids = append(list.subxids, strconv.FormatUint(sub, 10)), append(list.xids, strconv.FormatUint(xid, 10))
 		}
 	}
-	return subxids
+	return list
 }
 
 // Adopt makes what a backend has written by another sidecar, and may have to be
@@ -174,7 +178,7 @@ func (m *Manager) Adopt(ctx context.Context, id database.Identity, at database.A
 // The error says that the time was over.
 func (m *Manager) Undone(ctx context.Context, id database.Identity, at database.Address, s *Session, current uint64) error {
 	list := s.before(current)
-	if len(list) == 0 {
+	if len(list.subxids) == 0 {
 		return nil
 	}
 	n := m.node(id, at)
@@ -184,7 +188,7 @@ func (m *Manager) Undone(ctx context.Context, id database.Identity, at database.
 	return s.undone(ctx, n, list)
 }
 
-func (s *Session) undone(ctx context.Context, n *node, list []string) error {
+func (s *Session) undone(ctx context.Context, n *node, list openParts) error {
 	wait, cancel := context.WithTimeout(ctx, n.m.cfg.UndoWait)
 	defer cancel()
 	for {
@@ -216,7 +220,7 @@ func (s *Session) undone(ctx context.Context, n *node, list []string) error {
 
 // check asks what became of parts of transactions, forgets those with which
 // nothing is open, and gives the transactions that have rows to be undone.
-func (s *Session) check(ctx context.Context, n *node, subxids []string) ([]uint64, error) {
+func (s *Session) check(ctx context.Context, n *node, list openParts) ([]uint64, error) {
 	conn, err := n.reached(ctx)
 	if err != nil {
 		return nil, err
@@ -225,7 +229,7 @@ func (s *Session) check(ctx context.Context, n *node, subxids []string) ([]uint6
 	rows, err := conn.Query(ctx, `SELECT w.subxid::text::int8, `+xactStatus+`, EXISTS (
   SELECT FROM hallway.write_log e WHERE e.xid = w.xid AND e.subxid = w.subxid AND e.settled_at IS NULL AND e.on_rollback = 'compensate'
     AND e.state IN ('pending', 'unknown', 'applied', 'compensating'))
-FROM (SELECT unnest($1::text[])::xid8 AS subxid, unnest($2::text[])::xid8 AS xid) w`, subxids, s.tops(subxids))
+FROM (SELECT unnest($1::text[])::xid8 AS subxid, unnest($2::text[])::xid8 AS xid) w`, list.subxids, list.xids)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // as above
 	}
@@ -246,19 +250,4 @@ FROM (SELECT unnest($1::text[])::xid8 AS subxid, unnest($2::text[])::xid8 AS xid
 		return nil
 	})
 	return waits, err //nolint:wrapcheck // as above
-}
-
-func (s *Session) tops(subxids []string) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]string, len(subxids))
-	for i, sub := range subxids {
-		out[i] = "0"
-		for k, xid := range s.open {
-			if fmt.Sprint(k) == sub {
-				out[i] = fmt.Sprint(xid)
-			}
-		}
-	}
-	return out
 }

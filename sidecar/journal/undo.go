@@ -106,9 +106,11 @@ func undoGroup(list []*entry) []*entry {
 // undoTogether undoes a group. again: some of it is to be tried later; moved: rows
 // have another key now.
 func (n *node) undoTogether(ctx context.Context, list []*entry) (again, moved bool, err error) {
+	wanted := len(list)
 	if list, err = n.claim(ctx, list, stateApplied, stateCompensating, ""); err != nil || len(list) == 0 {
-		return false, false, err
+		return true, false, err
 	}
+	again = len(list) < wanted // somebody else is at it
 	verdicts := n.undoRows(ctx, list)
 	for i, v := range verdicts {
 		again = again || v.again > 0
@@ -136,7 +138,7 @@ func (n *node) undoRows(ctx context.Context, list []*entry) []verdict {
 	if err != nil {
 		out := make([]verdict, len(list))
 		for i, e := range list {
-			out[i] = undoFailed(e, err)
+			out[i] = n.undoFailed(e, err)
 		}
 		return out
 	}
@@ -167,11 +169,11 @@ func stands(format string, args ...any) verdict {
 
 // undoFailed is the verdict on an attempt that failed. Once one was made whose end
 // is not known, the API is read before the next, whatever comes between.
-func undoFailed(e *entry, err error) verdict {
+func (n *node) undoFailed(e *entry, err error) verdict {
 	if errors.Is(err, errGone) || errors.Is(err, errChanged) {
 		return stands("It could not be undone: %s.", err)
 	}
-	text, transient := Explain(err)
+	text, transient := n.explain(err)
 	if !transient {
 		return stands("It could not be undone: %s", text)
 	}
@@ -244,13 +246,13 @@ func (u *undoer) modify(ctx context.Context, out []verdict, b *connectors.Batch,
 			if e := b.Results[i].Err; e != nil {
 				text, transient := Explain(e)
 				if transient && e.Class != connectors.Conflict {
-					out[k] = undoFailed(u.list[k], e)
+					out[k] = u.n.undoFailed(u.list[k], e)
 				} else {
 					out[k] = stands("It could not be undone: %s", text)
 				}
 			}
 		case err != nil:
-			out[k] = undoFailed(u.list[k], err)
+			out[k] = u.n.undoFailed(u.list[k], err)
 		default:
 			out[k] = verdict{state: stateCompensating, again: backoff(u.list[k].Attempts), keep: true}
 		}
@@ -282,7 +284,7 @@ func (u *undoer) remove(ctx context.Context) []verdict {
 		for k, i := range tried {
 			switch e := u.list[i]; {
 			case err != nil:
-				out[i] = undoFailed(e, err)
+				out[i] = u.n.undoFailed(e, err)
 			case len(found[k]) == 0:
 				out[i] = u.sure(e, gone)
 			default:
@@ -359,7 +361,7 @@ func (u *undoer) putBack(ctx context.Context) []verdict {
 	for i, r := range rows {
 		switch {
 		case err != nil:
-			out[r.at] = undoFailed(u.list[r.at], err)
+			out[r.at] = u.n.undoFailed(u.list[r.at], err)
 			continue
 		case len(found[i]) == 0:
 			out[r.at] = u.sure(u.list[r.at], stands("It was not undone: the API has no such row any more."))
@@ -433,7 +435,7 @@ func (u *undoer) restore(ctx context.Context) []verdict {
 			if match != nil {
 				found, err := u.t.Rows(ctx, match, [][]pushdown.Value{key}, u.d.Key)
 				if err != nil {
-					out[i] = undoFailed(u.list[i], err)
+					out[i] = u.n.undoFailed(u.list[i], err)
 					continue
 				}
 				if len(found[0]) > 0 {

@@ -228,3 +228,29 @@ func TestUndo_OfWhatTheAPIShowsLate(t *testing.T) {
 	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (DROP lag)")
 	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
 }
+
+// What is undone later than something else of its transaction waits for that, also
+// when another sidecar is at it.
+func TestUndo_GoesBackwardsWhoeverDoesIt(t *testing.T) {
+	_, c, admin := compensating(t)
+	admin.Exec(`CREATE SEQUENCE tries;
+CREATE TABLE held AS SELECT 1;
+CREATE FUNCTION claimed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_catalog AS $$
+BEGIN
+  IF NEW.state = 'compensating' AND OLD.operation = 'update' AND EXISTS (SELECT FROM held) THEN
+    PERFORM nextval('tries');
+    RETURN NULL; -- as if another had it
+  END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER claimed BEFORE UPDATE ON hallway.write_log FOR EACH ROW EXECUTE FUNCTION claimed()`)
+	c.Exec("BEGIN; INSERT INTO items (email, n) VALUES ('c', 1); UPDATE items SET n = 7 WHERE email = 'c'; ROLLBACK")
+	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+		return admin.Value("SELECT last_value FROM tries") >= "3"
+	}))
+	require.Equal(t, "0", admin.Value("SELECT count(*) FROM hallway.write_log WHERE state <> 'applied'"))
+	admin.Exec("DELETE FROM held")
+	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+		return admin.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'compensated'") == "2"
+	}), admin.Query("SELECT operation, state, message FROM hallway.write_log"))
+}
