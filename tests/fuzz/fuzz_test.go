@@ -210,10 +210,10 @@ func (p *pushCount) report(t *testing.T) {
 		t.Logf("not pushed: %s", m)
 	}
 	if p.able == 0 {
-		t.Fatal("no condition that PocketBase can express was generated")
+		t.Fatal("no condition that the API can express was generated")
 	}
 	share := float64(p.pushed) / float64(p.able)
-	t.Logf("of %d conjuncts that PocketBase can express %d were pushed: %.0f %%", p.able, p.pushed, 100*share)
+	t.Logf("of %d conjuncts that the API can express %d were pushed: %.0f %%", p.able, p.pushed, 100*share)
 	require.GreaterOrEqual(t, share, 0.60)
 }
 

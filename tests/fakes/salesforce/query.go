@@ -13,10 +13,8 @@ import (
 
 // locator is the rest of a result.
 type locator struct {
-	res   *result
-	all   bool
-	size  int
-	pages int
+	res  *result
+	size int
 }
 
 func (s *Server) query(w http.ResponseWriter, r *http.Request) *apiError {
@@ -45,7 +43,7 @@ func (s *Server) answerQuery(w http.ResponseWriter, r *http.Request, all bool) *
 	if bad != nil {
 		return bad
 	}
-	l := &locator{res: res, all: all, size: s.opts.PageSize}
+	l := &locator{res: res, size: s.opts.PageSize}
 	if n, ok := strings.CutPrefix(r.Header.Get("Sforce-Query-Options"), "batchSize="); ok {
 		want, err := strconv.Atoi(strings.TrimSpace(n))
 		if err != nil {
@@ -53,6 +51,7 @@ func (s *Server) answerQuery(w http.ResponseWriter, r *http.Request, all bool) *
 		}
 		l.size = min(max(want, min(200, l.size)), l.size)
 	}
+	s.calls["query_more_needed"] += max(0, (len(res.records)-1)/l.size)
 	return s.page(w, r, "", l, 0)
 }
 
@@ -63,7 +62,7 @@ func (s *Server) queryMore(w http.ResponseWriter, r *http.Request) *apiError {
 	if l == nil || err != nil || from > len(l.res.records) {
 		return newError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
 	}
-	if l.pages++; s.opts.LocatorPages > 0 && l.pages > s.opts.LocatorPages {
+	if s.further++; s.opts.ForgetEvery > 0 && s.further%s.opts.ForgetEvery == 0 {
 		delete(s.locators, name)
 		return newError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
 	}

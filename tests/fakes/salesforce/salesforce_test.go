@@ -93,7 +93,7 @@ func TestConditions(t *testing.T) {
 // TestPages are as large as the org likes, and none is repeated or left out.
 func TestPages(t *testing.T) {
 	t.Parallel()
-	s := New(Options{PageSize: 100, ShortPages: 3, LocatorPages: 8, SessionCalls: 30, RefuseEvery: 7, DailyLimit: 28})
+	s := New(Options{PageSize: 100, ShortPages: 3, ForgetEvery: 9, SessionCalls: 30, RefuseEvery: 7, DailyLimit: 28})
 	defer s.Close()
 	rows := make([]map[string]any, 950)
 	for i := range rows {

@@ -264,3 +264,10 @@ func Wide(objects, fields int) []*Object {
 func prefixOf(i int) string {
 	return "b" + string(alphabet[i/62%62]) + string(alphabet[i%62])
 }
+
+// Plain is a field of a type that needs no more than its name, such as date.
+func Plain(kind, name string) *Field { return of(kind, name, 0) }
+
+// Custom is an object with the fields that every object has and these. Its name
+// ends in __c, and no other object's ids begin with its prefix of three characters.
+func Custom(name, prefix string, fields ...*Field) *Object { return standard(name, prefix, fields...) }

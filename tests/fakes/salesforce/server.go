@@ -34,9 +34,9 @@ type Options struct {
 	// SessionCalls is how many requests a session serves before it expires;
 	// 0: any number.
 	SessionCalls int
-	// LocatorPages is how many pages a query locator gives before it is
-	// forgotten; 0: any number. It then answers INVALID_QUERY_LOCATOR.
-	LocatorPages int
+	// ForgetEvery n: each n-th request for a further page finds that its locator
+	// is forgotten, and is answered INVALID_QUERY_LOCATOR; 0: none.
+	ForgetEvery int
 	// RefuseEvery n answers each n-th request to the data API with 403
 	// REQUEST_LIMIT_EXCEEDED; 0: none.
 	RefuseEvery int
@@ -69,6 +69,7 @@ type Server struct {
 	locatorNr  int
 	jobs       map[string]*job
 	pages      int
+	further    int
 	used       int
 	requests   int
 	calls      map[string]int
@@ -108,7 +109,8 @@ func (s *Server) Close() { s.http.CloseClientConnections(); s.http.Close() }
 // Calls is how many requests of each kind were answered: token, versions, limits,
 // counts, objects, describe, query, query_more, retrieve, create, update, delete, upsert,
 // collection_create, collection_update, collection_delete, collection_upsert,
-// collection_retrieve, deleted, updated, bulk_*; "" is all of them but token.
+// collection_retrieve, deleted, updated, bulk_*; "" is all of them but token, and
+// query_more_needed what query_more would be with full pages and no faults.
 func (s *Server) Calls() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

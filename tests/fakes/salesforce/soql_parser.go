@@ -416,3 +416,35 @@ func (p *parser) literal() (literal, *apiError) {
 	}
 	return literal{}, p.unexpected()
 }
+
+// Strings parses a statement and gives its literals of text, in their order; those
+// of LIKE as they are written in it.
+func Strings(statement string) ([]string, error) {
+	q, err := parse(statement)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	var walk func(cond)
+	walk = func(c cond) {
+		switch c := c.(type) {
+		case *logic:
+			for _, arg := range c.args {
+				walk(arg)
+			}
+		case *negation:
+			walk(c.arg)
+		case *comparison:
+			for _, v := range c.values {
+				switch {
+				case v.kind == tokenString && c.op == "like":
+					out = append(out, v.pattern)
+				case v.kind == tokenString:
+					out = append(out, v.text)
+				}
+			}
+		}
+	}
+	walk(q.where)
+	return out, nil
+}
