@@ -139,8 +139,8 @@ type Description struct {
 	Rows float64
 	// BatchRows is how many rows one Modify best has.
 	BatchRows BatchRows
-	// Staged: Modify minds Batch.Ready and Batch.Limit. Then it is given the rows of
-	// several requests at once, to prepare one while another is under way.
+	// Staged: Modify minds Batch.Ready. Then it is given the rows of several requests
+	// at once, to prepare one while another is under way.
 	Staged bool
 	// Idempotent: an Insert, Update or Upsert that is sent again with its
 	// IdempotencyKey, the same rows in the same batch, is answered with the first

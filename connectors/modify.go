@@ -2,8 +2,8 @@ package connectors
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"time"
 
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	"github.com/hallwaydb/hallway/sidecar/rows"
@@ -87,15 +87,16 @@ type Batch struct {
 	// Stats is where the connector counts; never nil.
 	Stats *Stats
 	// Ready, if not nil, is called before rows are sent, by a connector whose
-	// Description has Staged: it returns when the rows before end may be, and says
-	// that those before next probably follow. If it fails, rows that it has not let
-	// through yet are not sent: if there are others, the first of them is Refused
-	// with its error. It is not safe for concurrent use.
+	// Description has Staged: it returns when the rows before end may be, and is told
+	// that those before next probably follow. If it fails, no rows are sent but those
+	// that it has let through. Where there are none, its error is Modify's; else the
+	// first row that was not sent is Refused with it, or all such rows are NotSent if
+	// it is ErrNotNow. It is not safe for concurrent use.
 	Ready func(ctx context.Context, end, next int) error
-	// Limit, if not 0, is how long a Staged connector takes up further requests of
-	// the call: rows that it has not sent by then are NotSent.
-	Limit time.Duration
 }
+
+// ErrNotNow is Batch.Ready's: the rows are for another call of Modify.
+var ErrNotNow = errors.New("the rows are for another call")
 
 // Row is one row to write: the key's values and the given columns' values.
 type Row struct {
@@ -106,8 +107,7 @@ type Row struct {
 type Outcome uint8
 
 // Applied: the API has it. NotFound: Update or Delete of a row that the API
-// does not have. Refused: Result.Err tells why. NotSent: it was not its turn
-// within Batch.Limit; no row after it was sent.
+// does not have. Refused: Result.Err tells why. NotSent: Batch.Ready said ErrNotNow.
 const (
 	Applied Outcome = iota + 1
 	NotFound

@@ -51,7 +51,7 @@ static void check_response(Sending *sending, const Hallway__V1__ModifyResponse *
 static void count_rows(Sending *sending, const Hallway__V1__ModifyResponse *response,
 					   HallwayRowCounts *counts);
 static bool is_duplicate(const HallwayWrite *write, const Hallway__V1__Error *error);
-static void keep_bystanders(Sending *sending, const Hallway__V1__ModifyResponse *response);
+static void keep_unjudged(Sending *sending, const Hallway__V1__ModifyResponse *response);
 static const uint8 *tuple_end(const uint8 *tuple, const uint8 *end);
 pg_noreturn static void throw_for_row(Sending *sending, uint32 row,
 									  const Hallway__V1__Error *error, bool retry_helps);
@@ -160,6 +160,7 @@ send_rows(Sending *sending)
 	Hallway__V1__ModifyResponse *response = call(sending, &error);
 	HallwayRowCounts counts = {0};
 	uint32		bystanders = 0;
+	uint32		unsent = 0;
 	uint32		settled = 0;
 	int64		bystander = -1;
 
@@ -209,6 +210,9 @@ send_rows(Sending *sending)
 				continue;
 			case HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_NOT_FOUND:
 				break;
+			case HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_NOT_SENT:
+				unsent++;
+				continue;
 			default:
 				if (row->bystander)
 				{
@@ -230,13 +234,16 @@ send_rows(Sending *sending)
 	/* Without a culprit, or if a round brings nothing: better that than for ever. */
 	if (bystanders > 0 && (settled == 0 || !target->do_nothing))
 		throw_for_row(sending, (uint32) bystander, response->results[bystander]->error, false);
-	if (bystanders > 0)
-		keep_bystanders(sending, response);
+	if (unsent > 0 && settled == 0)
+		throw_not_understood(sending->rel, "it has sent none of the rows");
+	sending->stats->rows -= unsent;
+	if (bystanders + unsent > 0)
+		keep_unjudged(sending, response);
 
 	result->answered = true;
 	result->tuples = response->tuples.data;
 	result->len = response->tuples.len;
-	return bystanders;
+	return bystanders + unsent;
 }
 
 static Hallway__V1__ModifyResponse *
@@ -321,6 +328,7 @@ check_response(Sending *sending, const Hallway__V1__ModifyResponse *response)
 		{
 			case HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_APPLIED:
 			case HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_NOT_FOUND:
+			case HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_NOT_SENT:
 				break;
 			case HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_REFUSED:
 				if (response->results[i]->error != NULL)
@@ -374,7 +382,7 @@ is_duplicate(const HallwayWrite *write, const Hallway__V1__Error *error)
 
 /* Leaves those rows of the write that were not judged. */
 static void
-keep_bystanders(Sending *sending, const Hallway__V1__ModifyResponse *response)
+keep_unjudged(Sending *sending, const Hallway__V1__ModifyResponse *response)
 {
 	const uint8 *tuple = sending->tuples;
 	const uint8 *end = tuple + sending->len;
@@ -387,8 +395,10 @@ keep_bystanders(Sending *sending, const Hallway__V1__ModifyResponse *response)
 	{
 		const uint8 *next = tuple_end(tuple, end);
 
-		if (response->results[i]->bystander &&
-			response->results[i]->outcome == HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_REFUSED)
+		const Hallway__V1__RowResult *row = response->results[i];
+
+		if (row->outcome == HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_NOT_SENT ||
+			(row->outcome == HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_REFUSED && row->bystander))
 		{
 			memcpy(kept + len, tuple, next - tuple);
 			len += next - tuple;

@@ -114,6 +114,8 @@ func outcomes(results []connectors.Result) string {
 			out = append(out, "- "+r.Err.Message)
 		case r.Outcome == connectors.Refused:
 			out = append(out, fmt.Sprintf("no %d %s: %s", r.Err.Class, r.Err.Column, r.Err.Message))
+		case r.Outcome == connectors.NotSent:
+			out = append(out, "later")
 		default:
 			out = append(out, "?")
 		}
@@ -448,6 +450,44 @@ func TestBatch_Parallel(t *testing.T) {
 			}
 			if err != nil || outcomes(b.Results) != want || calls != wantCalls || most != parallel || strings.Join(back, "") != "abcd" {
 				t.Errorf("got %v after %d calls, %d at once, returned %q\n%s\nwant\n%s", err, calls, most, back, outcomes(b.Results), want)
+			}
+		})
+	}
+}
+
+// No row is sent before it is let through, and what is not is told of.
+func TestBatch_Ready(t *testing.T) {
+	gone, refusal := errors.New("gone"), &connectors.Error{Class: connectors.Conflict, Message: "no journal"}
+	for _, c := range []struct {
+		name     string
+		at       int // the call of Ready that fails
+		err      error
+		want     error
+		outcomes string
+		asked    string
+	}{
+		{"all", -1, nil, nil, "ok | ok | ok | ok | ok", "2,4/0 4,5/1 5,5/2"},
+		{"enough", 1, connectors.ErrNotNow, nil, "ok | ok | later | later | later", "2,4/0 4,5/1"},
+		{"refused", 2, refusal, nil, "ok | ok | ok | ok | no 14 : no journal", "2,4/0 4,5/1 5,5/2"},
+		{"refused, and others with it", 1, refusal, nil, "ok | ok | no 14 : no journal | - not sent, because row 3 was refused | - not sent, because row 3 was refused", "2,4/0 4,5/1"},
+		{"at once", 0, refusal, refusal, "? | ? | ? | ? | ?", "2,4/0"},
+		{"broken off", 1, gone, gone, "ok | ok | ? | ? | ?", "2,4/0 4,5/1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newScript(t, answer{200, "", ""})
+			tab := openTable(t, openSource(t, []byte("manifest: 1\nname: T\ncreate: {batch: {path: /b, max: 2, list: l}}"+writeObjects), s.URL, nil), "things")
+			b, _ := many(tab, connectors.Insert, nil, []any{"a", "b", "c", "d", "e"})
+			var asked []string
+			b.Ready = func(_ context.Context, end, next int) error {
+				asked = append(asked, fmt.Sprintf("%d,%d/%d", end, next, len(s.lines())))
+				if len(asked)-1 == c.at {
+					return c.err
+				}
+				return nil
+			}
+			err := tab.Modify(context.Background(), b)
+			if !errors.Is(err, c.want) || outcomes(b.Results) != c.outcomes || strings.Join(asked, " ") != c.asked {
+				t.Errorf("got %v\n%s\nwant\n%s\nlet through %q, not %q", err, outcomes(b.Results), c.outcomes, asked, c.asked)
 			}
 		})
 	}

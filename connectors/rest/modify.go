@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
@@ -59,7 +58,6 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 		return err
 	}
 	batch.Results, batch.Recorded = make([]connectors.Result, len(batch.Rows)), make([]bool, len(batch.Rows))
-	began := time.Now()
 	refused := -1
 	var last []*chunk // of which nothing is handed on yet
 	ahead := m.wave(0)
@@ -68,16 +66,10 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 		if now.err != nil {
 			return now.err
 		}
-		if now.first > 0 && batch.Limit > 0 && time.Since(began) >= batch.Limit {
-			for i := now.first; i < len(batch.Rows); i++ {
-				batch.Results[i].Outcome = connectors.NotSent
-			}
-			break
-		}
 		if batch.Ready != nil {
 			// As many rows again will follow.
 			if err := batch.Ready(ctx, now.end, min(now.end+now.end-now.first, len(batch.Rows))); err != nil {
-				if now.first == 0 || !m.refuse(now.first, err) {
+				if now.first == 0 || !m.hold(now.first, err) {
 					return err
 				}
 				break
@@ -153,16 +145,23 @@ func (m *modification) wave(first int) *wave {
 	return w
 }
 
-// refuse gives the rows from first on, of which none was sent, the error for which
-// they cannot be; false: it is none to be told of rows.
-func (m *modification) refuse(first int, err error) bool {
+// hold gives the rows from first on an outcome, none of which may be sent, for err;
+// false: it says nothing of rows.
+func (m *modification) hold(first int, err error) bool {
+	results := m.batch.Results[first:]
 	var e *connectors.Error
-	if !errors.As(err, &e) {
+	switch {
+	case errors.Is(err, connectors.ErrNotNow):
+		for i := range results {
+			results[i].Outcome = connectors.NotSent
+		}
+	case errors.As(err, &e):
+		for i := range results {
+			results[i] = m.t.bystander("not sent, because row %d was refused", first, e)
+		}
+		results[0] = connectors.Result{Outcome: connectors.Refused, Err: e}
+	default:
 		return false
-	}
-	m.batch.Results[first] = connectors.Result{Outcome: connectors.Refused, Err: e}
-	for i := first + 1; i < len(m.batch.Rows); i++ {
-		m.batch.Results[i] = m.t.bystander("not sent, because row %d was refused", first, e)
 	}
 	return true
 }

@@ -22,8 +22,8 @@ func (s *Server) Describe(ctx context.Context, req *hallwayv1.DescribeRequest) (
 	resp := &hallwayv1.DescribeResponse{
 		Insertable: d.Insertable, Updatable: d.Updatable, Deletable: d.Deletable,
 		ReadOnlyReason: d.ReadOnlyReason, Rows: finite(d.Rows),
-		InsertRows: batchRows(d.BatchRows.Insert), UpdateRows: batchRows(d.BatchRows.Update),
-		DeleteRows: batchRows(d.BatchRows.Delete),
+		InsertRows: batchRows(ahead(&d, d.BatchRows.Insert)), UpdateRows: batchRows(ahead(&d, d.BatchRows.Update)),
+		DeleteRows: batchRows(ahead(&d, d.BatchRows.Delete)),
 		// Also where rows are written one by one they are looked for together.
 		UpsertRows: batchRows(max(d.BatchRows.Insert, d.BatchRows.Update, d.BatchRows.Upsert, upsertRows)),
 	}

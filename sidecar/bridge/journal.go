@@ -101,24 +101,37 @@ func (j *journaling) adopt(ctx context.Context) error {
 // images says that what rows are before the write must be known.
 func (j *journaling) images() bool { return j != nil && j.stmt.Compensate }
 
-// begin journals rows that are about to be sent: at are their positions in the
-// request.
-func (j *journaling) begin(ctx context.Context, batch *connectors.Batch, at []int, before []*liveRow) (*journaled, error) {
+// begin journals rows that are about to be sent, or, if there are more, the first of
+// them: at are their positions in the request.
+func (j *journaling) begin(ctx context.Context, batch *connectors.Batch, at []int, before []*liveRow, first int) (*journaled, error) {
 	if j == nil {
 		return nil, nil
 	}
-	list := &journal.Rows{Op: batch.Op, IdempotencyKey: batch.IdempotencyKey, Columns: []string{}, Rows: make([]journal.Entry, len(batch.Rows))}
+	w := &journaled{j: j, batch: batch, at: at, before: before}
+	if w.stage(ctx, first); w.begun() < len(batch.Rows) {
+		return w, nil
+	}
+	if err := w.await(len(batch.Rows)); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// commit journals the rows from first up to end.
+func (w *journaled) commit(ctx context.Context, first, end int) (*journal.Write, error) {
+	j, batch := w.j, w.batch
+	list := &journal.Rows{Op: batch.Op, IdempotencyKey: batch.IdempotencyKey, Columns: []string{}, Rows: make([]journal.Entry, end-first)}
 	spec := j.b.rel.spec.Columns
 	for _, c := range batch.Columns {
 		list.Columns = append(list.Columns, spec[c].Name)
 	}
-	images, err := j.written(batch)
+	images, err := j.written(batch, batch.Rows[first:end])
 	if err != nil {
 		return nil, err
 	}
-	for i, row := range batch.Rows {
-		e := &list.Rows[i]
-		e.Number = j.number(at[i])
+	for i := range list.Rows {
+		e, row := &list.Rows[i], &batch.Rows[first+i]
+		e.Number = j.number(w.at[first+i])
 		if batch.Op == connectors.Update || batch.Op == connectors.Delete {
 			e.Key = j.key(batch.KeyColumns, row.Key)
 		} else {
@@ -127,21 +140,19 @@ func (j *journaling) begin(ctx context.Context, batch *connectors.Batch, at []in
 		if images != nil {
 			e.Values = images[i]
 		}
-		if before != nil && before[i] != nil && j.stmt.Compensate {
-			var columns []int
-			for c, read := range before[i].Read {
-				if read {
-					columns = append(columns, c)
-				}
-			}
-			e.Before = journal.NewImage(spec, columns, 0, before[i].Fields)
+		if w.before == nil || w.before[first+i] == nil || !j.stmt.Compensate {
+			continue
 		}
+		live := w.before[first+i]
+		var columns []int
+		for c, read := range live.Read {
+			if read {
+				columns = append(columns, c)
+			}
+		}
+		e.Before = journal.NewImage(spec, columns, 0, live.Fields)
 	}
-	w, err := j.s.cfg.Journal.Begin(ctx, j.stmt, list)
-	if err != nil {
-		return nil, err
-	}
-	return &journaled{j: j, w: w, batch: batch}, nil
+	return j.s.cfg.Journal.Begin(ctx, j.stmt, list)
 }
 
 // key of a row as text; nil: it is not all there.
@@ -157,8 +168,8 @@ func (j *journaling) key(columns []int, values []pushdown.Value) []string {
 	return out
 }
 
-// written are images of the values to be written; nil: they are not kept.
-func (j *journaling) written(batch *connectors.Batch) ([][]byte, error) {
+// written are images of the values of a batch's rows; nil: they are not kept.
+func (j *journaling) written(batch *connectors.Batch, list []connectors.Row) ([][]byte, error) {
 	if !j.values || batch.Op == connectors.Delete {
 		return nil, nil
 	}
@@ -179,8 +190,8 @@ func (j *journaling) written(batch *connectors.Batch) ([][]byte, error) {
 		out = append(out, journal.NewImage(spec, order, len(batch.MatchColumns), fields))
 		return nil
 	}, rows.Options{First: 1, Next: 1})
-	for _, row := range batch.Rows {
-		for _, v := range row.Values {
+	for i := range list {
+		for _, v := range list[i].Values {
 			b.Value(v)
 		}
 		if failed = b.EndRow(); failed != nil {
@@ -190,7 +201,7 @@ func (j *journaling) written(batch *connectors.Batch) ([][]byte, error) {
 	if failed == nil {
 		failed = b.Flush()
 	}
-	if failed != nil || len(out) != len(batch.Rows) {
+	if failed != nil || len(out) != len(list) {
 		return nil, &connectors.Error{Class: connectors.Internal, Message: "the rows cannot be journaled", Err: failed}
 	}
 	return out, nil
@@ -199,9 +210,13 @@ func (j *journaling) written(batch *connectors.Batch) ([][]byte, error) {
 // journaled is rows between intent and outcome. Its methods do nothing on nil, and
 // nothing once the outcome is told.
 type journaled struct {
-	j     *journaling
-	w     *journal.Write
-	batch *connectors.Batch
+	j      *journaling
+	batch  *connectors.Batch
+	at     []int
+	before []*liveRow
+	stages []*stage
+	// sent are the rows that may have been sent.
+	sent int
 	// What the API answered of each row: columns and tuples.
 	columns []int
 	tuples  *[][]byte
@@ -310,6 +325,8 @@ func (w *journaled) done(err error) {
 		case r.Outcome == connectors.Refused:
 			o.State = journal.Refused
 			o.SQLState, o.Message = w.j.explain(r.Err)
+		case r.Outcome == connectors.NotSent || i >= w.sent:
+			o.State, o.Message = journal.Refused, "It was not sent."
 		case err == nil || isUnknown(err):
 			o.State = journal.Unknown
 			o.SQLState, o.Message = w.j.explain(err)
@@ -318,7 +335,15 @@ func (w *journaled) done(err error) {
 			o.SQLState, o.Message = w.j.explain(err)
 		}
 	}
-	w.w.End(out)
+	for _, st := range w.stages {
+		list := out[st.first:st.end]
+		select {
+		case <-st.done:
+			st.finish(list)
+		default: // nothing of it was sent
+			go func() { <-st.done; st.finish(list) }()
+		}
+	}
 }
 
 // unknown is for a panic.
@@ -353,7 +378,7 @@ func (j *journaling) queue(ctx context.Context, batch *connectors.Batch) (*hallw
 	for i := range at {
 		at[i] = i
 	}
-	if _, err := j.begin(ctx, batch, at, nil); err != nil {
+	if _, err := j.begin(ctx, batch, at, nil, len(at)); err != nil {
 		return nil, err
 	}
 	resp := &hallwayv1.ModifyResponse{}

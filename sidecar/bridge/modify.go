@@ -68,7 +68,7 @@ func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hal
 	t := s.known(callOf(ctx), b)
 	err = s.writeParts(ctx, b, m, batch, writeOptions{SkipUnchanged: req.GetSkipUnchanged(), Images: j.images()},
 		func(ctx context.Context, p *part) error {
-			w, err := j.begin(ctx, p.batch, p.at, p.before)
+			w, err := s.takeTurns(ctx, b, j, p)
 			if err != nil {
 				return err
 			}
@@ -118,6 +118,12 @@ func (s *Server) sendPart(ctx context.Context, b *bound, m connectors.Modifier, 
 		c.write = true
 	}
 	if err := m.Modify(ctx, p.batch); err != nil {
+		var held *heldError
+		if errors.As(err, &held) && !wrote(err, p.batch) {
+			seen.nothing()
+			after(held.err)
+			return 0, held.err
+		}
 		err = onColumn(unknownIfSent(err), b.rel.spec.Columns, p.batch.ReturningColumns)
 		done := wrote(err, p.batch)
 		if done {
@@ -181,6 +187,8 @@ func (s *Server) results(ctx context.Context, batch *connectors.Batch, resp *hal
 			out.Outcome = hallwayv1.RowOutcome_ROW_OUTCOME_APPLIED
 		case connectors.NotFound:
 			out.Outcome = hallwayv1.RowOutcome_ROW_OUTCOME_NOT_FOUND
+		case connectors.NotSent:
+			out.Outcome = hallwayv1.RowOutcome_ROW_OUTCOME_NOT_SENT
 		case connectors.Refused:
 			refusal := r.Err
 			if refusal == nil {

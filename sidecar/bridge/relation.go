@@ -44,6 +44,9 @@ type relation struct {
 	table     [32]byte // identity of spec
 	shape     uint64   // of the columns' types, for stale plans
 
+	// pace of writes: what a row took last, in nanoseconds; 0: not known.
+	pace atomic.Int64
+
 	mu       sync.Mutex
 	key      [32]byte // identity of the source
 	resolved connectors.ServerSpec

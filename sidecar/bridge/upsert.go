@@ -28,6 +28,8 @@ type part struct {
 	// before is, by row, what the API had just now; nil where that was not read,
 	// or is nothing.
 	before []*liveRow
+	// stops: it may be ended after some requests, with NotSent rows.
+	stops bool
 }
 
 // writeOptions say what a Modify wants beside the write.
@@ -92,7 +94,7 @@ func (s *Server) writeParts(ctx context.Context, b *bound, m connectors.Modifier
 			return w.look(ctx, whole.KeyColumns)
 		}
 	}
-	p := &part{batch: whole, at: make([]int, len(whole.Rows)), before: make([]*liveRow, len(whole.Rows))}
+	p := &part{batch: whole, at: make([]int, len(whole.Rows)), before: make([]*liveRow, len(whole.Rows)), stops: true}
 	for i := range p.at {
 		p.at[i] = i
 	}
@@ -229,6 +231,7 @@ func (w *writing) look(ctx context.Context, match []int) error {
 		times[overlay.Key(w.b.rel.typesAt(match), v)]++
 	}
 	p := w.part(w.whole.Op, "")
+	p.stops = true
 	for i := range w.whole.Rows {
 		var row *liveRow
 		if len(found[i]) == 1 {

@@ -146,7 +146,9 @@ func (s *Server) settleSoon(ctx context.Context, t *cachedTable, number uint64) 
 func (w *written) changes() (changes []overlay.Change, writes []cache.Write, unsure bool) {
 	b := w.batch
 	if w.t.off {
-		wrote := func(r connectors.Result) bool { return r.Outcome != connectors.Refused }
+		wrote := func(r connectors.Result) bool {
+			return r.Outcome != connectors.Refused && r.Outcome != connectors.NotSent
+		}
 		return nil, nil, len(b.Results) != len(b.Rows) || slices.ContainsFunc(b.Results, wrote)
 	}
 	if b.Record != nil && b.Record.Flush() != nil {

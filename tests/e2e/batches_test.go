@@ -21,6 +21,8 @@ type atomicAPI struct {
 	mu    sync.Mutex
 	rows  []string
 	calls []*hallwayv1.ModifyRequest
+	// patience, if not nil, is how many rows of a call it comes to.
+	patience *int
 }
 
 func (a *atomicAPI) modify(_ context.Context, r *hallwayv1.ModifyRequest) (*hallwayv1.ModifyResponse, error) {
@@ -29,6 +31,14 @@ func (a *atomicAPI) modify(_ context.Context, r *hallwayv1.ModifyRequest) (*hall
 	a.calls = append(a.calls, r)
 	texts := column(r.GetTuples(), 1)
 	out := &hallwayv1.ModifyResponse{}
+	if a.patience != nil && len(texts) > *a.patience {
+		defer func() {
+			for range len(column(r.GetTuples(), 1)) - len(texts) {
+				out.Results = append(out.Results, &hallwayv1.RowResult{Outcome: hallwayv1.RowOutcome_ROW_OUTCOME_NOT_SENT})
+			}
+		}()
+		texts = texts[:*a.patience]
+	}
 	for range texts {
 		out.Results = append(out.Results, &hallwayv1.RowResult{Outcome: hallwayv1.RowOutcome_ROW_OUTCOME_APPLIED})
 	}
@@ -93,6 +103,35 @@ func TestBatch_DoNothingWhereBatchesAreAtomic(t *testing.T) {
 	}
 	require.Len(t, keys, len(a.calls))
 	require.Equal(t, "INSERT 0 0", c.Exec("INSERT INTO f SELECT i, i::text FROM generate_series(1, 8) i ON CONFLICT DO NOTHING"))
+}
+
+// Rows that a call has not come to go by another, once and in their order.
+func TestBatch_RowsNotSentGoAgain(t *testing.T) {
+	patience := 4
+	a := &atomicAPI{rows: []string{"3"}, patience: &patience}
+	_, c := bridge(t, &fakes.Bridge{OnModify: a.modify})
+	c.Exec("ALTER FOREIGN TABLE f OPTIONS (ADD batch_size '100')")
+	require.Equal(t, "INSERT 0 9", c.Exec("INSERT INTO f SELECT i, i::text FROM generate_series(1, 10) i ON CONFLICT DO NOTHING"))
+	require.Equal(t, []string{"3", "1", "2", "4", "5", "6", "7", "8", "9", "10"}, a.rows)
+	var sizes []uint32
+	keys := map[string]bool{}
+	for _, call := range a.calls {
+		sizes = append(sizes, call.GetRows())
+		keys[call.GetIdempotencyKey()] = true
+	}
+	require.Equal(t, []uint32{10, 9, 5, 1}, sizes)
+	require.Len(t, keys, 4)
+	require.Equal(t, uint64(9), a.calls[3].GetRowsBefore())
+
+	a.calls = nil
+	e := c.Fails("23514", "INSERT INTO f SELECT i, CASE i WHEN 7 THEN 'bad' ELSE 'x' || i END FROM generate_series(1, 10) i")
+	require.True(t, strings.HasPrefix(e.Detail, "Row 7 of the statement has (t)=(bad)."), e.Detail)
+	require.Equal(t, []string{"x1", "x2", "x3", "x4"}, a.rows[10:])
+	require.Len(t, a.calls, 2)
+
+	a.calls, patience = nil, 0
+	c.Fails("08007", "INSERT INTO f VALUES (1, 'a'), (2, 'b')")
+	require.Len(t, a.calls, 1, "a sidecar that sends nothing is not asked for ever")
 }
 
 // The error is that of the row which is to blame.

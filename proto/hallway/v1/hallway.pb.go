@@ -256,6 +256,9 @@ const (
 	// UPDATE, DELETE: the API has no such row; counts as 0 rows affected.
 	RowOutcome_ROW_OUTCOME_NOT_FOUND RowOutcome = 2
 	RowOutcome_ROW_OUTCOME_REFUSED   RowOutcome = 3
+	// Nothing is the matter with it, but the call has lasted long enough: to be sent
+	// by another. Never of all rows.
+	RowOutcome_ROW_OUTCOME_NOT_SENT RowOutcome = 4
 )
 
 // Enum value maps for RowOutcome.
@@ -265,12 +268,14 @@ var (
 		1: "ROW_OUTCOME_APPLIED",
 		2: "ROW_OUTCOME_NOT_FOUND",
 		3: "ROW_OUTCOME_REFUSED",
+		4: "ROW_OUTCOME_NOT_SENT",
 	}
 	RowOutcome_value = map[string]int32{
 		"ROW_OUTCOME_UNSPECIFIED": 0,
 		"ROW_OUTCOME_APPLIED":     1,
 		"ROW_OUTCOME_NOT_FOUND":   2,
 		"ROW_OUTCOME_REFUSED":     3,
+		"ROW_OUTCOME_NOT_SENT":    4,
 	}
 )
 
@@ -3614,13 +3619,14 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"OnRollback\x12\x1b\n" +
 	"\x17ON_ROLLBACK_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ON_ROLLBACK_KEEP\x10\x01\x12\x1a\n" +
-	"\x16ON_ROLLBACK_COMPENSATE\x10\x02*v\n" +
+	"\x16ON_ROLLBACK_COMPENSATE\x10\x02*\x90\x01\n" +
 	"\n" +
 	"RowOutcome\x12\x1b\n" +
 	"\x17ROW_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ROW_OUTCOME_APPLIED\x10\x01\x12\x19\n" +
 	"\x15ROW_OUTCOME_NOT_FOUND\x10\x02\x12\x17\n" +
-	"\x13ROW_OUTCOME_REFUSED\x10\x03*h\n" +
+	"\x13ROW_OUTCOME_REFUSED\x10\x03\x12\x18\n" +
+	"\x14ROW_OUTCOME_NOT_SENT\x10\x04*h\n" +
 	"\x0eTransactionEnd\x12\x1f\n" +
 	"\x1bTRANSACTION_END_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16TRANSACTION_END_COMMIT\x10\x01\x12\x19\n" +

@@ -5004,20 +5004,22 @@ const ProtobufCEnumDescriptor hallway__v1__on_rollback__descriptor =
   hallway__v1__on_rollback__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue hallway__v1__row_outcome__enum_values_by_number[4] =
+static const ProtobufCEnumValue hallway__v1__row_outcome__enum_values_by_number[5] =
 {
   { "ROW_OUTCOME_UNSPECIFIED", "HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_UNSPECIFIED", 0 },
   { "ROW_OUTCOME_APPLIED", "HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_APPLIED", 1 },
   { "ROW_OUTCOME_NOT_FOUND", "HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_NOT_FOUND", 2 },
   { "ROW_OUTCOME_REFUSED", "HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_REFUSED", 3 },
+  { "ROW_OUTCOME_NOT_SENT", "HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_NOT_SENT", 4 },
 };
 static const ProtobufCIntRange hallway__v1__row_outcome__value_ranges[] = {
-{0, 0},{0, 4}
+{0, 0},{0, 5}
 };
-static const ProtobufCEnumValueIndex hallway__v1__row_outcome__enum_values_by_name[4] =
+static const ProtobufCEnumValueIndex hallway__v1__row_outcome__enum_values_by_name[5] =
 {
   { "ROW_OUTCOME_APPLIED", 1 },
   { "ROW_OUTCOME_NOT_FOUND", 2 },
+  { "ROW_OUTCOME_NOT_SENT", 4 },
   { "ROW_OUTCOME_REFUSED", 3 },
   { "ROW_OUTCOME_UNSPECIFIED", 0 },
 };
@@ -5028,9 +5030,9 @@ const ProtobufCEnumDescriptor hallway__v1__row_outcome__descriptor =
   "RowOutcome",
   "Hallway__V1__RowOutcome",
   "hallway.v1",
-  4,
+  5,
   hallway__v1__row_outcome__enum_values_by_number,
-  4,
+  5,
   hallway__v1__row_outcome__enum_values_by_name,
   1,
   hallway__v1__row_outcome__value_ranges,

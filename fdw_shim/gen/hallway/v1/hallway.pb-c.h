@@ -110,7 +110,12 @@ typedef enum _Hallway__V1__RowOutcome {
    * UPDATE, DELETE: the API has no such row; counts as 0 rows affected.
    */
   HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_NOT_FOUND = 2,
-  HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_REFUSED = 3
+  HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_REFUSED = 3,
+  /*
+   * Nothing is the matter with it, but the call has lasted long enough: to be sent
+   * by another. Never of all rows.
+   */
+  HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_NOT_SENT = 4
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__ROW_OUTCOME)
 } Hallway__V1__RowOutcome;
 typedef enum _Hallway__V1__TransactionEnd {
