@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -147,4 +149,71 @@ func TestConformance(t *testing.T) {
 	for _, kind := range []string{"list", "search", "batch_read", "create", "batch_create", "update", "batch_archive", "batch_upsert"} {
 		require.NotZero(t, used[kind], "%s is tested: %v", kind, used)
 	}
+}
+
+// called is how often the server was called, whatever it answered.
+func called(api *fake.Server) int {
+	n := api.Refused()
+	for _, c := range api.Calls() {
+		n += c
+	}
+	return n
+}
+
+func TestLimits_WaitsAsHubSpotMeansIt(t *testing.T) {
+	api := fake.New(fake.Options{})
+	defer api.Close()
+	seedContacts(api, 3)
+	src := open(t, api)
+	spec := tableSpec(t, src, "contacts", "id", "firstname")
+	tab, err := src.Table(t.Context(), spec)
+	require.NoError(t, err)
+	search := connectors.Query{Request: pushdown.Request{Columns: []int{0}, Conjuncts: []pushdown.Expr{&pushdown.NullTest{Operand: &pushdown.Column{Index: 1}, Negated: true}}}}
+
+	api.ResetCalls()
+	api.Fail(fake.Fault{Status: http.StatusTooManyRequests, Policy: "SECONDLY", Times: 1})
+	got, err := scan(t, src, spec, search)
+	require.NoError(t, err)
+	require.Len(t, got, 3)
+	require.Equal(t, 2, called(api), "once more, after a second")
+
+	// Who has less time than ten seconds is told at once.
+	api.Heal()
+	api.ResetCalls()
+	api.Fail(fake.Fault{Status: http.StatusTooManyRequests, Policy: "TEN_SECONDLY_ROLLING"})
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	defer cancel()
+	search.Stats = &connectors.Stats{}
+	_, err = tab.Scan(ctx, search, rows.NewBuilder([]pushdown.Type{spec.Columns[0].Type}, func([]byte, int) error { return nil }, rows.Options{}))
+	var e *connectors.Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, connectors.RateLimited, e.Class)
+	require.Equal(t, 10*time.Second, e.RetryAfter)
+	require.Equal(t, 1, called(api))
+}
+
+func TestLocked_IsWrittenWhenItIsOpen(t *testing.T) {
+	api := fake.New(fake.Options{})
+	defer api.Close()
+	id := seedContacts(api, 1)
+	src := open(t, api)
+	tab, err := src.Table(t.Context(), tableSpec(t, src, "contacts", "id", "firstname"))
+	require.NoError(t, err)
+	batch := func() *connectors.Batch {
+		return &connectors.Batch{Op: connectors.Update, KeyColumns: []int{0}, Columns: []int{1}, Stats: &connectors.Stats{},
+			Rows: []connectors.Row{{Key: []pushdown.Value{v(id)}, Values: []pushdown.Value{v("open")}}}}
+	}
+	api.Fail(fake.Fault{Status: http.StatusLocked, Times: 1})
+	b := batch()
+	require.NoError(t, tab.(connectors.Modifier).Modify(t.Context(), b))
+	require.Equal(t, connectors.Applied, b.Results[0].Outcome)
+	require.Equal(t, "open", api.Values("contacts", id)["firstname"])
+
+	api.Heal()
+	api.Fail(fake.Fault{Status: http.StatusLocked})
+	ctx, cancel := context.WithTimeout(t.Context(), 1900*time.Millisecond)
+	defer cancel()
+	b = batch()
+	require.NoError(t, tab.(connectors.Modifier).Modify(ctx, b))
+	require.Equal(t, connectors.Locked, b.Results[0].Err.Class)
 }

@@ -6,6 +6,7 @@ package rest
 import (
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -213,6 +214,11 @@ func (l *loader) check(m *Manifest) {
 		}
 	}
 	l.checkPlaceholders(m)
+	for _, p := range m.Limits.Waits {
+		if f, err := strconv.ParseFloat(p.Value, 64); err != nil || f < 0 || f > 86400 {
+			l.at("limits.waits."+p.Name, "expected a number of seconds from 0 to 86400, found %q", p.Value)
+		}
+	}
 	l.checkWrite("create", "create", m.Create)
 	l.checkWrite("update", "update", m.Update)
 	l.checkWrite("delete", "delete", m.Delete)

@@ -223,6 +223,9 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 	}
 	cfg.RateHeaders = transport.RateHeaders{Remaining: m.Limits.RemainingHeader, Reset: m.Limits.ResetHeader, IntervalMillis: m.Limits.IntervalHeader}
 	cfg.Lockout = time.Duration(lockout * float64(time.Second))
+	if m.Limits.Waits != nil {
+		cfg.Waits = s.waits
+	}
 	if slices.ContainsFunc(m.Errors.Codes, func(p Pair) bool { return p.Value == "rate_limited" }) {
 		cfg.Limited = func(status int, header http.Header, body []byte) bool {
 			_, code, _ := s.said(status, header, body)
@@ -237,6 +240,18 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 	}
 	cfg.Auth, err = auth(&m.Auth, values, m.Name, server.Credential)
 	return cfg, err
+}
+
+// waits is for how long to wait after a refusal, by its code.
+func (s *source) waits(status int, header http.Header, body []byte) (time.Duration, bool) {
+	_, code, _ := s.said(status, header, body)
+	for _, p := range s.m.Limits.Waits {
+		if p.Name == code {
+			seconds, err := strconv.ParseFloat(p.Value, 64)
+			return time.Duration(seconds * float64(time.Second)), err == nil
+		}
+	}
+	return 0, false
 }
 
 // optionNumber calls set with the option's value, if there is one.

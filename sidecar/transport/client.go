@@ -186,8 +186,21 @@ func (c *Client) do(ctx context.Context, req *Request) (*Response, error) {
 		c.limit.learn(req.Class, resp.Header, now)
 		after, told := retryAfter(resp.Header, now)
 		status := resp.Status
-		if c.limited(resp) {
+		said := c.begin(resp)
+		if said != nil && c.cfg.Limited != nil && status != http.StatusTooManyRequests && c.cfg.Limited(status, resp.Header, said) {
 			status = http.StatusTooManyRequests
+		}
+		known, waits := time.Duration(0), false
+		if said != nil && c.cfg.Waits != nil && !told {
+			known, waits = c.cfg.Waits(resp.Status, resp.Header, said)
+		}
+		if waits && status != http.StatusTooManyRequests && try < c.cfg.Tries && now.Add(known).Before(giveUp) {
+			_ = resp.Close()
+			if err := c.again(ctx, req, try, known, resp.StatusError("")); err != nil {
+				return nil, err
+			}
+			try++
+			continue
 		}
 		switch status {
 		case http.StatusUnauthorized:
@@ -202,6 +215,9 @@ func (c *Client) do(ctx context.Context, req *Request) (*Response, error) {
 			d := after
 			switch {
 			case told:
+				c.limit.pause(req.Class, now.Add(d))
+			case waits:
+				d = known
 				c.limit.pause(req.Class, now.Add(d))
 			case c.cfg.Lockout > 0:
 				d = c.cfg.Lockout
@@ -248,24 +264,24 @@ func (c *Client) do(ctx context.Context, req *Request) (*Response, error) {
 	}
 }
 
-// limited asks Config.Limited what a refusal means. What was read of its body can
-// be read again.
-func (c *Client) limited(resp *Response) bool {
-	if c.cfg.Limited == nil || resp.Status < 400 || resp.Status > 499 || resp.Status == http.StatusUnauthorized {
-		return false
+// begin reads the beginning of a refusal, if anything asks what it says; nil: nothing
+// does. What was read can be read again.
+func (c *Client) begin(resp *Response) []byte {
+	if c.cfg.Limited == nil && c.cfg.Waits == nil || resp.Status < 400 || resp.Status > 499 || resp.Status == http.StatusUnauthorized {
+		return nil
 	}
 	var begin bytes.Buffer
 	rest := resp.Body
-	_, _ = io.CopyN(&begin, rest, maxLimitedBody) // its error comes again to who reads on
+	_, _ = io.CopyN(&begin, rest, maxBegin) // its error comes again to who reads on
 	resp.Body = struct {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(begin.Bytes()), rest), rest}
-	return c.cfg.Limited(resp.Status, resp.Header, begin.Bytes())
+	return append([]byte{}, begin.Bytes()...)
 }
 
-// maxLimitedBody is as much of a refusal as Config.Limited is shown.
-const maxLimitedBody = 64 << 10
+// maxBegin is as much of a refusal as Config.Limited and Waits are shown.
+const maxBegin = 64 << 10
 
 // again logs and waits before the next try.
 func (c *Client) again(ctx context.Context, req *Request, try int, d time.Duration, why error) error {

@@ -60,6 +60,12 @@ type Config struct {
 	// what 429 does; body is its beginning. nil: none does. Such a call is waited
 	// for and sent again, even one that writes.
 	Limited func(status int, header http.Header, body []byte) bool
+	// Waits tells for how long to wait after an answer 400 to 499, other than 401,
+	// that has no Retry-After; false: as without it. An answer other than 429 then
+	// means that nothing was done, so that the call may be sent again after the
+	// wait, even one that writes; it is returned when there is no time for that.
+	// nil: it is not known.
+	Waits func(status int, header http.Header, body []byte) (time.Duration, bool)
 	// Timeout bounds the wait for an answer's header, and each later pause in
 	// its body; default DefaultTimeout. The context's deadline bounds all.
 	Timeout time.Duration

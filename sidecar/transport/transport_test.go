@@ -729,3 +729,54 @@ func TestRateLimit_ByWhatTheAnswerSays(t *testing.T) {
 	assert.Equal(t, connectors.RateLimited, e.Class)
 	assert.Contains(t, e.Detail, "was answered 403")
 }
+
+func TestRateLimit_WaitsAsTheRefusalMeans(t *testing.T) {
+	type answer struct {
+		status int
+		body   string
+	}
+	var answers []answer
+	n := 0
+	a := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		if n++; n <= len(answers) {
+			w.WriteHeader(answers[n-1].status)
+			_, _ = io.WriteString(w, answers[n-1].body)
+		}
+	})
+	c := a.client(t, func(_ *connectors.Env, cfg *Config) {
+		cfg.MaxWait = 30 * time.Second
+		cfg.Waits = func(_ int, _ http.Header, body []byte) (time.Duration, bool) {
+			d, known := map[string]time.Duration{"rolling": 100 * time.Millisecond, "locked": 50 * time.Millisecond, "daily": time.Hour}[string(body)]
+			return d, known
+		}
+	})
+	for _, test := range []struct {
+		name    string
+		answers []answer
+		waited  time.Duration
+		status  int // 0: the error is RateLimited
+		calls   int
+	}{
+		{"as long as the limit lasts", []answer{{429, "rolling"}}, 100 * time.Millisecond, 200, 2},
+		{"a write that was locked out", []answer{{423, "locked"}, {423, "locked"}}, 100 * time.Millisecond, 200, 3},
+		{"a refusal that means nothing of the kind", []answer{{423, "else"}}, 0, 423, 1},
+		{"no longer than there is time", []answer{{429, "daily"}}, 0, 0, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			answers, n = test.answers, 0
+			began := time.Now()
+			r, err := c.Do(t.Context(), &Request{Path: "/x", Method: "POST", Write: true})
+			if test.status == 0 {
+				e := failure(t, err)
+				assert.Equal(t, connectors.RateLimited, e.Class)
+				assert.Equal(t, time.Hour, e.RetryAfter)
+			} else {
+				require.NoError(t, err)
+				assert.Equal(t, test.status, r.Status)
+				require.NoError(t, r.Close())
+			}
+			assert.Equal(t, test.calls, n)
+			assert.GreaterOrEqual(t, time.Since(began), test.waited)
+		})
+	}
+}
