@@ -41,6 +41,15 @@ type Source interface {
 	Close() error
 }
 
+// Limited is a Source that keeps to limits which it may have to share with other
+// sidecars.
+type Limited interface {
+	// Limited reports whether there is a limit that is known beforehand.
+	Limited() bool
+	// SetShare says which part of it may be used, from 0 (for now nothing) to 1.
+	SetShare(share float64)
+}
+
 // Table is a foreign table bound to an object of the API.
 type Table interface {
 	// Describe tells the table's key and abilities. It calls no API.

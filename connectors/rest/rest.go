@@ -311,6 +311,12 @@ func (s *source) Close() error {
 	return nil
 }
 
+// Limited reports whether the manifest, or an option, limits calls.
+func (s *source) Limited() bool { return s.client.Limited() }
+
+// SetShare says which part of the limits is this sidecar's.
+func (s *source) SetShare(share float64) { s.client.SetShare(share) }
+
 func (s *source) filterLists() int {
 	if s.m.Filter == nil {
 		return 0

@@ -16,7 +16,9 @@ import (
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
 	"github.com/hallwaydb/hallway/sidecar/cache/flight"
 	"github.com/hallwaydb/hallway/sidecar/cache/overlay"
+	"github.com/hallwaydb/hallway/sidecar/database"
 	"github.com/hallwaydb/hallway/sidecar/journal"
+	"github.com/hallwaydb/hallway/sidecar/lease"
 )
 
 // The protocol spoken here. Shims of the same major version are served.
@@ -52,8 +54,15 @@ type Config struct {
 	// Journal keeps what is written; nil: nothing of it is kept. Its Opener is
 	// this Server (OpenJournal).
 	Journal *journal.Manager
+	// Limits divides APIs' limits among sidecars; nil: each has all of them.
+	Limits Limits
 	// Spool bounds what is held of scans that several backends read.
 	Spool flight.Limits
+}
+
+// Limits is told of each use of a server whose API has limits; see sidecar/lease.
+type Limits interface {
+	Use(id database.Identity, at database.Address, server int32, c lease.Client)
 }
 
 // Secrets finds the secret of a name: options of a user mapping, or one value

@@ -5,6 +5,7 @@ package bridge
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/hallwaydb/hallway/connectors"
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
+	"github.com/hallwaydb/hallway/sidecar/database"
 )
 
 // source is an open connectors.Source.
@@ -199,7 +201,21 @@ func (s *Server) bind(ctx context.Context, ref *hallwayv1.RelationRef) (*bound, 
 		return nil, err
 	}
 	c.rel = rel
-	return s.bindRelation(ctx, rel)
+	b, err := s.bindRelation(ctx, rel)
+	if err == nil {
+		s.shareLimits(c, b)
+	}
+	return b, err
+}
+
+// shareLimits says that an API with limits is used, for other sidecars may too.
+func (s *Server) shareLimits(c *call, b *bound) {
+	l, ok := b.source.(connectors.Limited)
+	peer := c.conn.backend()
+	if s.cfg.Limits == nil || !ok || peer == nil || peer.identity == (database.Identity{}) || !l.Limited() {
+		return
+	}
+	s.cfg.Limits.Use(peer.identity, peer.address, int32(binary.BigEndian.Uint32(b.rel.serverKey[:])), l)
 }
 
 // bindRelation opens what a relation needs. The caller calls release.

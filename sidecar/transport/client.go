@@ -307,6 +307,7 @@ func (c *Client) waitForLimit(ctx context.Context, req *Request, giveUp time.Tim
 	defer c.limit.waiting.Add(-1)
 	for {
 		now := time.Now()
+		share := c.limit.share()
 		d, giveBack := c.limit.reserve(req.Class, now)
 		if d <= 0 {
 			return nil
@@ -316,16 +317,31 @@ func (c *Client) waitForLimit(ctx context.Context, req *Request, giveUp time.Tim
 			return c.rateLimited(d, "The wait would be longer than this query may take.")
 		}
 		req.Stats.LimitWaitMicros.Add(uint64(d.Microseconds()))
-		if err := c.sleep(ctx, d); err != nil {
+		if err := c.sleepTurn(ctx, d, share); err != nil {
 			giveBack()
 			return c.contextError(ctx, err)
 		}
-		// A pause may have come up meanwhile; the tokens taken stay taken.
-		if !c.limit.pausedNow(req.Class, time.Now()) {
+		// A pause may have come up meanwhile, or another share.
+		if c.limit.share() == share && !c.limit.pausedNow(req.Class, time.Now()) {
 			return nil
 		}
 		giveBack()
 	}
+}
+
+// sleepTurn sleeps, but not for long on when limits are divided anew.
+func (c *Client) sleepTurn(ctx context.Context, d time.Duration, share uint64) error {
+	const step = 100 * time.Millisecond
+	for share > 0 && d > step {
+		if err := c.sleep(ctx, step); err != nil {
+			return err
+		}
+		if c.limit.share() != share {
+			return nil
+		}
+		d -= step
+	}
+	return c.sleep(ctx, d)
 }
 
 func (c *Client) rateLimited(d time.Duration, detail string) *connectors.Error {

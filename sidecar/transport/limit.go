@@ -18,23 +18,58 @@ import (
 
 // limiter holds one client's buckets.
 type limiter struct {
-	buckets map[string]*rate.Limiter
+	limits  map[string]Limit // as they are undivided
 	headers RateHeaders
 	// waiting are the calls that somebody waits for and the limit holds up.
 	waiting atomic.Int64
 
-	mu     sync.Mutex
-	paused map[string]time.Time // by class, until when
+	mu      sync.Mutex
+	buckets map[string]*rate.Limiter
+	paused  map[string]time.Time // by class, until when
+	// shares counts changes of the share; 0: nobody divides the limits.
+	shares uint64
 }
 
 func newLimiter(limits map[string]Limit, headers RateHeaders) *limiter {
-	l := &limiter{buckets: make(map[string]*rate.Limiter, len(limits)), headers: headers, paused: map[string]time.Time{}}
+	l := &limiter{buckets: make(map[string]*rate.Limiter, len(limits)), limits: limits, headers: headers, paused: map[string]time.Time{}}
 	for class, lim := range limits {
 		if lim.PerSecond > 0 {
 			l.buckets[class] = rate.NewLimiter(rate.Limit(lim.PerSecond), max(lim.Burst, 1))
 		}
 	}
 	return l
+}
+
+// noShare is how long nothing is called where there is no share yet.
+const noShare = 1200 * time.Millisecond
+
+// setShare makes all buckets a part of what they are; 0: for now nothing is called.
+// The new ones are empty, and who waits at an old one queues again.
+func (l *limiter) setShare(share float64, now time.Time) {
+	if share <= 0 {
+		l.pause("", now.Add(noShare))
+		share = 0.5
+	}
+	share = min(share, 1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.shares++
+	for class, lim := range l.limits {
+		if lim.PerSecond > 0 {
+			b := rate.NewLimiter(rate.Limit(lim.PerSecond*share), max(1, int(float64(lim.Burst)*share)))
+			if l.shares > 1 {
+				b.ReserveN(now, b.Burst())
+			}
+			l.buckets[class] = b
+		}
+	}
+}
+
+// share is a number that changes with the share; 0: nobody divides the limits.
+func (l *limiter) share() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.shares
 }
 
 // reserve takes a token of each bucket that applies and says how long to wait
@@ -45,15 +80,13 @@ func (l *limiter) reserve(class string, now time.Time) (wait time.Duration, give
 	if class != "" {
 		classes = append(classes, class)
 	}
+	l.mu.Lock()
 	for _, c := range classes {
 		if b := l.buckets[c]; b != nil {
 			r := b.ReserveN(now, 1)
 			taken = append(taken, r)
 			wait = max(wait, r.DelayFrom(now))
 		}
-	}
-	l.mu.Lock()
-	for _, c := range classes {
 		if until, ok := l.paused[c]; ok {
 			if d := until.Sub(now); d > 0 {
 				// Those who wait do not all come at the same moment.

@@ -215,6 +215,13 @@ func (c *Client) Describe(req *Request) string {
 	return methodOf(req) + " " + c.red.url(u)
 }
 
+// Limited reports whether the API has a limit that is known beforehand.
+func (c *Client) Limited() bool { return len(c.limit.limits) > 0 }
+
+// SetShare says which part of the limits this client may use, from 0 (for now
+// nothing) to 1: others call the same API.
+func (c *Client) SetShare(share float64) { c.limit.setShare(share, time.Now()) }
+
 // Redact masks every secret of this client in text that came from the API.
 func (c *Client) Redact(text string) string { return c.red.text(text) }
 

@@ -225,3 +225,37 @@ func TestLimits_ManyClientsOfASlowAPI(t *testing.T) {
 		return err == nil && n >= want && n <= want+cut
 	}, 30*time.Second, 20*time.Millisecond, "the journal has what the API was sent, as applied")
 }
+
+// Two sidecars of one database divide what the API allows.
+func TestLimits_TwoSidecars(t *testing.T) {
+	const each, perSecond = 12, 10
+	fakeAPI := startFake(t)
+	api := startArrivals(t, fakeAPI.URL)
+	db := env.Database(t)
+	admin := db.Connect(t)
+	fakeAt(admin, api.URL, "ok", fakeAPI.Secret)
+	admin.Exec("ALTER SERVER api OPTIONS (ADD calls_per_second '%d')", perSecond)
+	var sessions []*harness.Conn
+	for range 2 {
+		sidecar := env.NewSidecar(t, harness.SidecarSettings{})
+		for range each {
+			c := db.Connect(t)
+			c.Exec("SET hallway.address = '%s'", sidecar.Address())
+			c.Exec("EXPLAIN INSERT INTO contacts (email) VALUES ('x@y.example')")
+			sessions = append(sessions, c)
+		}
+	}
+	stalled := watchStalls(t)
+	var wg sync.WaitGroup
+	for i, c := range sessions {
+		wg.Go(func() {
+			for k := range 2 {
+				_, err := c.Try("INSERT INTO contacts (email) VALUES ('two-%d-%d@limits.example')", i, k)
+				assert.NoError(t, err)
+			}
+		})
+	}
+	wg.Wait()
+	api.check(t, 4*each, 0, perSecond, stalled())
+	require.Equal(t, "2", admin.Value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"))
+}

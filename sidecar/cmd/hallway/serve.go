@@ -29,6 +29,7 @@ import (
 	"github.com/hallwaydb/hallway/sidecar/config"
 	"github.com/hallwaydb/hallway/sidecar/database"
 	"github.com/hallwaydb/hallway/sidecar/journal"
+	"github.com/hallwaydb/hallway/sidecar/lease"
 	"github.com/hallwaydb/hallway/sidecar/ops"
 	"github.com/hallwaydb/hallway/sidecar/secret"
 )
@@ -75,7 +76,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
 		Secrets:  secretStore(s),
 		Version:  version, Instance: instance,
 		MaxWait: s.MaxWait, SourceIdle: s.SourceIdle,
-		Cache: kept.cache, Replicas: kept.seen(), Journal: kept.journal, Spool: flight.Limits{Dir: os.Getenv("CACHE_DIRECTORY")}, // systemd's
+		Cache: kept.cache, Replicas: kept.seen(), Journal: kept.journal, Limits: kept.limits, Spool: flight.Limits{Dir: os.Getenv("CACHE_DIRECTORY")}, // systemd's
 	})
 	defer srv.Close()
 	gs := bridge.NewGRPC(srv, bridge.PeerCredentials(allowed(s, log)), metrics.GRPC)
@@ -256,6 +257,7 @@ type rooms struct {
 	cache    bridge.Cache
 	replicas *replicas
 	journal  *journal.Manager
+	limits   *lease.Manager
 	opener   *lateOpener
 	close    func()
 }
@@ -266,6 +268,7 @@ func openRooms(s *config.Settings, log *slog.Logger, instance string) *rooms {
 	r := &rooms{opener: &lateOpener{}}
 	r.journal = journal.New(journal.Config{Log: log, Databases: own, Open: r.opener, Instance: instance,
 		Environment: s.Environment, Retention: s.JournalRetention})
+	r.limits = lease.New(log, own)
 	r.close = own.Close
 	if !s.Cache {
 		return r
@@ -308,6 +311,7 @@ func (r *rooms) start(ctx context.Context, s *config.Settings, log *slog.Logger,
 
 func (r *rooms) stop() {
 	r.journal.Close()
+	r.limits.Close()
 	if r.replicas != nil {
 		r.replicas.Close()
 	}
