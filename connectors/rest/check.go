@@ -197,6 +197,7 @@ func (l *loader) check(m *Manifest) {
 		l.checkSort(m, m.Sort, "sort")
 	}
 	l.checkWays(m)
+	l.checkPartition(m)
 	classes := errorClasses()
 	names := make([]string, 0, len(classes))
 	for n := range classes {

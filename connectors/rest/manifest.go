@@ -12,26 +12,27 @@ package rest
 
 // Manifest describes one API.
 type Manifest struct {
-	Version     int      `yaml:"manifest" check:"required,min=1,max=1" doc:"Version of the manifest's format; 1."`
-	Name        string   `yaml:"name" check:"required" doc:"The API's name in error messages, such as CRM."`
-	Description string   `yaml:"description" doc:"What the API is; for people."`
-	BaseURL     string   `yaml:"base_url" doc:"Where the API is: scheme, host and a path that is put before every other path. {option} is replaced by the server option of that name. The server option base_url overrides it."`
-	Options     []Option `yaml:"options" doc:"Server options that this manifest adds, by name."`
-	Headers     []Pair   `yaml:"headers" doc:"Headers sent with every request, by name. {option} is replaced by the server option of that name."`
-	Auth        Auth     `yaml:"auth" doc:"How requests authenticate. Secrets never stand here: they come from the user mapping."`
-	Limits      Limits   `yaml:"limits" doc:"How fast the API may be called."`
-	Read        Read     `yaml:"read" doc:"How a list of records is asked for."`
-	Paging      Paging   `yaml:"paging" doc:"How the next page is asked for."`
-	Filter      *Filter  `yaml:"filter" doc:"How rows are filtered; without it nothing is pushed down."`
-	Sort        *Sort    `yaml:"sort" doc:"How rows are sorted; without it PostgreSQL sorts."`
-	Ways        []Way    `yaml:"ways" doc:"Further ways to read objects, by name: a search beside the list, a request for some keys. Of all ways that one is taken which leaves the least to read."`
-	Create      *Write   `yaml:"create" doc:"How a record is created; without it objects cannot be inserted into. An object may have its own."`
-	Update      *Write   `yaml:"update" doc:"How a record is changed; only changed fields are sent."`
-	Delete      *Write   `yaml:"delete" doc:"How a record is deleted."`
-	Upsert      *Write   `yaml:"upsert" doc:"How a record is updated, or created if there is none, in one request. Without it a record is looked for first."`
-	Get         *Write   `yaml:"get" doc:"How one record is read by its key: for RETURNING, where the answer to a write has not all fields."`
-	Errors      Errors   `yaml:"errors" doc:"What the answers to refused requests look like."`
-	Objects     []Object `yaml:"objects" check:"required" doc:"The collections of the API, by name. Each can be a foreign table."`
+	Version     int        `yaml:"manifest" check:"required,min=1,max=1" doc:"Version of the manifest's format; 1."`
+	Name        string     `yaml:"name" check:"required" doc:"The API's name in error messages, such as CRM."`
+	Description string     `yaml:"description" doc:"What the API is; for people."`
+	BaseURL     string     `yaml:"base_url" doc:"Where the API is: scheme, host and a path that is put before every other path. {option} is replaced by the server option of that name. The server option base_url overrides it."`
+	Options     []Option   `yaml:"options" doc:"Server options that this manifest adds, by name."`
+	Headers     []Pair     `yaml:"headers" doc:"Headers sent with every request, by name. {option} is replaced by the server option of that name."`
+	Auth        Auth       `yaml:"auth" doc:"How requests authenticate. Secrets never stand here: they come from the user mapping."`
+	Limits      Limits     `yaml:"limits" doc:"How fast the API may be called."`
+	Read        Read       `yaml:"read" doc:"How a list of records is asked for."`
+	Paging      Paging     `yaml:"paging" doc:"How the next page is asked for."`
+	Filter      *Filter    `yaml:"filter" doc:"How rows are filtered; without it nothing is pushed down."`
+	Partition   *Partition `yaml:"partition" doc:"How a list can be read in several parts at once."`
+	Sort        *Sort      `yaml:"sort" doc:"How rows are sorted; without it PostgreSQL sorts."`
+	Ways        []Way      `yaml:"ways" doc:"Further ways to read objects, by name: a search beside the list, a request for some keys. Of all ways that one is taken which leaves the least to read."`
+	Create      *Write     `yaml:"create" doc:"How a record is created; without it objects cannot be inserted into. An object may have its own."`
+	Update      *Write     `yaml:"update" doc:"How a record is changed; only changed fields are sent."`
+	Delete      *Write     `yaml:"delete" doc:"How a record is deleted."`
+	Upsert      *Write     `yaml:"upsert" doc:"How a record is updated, or created if there is none, in one request. Without it a record is looked for first."`
+	Get         *Write     `yaml:"get" doc:"How one record is read by its key: for RETURNING, where the answer to a write has not all fields."`
+	Errors      Errors     `yaml:"errors" doc:"What the answers to refused requests look like."`
+	Objects     []Object   `yaml:"objects" check:"required" doc:"The collections of the API, by name. Each can be a foreign table."`
 
 	// File is the name the manifest was loaded by, or that of its connector.
 	File string `yaml:"-"`
@@ -102,6 +103,8 @@ type Limits struct {
 	Waits           []Pair  `yaml:"waits" doc:"For how many seconds to wait, by the API's code of an answer 400 to 499 that does not say (errors.code); then the call is made again. An answer other than 429 must mean that nothing was done."`
 	LockoutSeconds  float64 `yaml:"lockout_seconds" check:"min=0,max=3600" doc:"For how long the API refuses all calls once it has answered 429, where its answer does not say. The server option lockout_seconds overrides it."`
 	TimeoutSeconds  int     `yaml:"timeout_seconds" check:"min=0,max=3600" doc:"How long to wait for an answer to begin; default 30."`
+
+	Parallel int `yaml:"parallel" check:"min=0,max=32" doc:"Requests of one scan under way at once, where it takes several that do not wait for each other; default 1. The server option parallel overrides it."`
 
 	Classes []LimitClass `yaml:"classes" doc:"Further limits, by name, for requests whose class says so; they count for the limit above too."`
 }
@@ -175,6 +178,11 @@ type Paging struct {
 	MaxPages int     `yaml:"max_pages" check:"min=0" doc:"Pages after which a scan gives up with an error; default 1000000."`
 	// An API forgets its cursors.
 	Restart []string `yaml:"restart" doc:"Codes of errors that say that a cursor is not good any more. The scan then begins anew and leaves out the records that it has had; objects need a key."`
+}
+
+// Partition is a time by which lists are sorted, so that they can be split.
+type Partition struct {
+	Field string `yaml:"field" check:"required" doc:"A datetime field of format unix in which lists of objects that have it are sorted, the newest first; it always has a value, which never changes, and is filtered by ge and lt (style params). A scan that takes many pages then reads several ranges of it at once (limits.parallel)."`
 }
 
 // Filter is the grammar of filters.

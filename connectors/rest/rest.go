@@ -75,6 +75,7 @@ func serverOptions() []connectors.OptionSpec {
 		{Name: "page_size", Where: connectors.OnServer, Help: "Records to ask for at once; from 1 to the manifest's read.page_size.max."},
 		{Name: "calls_per_second", Where: connectors.OnServer, Help: "Most calls a second on average; by default the manifest's limits.per_second."},
 		{Name: "lockout_seconds", Where: connectors.OnServer, Help: "How long to wait after an answer 429 that does not say, from 0 to 3600; by default the manifest's limits.lockout_seconds, else a second and then longer."},
+		{Name: "parallel", Where: connectors.OnServer, Help: "Most requests of one scan under way at once, from 1 to 32; by default the manifest's limits.parallel, else 1."},
 		{Name: "timeout_seconds", Where: connectors.OnServer, Help: "How long to wait for an answer to begin, from 1 to 3600; by default the manifest's, else 30."},
 	}
 }
@@ -170,7 +171,7 @@ func (c *Connector) Open(_ context.Context, env connectors.Env, server connector
 	for i := range m.Ways {
 		w := newSource(m.wayManifest(&m.Ways[i]), server.Name, specs)
 		w.quoter.segment = strings.Contains(m.Ways[i].Path, "{filter}")
-		w.client, w.hooks, w.check, w.way = s.client, s.hooks, s.check, m.Ways[i].Name
+		w.client, w.hooks, w.check, w.way, w.parallel = s.client, s.hooks, s.check, m.Ways[i].Name, s.parallel
 		if w.pageSize = w.m.Read.PageSize.Default; m.Ways[i].Read == nil {
 			w.pageSize = s.pageSize
 		}
@@ -203,11 +204,12 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 		cfg.Header.Set(h.Name, fill(h.Value, values))
 	}
 	perSecond, lockout, timeout := m.Limits.PerSecond, m.Limits.LockoutSeconds, m.Limits.TimeoutSeconds
-	s.pageSize = m.Read.PageSize.Default
+	s.pageSize, s.parallel = m.Read.PageSize.Default, m.Limits.Parallel
 	if err := errors.Join(
 		optionNumber(server.Options, "page_size", 1, float64(max(m.Read.PageSize.Max, 1)), func(f float64) { s.pageSize = int(f) }),
 		optionNumber(server.Options, "calls_per_second", 0.001, 1e6, func(f float64) { perSecond = f }),
 		optionNumber(server.Options, "lockout_seconds", 0, 3600, func(f float64) { lockout = f }),
+		optionNumber(server.Options, "parallel", 1, 32, func(f float64) { s.parallel = int(f) }),
 		optionNumber(server.Options, "timeout_seconds", 1, 3600, func(f float64) { timeout = int(f) }),
 	); err != nil {
 		var e *connectors.Error
@@ -299,6 +301,7 @@ type source struct {
 	client   *transport.Client
 	quoter   quoter
 	pageSize int
+	parallel int // requests of one scan under way at once; 0: one
 	// check is the path of auth.check; empty: none. checked is when it last
 	// succeeded, in Unix nanoseconds.
 	check   string

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"sync"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
@@ -37,16 +36,11 @@ func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder)
 		q.Limit = q.Sample // enough for statistics
 	}
 	s.bind()
-	if (l.overlap || len(l.paging.Restart) > 0) && s.keySlot >= 0 {
+	if (l.overlap || len(l.paging.Restart) > 0 && s.timeSlot < 0) && s.keySlot >= 0 {
 		s.had = map[string]struct{}{}
 	}
-	for s.ask = range l.asks {
-		s.pager = s.newPager()
-		if err := s.run(ctx); errors.Is(err, errEnough) {
-			break
-		} else if err != nil {
-			return connectors.ScanResult{}, err
-		}
+	if err := s.walk(ctx); err != nil && !errors.Is(err, errEnough) {
+		return connectors.ScanResult{}, err
 	}
 	return connectors.ScanResult{TotalRows: s.total}, out.Flush()
 }
@@ -65,7 +59,8 @@ type scan struct {
 	q   *connectors.Query
 	l   *list
 	out *rows.Builder
-	// ask is the one of l.asks whose pages are read.
+	// now is the stretch whose page is read, ask its one of l.asks.
+	now   *stretch
 	ask   int
 	pager *pager
 	// had are the keys of the records handed over; nil: none comes twice.
@@ -76,9 +71,9 @@ type scan struct {
 	emit     []emitter
 	keySlot  int
 	goneSlot int // -1: none
+	timeSlot int // of the time that the list is partitioned by; -1: none
 	total    float64
 	rows     uint64
-	restarts int
 	text     []byte // scratch for escapes
 	firstID  string // of the page being read
 	lastID   string
@@ -123,6 +118,9 @@ func (s *scan) bind() {
 	if path := s.t.src.m.Read.Gone; path != "" {
 		s.goneSlot = slot(splitPath(path))
 	}
+	if s.timeSlot = -1; s.t.times != nil {
+		s.timeSlot = slot(s.t.timePath)
+	}
 	s.emit = make([]emitter, len(s.q.Columns))
 	for i, c := range s.q.Columns {
 		col := s.t.column(c)
@@ -164,87 +162,6 @@ type fetched struct {
 	err     error
 }
 
-func (s *scan) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var wait sync.WaitGroup
-	defer wait.Wait()
-	defer cancel()
-	// Two buffers: the page being read, and the one on its way.
-	spare := make(chan *bytes.Buffer, 2)
-	spare <- new(bytes.Buffer)
-	spare <- new(bytes.Buffer)
-	ask := func(pos *position) chan fetched {
-		done := make(chan fetched, 1)
-		body := <-spare
-		req := s.t.request(s.l, s.q, s.ask, pos)
-		wait.Go(func() { done <- s.t.fetch(ctx, req, body) })
-		return done
-	}
-	coming := ask(nil)
-	for coming != nil {
-		var page fetched
-		select {
-		case page = <-coming:
-		default:
-			// Nothing to do but wait: let what there is go.
-			if err := s.out.Flush(); err != nil {
-				return err
-			}
-			page = <-coming
-		}
-		if page.err != nil {
-			if s.pager.n == 0 && s.matchesNothing(page.err) {
-				return nil
-			}
-			if !s.expired(page.err) {
-				return page.err
-			}
-			spare <- page.body
-			s.pager = s.newPager()
-			coming = ask(nil)
-			continue
-		}
-		s.q.Stats.Pages.Add(1)
-		s.request = page.request
-		next, err := s.read(page)
-		if err == nil && s.pager.n == 1 && s.reader.rows == 0 && s.rows == 0 {
-			if again, err := s.t.src.checkCredential(ctx, s.q.Stats); err != nil {
-				return err
-			} else if again {
-				spare <- page.body
-				s.pager = s.newPager()
-				coming = ask(nil)
-				continue
-			}
-		}
-		if err != nil {
-			return err
-		}
-		if next != nil && s.l.paging.Style == "seek" && s.q.Limit == 0 {
-			// The first page was small for a LIMIT that few rows reach.
-			s.pager.size = min(2*s.pager.size, s.l.pageSize)
-			next.size = s.pager.size
-		}
-		// Do not ask ahead where a LIMIT may end the scan with this page.
-		ahead := next != nil && s.q.LimitRows == 0 && s.q.Limit == 0
-		coming = nil
-		if ahead {
-			coming = ask(next)
-		}
-		if err := s.hand(); err != nil {
-			return err
-		}
-		if s.q.Limit > 0 && s.rows >= s.q.Limit {
-			return errEnough
-		}
-		spare <- page.body
-		if next != nil && !ahead {
-			coming = ask(next)
-		}
-	}
-	return nil
-}
-
 // matchesNothing tells whether the API refused the first request since nothing can
 // match its filter.
 func (s *scan) matchesNothing(err error) bool {
@@ -255,15 +172,11 @@ func (s *scan) matchesNothing(err error) bool {
 // maxRestarts of one scan whose cursors expire, lest it never ends.
 const maxRestarts = 20
 
-// expired tells whether a page could not be had since the API has forgotten its
-// cursor, and whether the scan is to begin anew.
-func (s *scan) expired(err error) bool {
+// forgotten tells whether a page could not be had since the API has forgotten its
+// cursor.
+func (s *scan) forgotten(err error) bool {
 	var e *connectors.Error
-	if s.pager.n == 0 || s.had == nil || !errors.As(err, &e) || !slices.Contains(s.l.paging.Restart, e.Code) {
-		return false
-	}
-	s.restarts++
-	return s.restarts <= maxRestarts
+	return errors.As(err, &e) && slices.Contains(s.l.paging.Restart, e.Code)
 }
 
 // again tells whether a record has been handed over before.
@@ -274,6 +187,16 @@ func (s *scan) again(row int) bool {
 	}
 	s.had[key] = struct{}{}
 	return false
+}
+
+// handed tells whether a record was handed over before its part began anew.
+func (s *scan) handed(row int) bool {
+	at, ok := s.timeOf(row)
+	if !ok || at != *s.now.again {
+		return false
+	}
+	_, had := s.now.before[s.keyOf(row)]
+	return had
 }
 
 // errEnough ends a scan whose limit is reached.
@@ -417,6 +340,9 @@ func (s *scan) hand() error {
 			return errEnough
 		}
 		spans := s.reader.spans[row*width : (row+1)*width]
+		if s.now != nil && s.now.again != nil && s.handed(row) {
+			continue
+		}
 		if s.goneSlot >= 0 && isTrueText(spans[s.goneSlot], page) {
 			continue
 		}

@@ -39,7 +39,11 @@ type table struct {
 	// cannot read all of it.
 	ways        []*table
 	needsFilter bool
-	cost        float64 // of a request against one of the first way
+	// times are how lists are split (Partition), timePath is where records have that
+	// time; nil: they are not.
+	times    *timeRange
+	timePath []string
+	cost     float64 // of a request against one of the first way
 }
 
 // Table binds a foreign table to the object that its option names.
@@ -100,6 +104,7 @@ func (s *source) bind(spec connectors.TableSpec, o *Object) (*table, error) {
 			return nil, err
 		}
 	}
+	t.bindTimes()
 	if o.Key != "" {
 		t.keyField = o.field(o.Key)
 		if t.key >= 0 {

@@ -18,7 +18,7 @@ func (m *Manifest) wayManifest(w *Way) *Manifest {
 	out := *m
 	out.Ways, out.way = nil, w.Name
 	if w.Read != nil {
-		out.Read = *w.Read
+		out.Read, out.Partition = *w.Read, nil
 	}
 	if w.Paging != nil {
 		out.Paging = *w.Paging

@@ -12,7 +12,9 @@ import (
 type ask struct {
 	parts  []string
 	params [][2]string
-	groups [][]string
+	// unbound are params without those for the range of a part.
+	unbound [][2]string
+	groups  [][]string
 }
 
 func (a *ask) empty() bool { return len(a.parts)+len(a.params)+len(a.groups) == 0 }
