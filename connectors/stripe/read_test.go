@@ -70,7 +70,7 @@ func TestRequests(t *testing.T) {
 		{"an address", "customers", plain, []string{"email text"}, []pushdown.Expr{is(0, text, "a+b@example.com")}, []string{"GET /v1/customers?email=a+b@example.com&limit=100"}},
 		{"a range", "customers", plain, []string{"created timestamptz"}, []pushdown.Expr{compare(pushdown.GE, 0, moment, micros(1_700_000_000)), compare(pushdown.LT, 0, moment, micros(1_700_000_060)+1)},
 			[]string{"GET /v1/customers?created[gte]=1700000000&created[lt]=1700000061&limit=100"}},
-		{"a moment", "customers", plain, []string{"created timestamptz"}, []pushdown.Expr{is(0, moment, micros(1_700_000_000))}, []string{"GET /v1/customers?created[gte]=1700000000&created[lte]=1700000000&limit=100"}},
+		{"a moment", "customers", plain, []string{"created timestamptz"}, []pushdown.Expr{is(0, moment, micros(1_700_000_000))}, []string{"GET /v1/customers?created[gte]=1700000000&created[lt]=1700000001&limit=100"}},
 		{"what no list filters", "customers", plain, []string{"name text"}, []pushdown.Expr{is(0, text, "Ada")}, []string{"GET /v1/customers?limit=100"}},
 		{"it is searched where that is allowed", "customers", search, []string{"name text"}, []pushdown.Expr{is(0, text, `A"d\a`)}, []string{`GET /v1/customers/search?limit=100&query=name:"A\"d\\a"`}},
 		{"searches combine", "charges", search, []string{"status text", "amount bigint"}, []pushdown.Expr{is(0, text, "failed"), compare(pushdown.GT, 1, number, int64(500))},
@@ -92,7 +92,7 @@ func TestRequests(t *testing.T) {
 			table, types := test.world.table(test.object, test.columns...)
 			s.Forget()
 			test.world.scan(table, types, test.conjuncts...)
-			require.Equal(t, test.want, test.world.asked())
+			require.ElementsMatch(t, test.want, test.world.asked())
 		})
 	}
 }

@@ -171,7 +171,7 @@ func TestConformance(t *testing.T) {
 				subject := conformance.Subject{
 					Connector: quick(), Env: testEnv(), Server: testServer(s, "search", search, "page_size", "30"),
 					Table: connectors.TableSpec{Schema: "public", Name: object, Columns: columns(t, w.src, object)},
-					Calls: func() int64 { return int64(len(s.Requests())) }, Secret: fake.Key, RemoteSchema: "stripe", Queries: 100,
+					Calls: func() int64 { return int64(len(s.Requests())) }, Secret: fake.Key, RemoteSchema: "stripe", Queries: 50,
 				}
 				switch object {
 				case "refunds":
