@@ -66,7 +66,7 @@ func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hal
 	defer s.stats.writes.Add(-1)
 	number := uint64(0)
 	t := s.known(callOf(ctx), b)
-	err = s.writeParts(ctx, b, m, batch, writeOptions{SkipUnchanged: req.GetSkipUnchanged(), Images: j.images()},
+	err = s.writeParts(ctx, b, m, batch, writeOptions{SkipUnchanged: req.GetSkipUnchanged(), Images: j.images(), XID: req.GetTransaction().GetXid()},
 		func(ctx context.Context, p *part) error {
 			w, err := s.takeTurns(ctx, b, j, p)
 			if err != nil {

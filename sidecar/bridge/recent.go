@@ -34,8 +34,16 @@ type recentRows struct {
 
 // recentSet is the rows that were written by the same columns.
 type recentSet struct {
-	fields []string             // of the API
-	until  map[string]time.Time // by the values
+	fields []string               // of the API
+	rows   map[string]recentWrite // by the values
+}
+
+// recentWrite is what is remembered of a row.
+type recentWrite struct {
+	until time.Time
+	// xid of the transaction that alone has written it lately; 0: several have, or
+	// the journal.
+	xid uint64
 }
 
 func placeOf(b *bound, d connectors.Description) recentPlace {
@@ -50,8 +58,9 @@ func (r *relation) fieldsAt(columns []int) []string {
 	return list
 }
 
-// add notes that rows with these values in some columns are being written.
-func (rw *recentWrites) add(p recentPlace, rel *relation, columns []int, values [][]pushdown.Value, lag time.Duration) {
+// add notes that rows with these values in some columns are being written by a
+// transaction.
+func (rw *recentWrites) add(p recentPlace, rel *relation, columns []int, values [][]pushdown.Value, lag time.Duration, xid uint64) {
 	if lag <= 0 || len(values) == 0 {
 		return
 	}
@@ -70,28 +79,33 @@ func (rw *recentWrites) add(p recentPlace, rel *relation, columns []int, values 
 	at := slices.IndexFunc(rr.sets, func(s recentSet) bool { return slices.Equal(s.fields, fields) })
 	if at < 0 {
 		at = len(rr.sets)
-		rr.sets = append(rr.sets, recentSet{fields, map[string]time.Time{}})
+		rr.sets = append(rr.sets, recentSet{fields, map[string]recentWrite{}})
 	}
 	for _, v := range values {
 		name := overlay.Key(types, v)
-		if _, known := rr.sets[at].until[name]; !known {
+		before, known := rr.sets[at].rows[name]
+		if !known {
 			rr.count++
 		}
-		rr.sets[at].until[name] = now.Add(lag)
+		w := recentWrite{now.Add(lag), xid}
+		if before.xid != xid && now.Before(before.until) {
+			w.xid = 0
+		}
+		rr.sets[at].rows[name] = w
 	}
 	if rr.count < rr.sweep {
 		return
 	}
 	rr.count = 0
 	for _, s := range rr.sets {
-		for name, until := range s.until {
-			if until.Before(now) {
-				delete(s.until, name)
+		for name, w := range s.rows {
+			if w.until.Before(now) {
+				delete(s.rows, name)
 			}
 		}
-		rr.count += len(s.until)
+		rr.count += len(s.rows)
 	}
-	rr.sets = slices.DeleteFunc(rr.sets, func(s recentSet) bool { return len(s.until) == 0 })
+	rr.sets = slices.DeleteFunc(rr.sets, func(s recentSet) bool { return len(s.rows) == 0 })
 	rr.sweep = max(1024, 2*rr.count)
 }
 
@@ -121,20 +135,22 @@ func (rw *recentWrites) columns(p recentPlace, rel *relation) [][]int {
 	return list
 }
 
-// has reports whether a row with these values was written lately.
-func (rw *recentWrites) has(p recentPlace, rel *relation, columns []int, values []pushdown.Value) bool {
+// has reports whether a row with these values was written lately, and by which
+// transaction alone; 0: there are several.
+func (rw *recentWrites) has(p recentPlace, rel *relation, columns []int, values []pushdown.Value) (xid uint64, is bool) {
 	name := overlay.Key(rel.typesAt(columns), values)
 	fields := rel.fieldsAt(columns)
 	rw.mu.Lock()
 	defer rw.mu.Unlock()
 	rr := rw.places[p]
 	if rr == nil {
-		return false
+		return 0, false
 	}
 	for _, s := range rr.sets {
 		if slices.Equal(s.fields, fields) {
-			return time.Now().Before(s.until[name])
+			w := s.rows[name]
+			return w.xid, time.Now().Before(w.until)
 		}
 	}
-	return false
+	return 0, false
 }

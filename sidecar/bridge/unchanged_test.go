@@ -217,13 +217,25 @@ func TestRecentWrites_AreForgotten(t *testing.T) {
 	var rw recentWrites
 	p := recentPlace{object: "o"}
 	for i := range 5000 {
-		rw.add(p, d.b.rel, []int{colID}, [][]pushdown.Value{{{V: int64(i)}}}, time.Nanosecond)
+		rw.add(p, d.b.rel, []int{colID}, [][]pushdown.Value{{{V: int64(i)}}}, time.Nanosecond, 1)
 	}
 	assert.Less(t, rw.places[p].count, 1500)
-	rw.add(p, d.b.rel, []int{colID}, [][]pushdown.Value{{{V: int64(1)}}}, time.Hour)
-	assert.True(t, rw.has(p, d.b.rel, []int{colID}, []pushdown.Value{{V: int64(1)}}))
-	assert.False(t, rw.has(p, d.b.rel, []int{colID}, []pushdown.Value{{V: int64(2)}}))
-	assert.False(t, rw.has(recentPlace{object: "other"}, d.b.rel, []int{colID}, []pushdown.Value{{V: int64(1)}}))
+	by := func(p recentPlace, id int64) string {
+		xid, is := rw.has(p, d.b.rel, []int{colID}, []pushdown.Value{{V: id}})
+		return fmt.Sprint(is, " ", xid)
+	}
+	write := func(id int64, xid uint64) {
+		rw.add(p, d.b.rel, []int{colID}, [][]pushdown.Value{{{V: id}}}, time.Hour, xid)
+	}
+	write(1, 7)
+	write(1, 7)
+	assert.Equal(t, "true 7", by(p, 1))
+	assert.Equal(t, "false 0", by(p, 6000))
+	assert.Equal(t, "false 0", by(recentPlace{object: "other"}, 1))
+	// Of two transactions, the second is not alone with the row.
+	write(1, 8)
+	write(1, 8)
+	assert.Equal(t, "true 0", by(p, 1))
 }
 
 func TestUpsert_ARowThatIsGoneAndStillListed(t *testing.T) {

@@ -38,6 +38,8 @@ type writeOptions struct {
 	SkipUnchanged bool
 	// Images: part.before has whole rows (Update, Delete, and what an Upsert finds).
 	Images bool
+	// XID of the transaction; 0: the journal writes.
+	XID uint64
 }
 
 // sendFunc does one part. Without an error the part's Results are filled.
@@ -104,9 +106,9 @@ func (s *Server) writeParts(ctx context.Context, b *bound, m connectors.Modifier
 // sent sends a part and notes what was written.
 func (w *writing) sent(ctx context.Context, p *part) error {
 	columns, values := w.identities(p)
-	w.s.recent.add(w.place, w.b.rel, columns, values, w.lag)
+	w.s.recent.add(w.place, w.b.rel, columns, values, w.lag, w.opts.XID)
 	err := w.send(ctx, p)
-	w.s.recent.add(w.place, w.b.rel, columns, values, w.lag)
+	w.s.recent.add(w.place, w.b.rel, columns, values, w.lag, w.opts.XID)
 	return err
 }
 
@@ -197,11 +199,36 @@ func (w *writing) skips(row *liveRow, columns []int, values []pushdown.Value) bo
 		return false
 	}
 	for _, set := range w.recent {
-		if v, err := row.values(set); err != nil || w.s.recent.has(w.place, w.b.rel, set, v) {
+		if _, is := w.lately(row, set); is {
 			return false
 		}
 	}
 	return true
+}
+
+// lately says whether a row that was read was written so lately that it may be
+// otherwise by now, and by which transaction; 0: by several.
+func (w *writing) lately(row *liveRow, set []int) (xid uint64, is bool) {
+	v, err := row.values(set)
+	if err != nil {
+		return 0, true
+	}
+	return w.s.recent.has(w.place, w.b.rel, set, v)
+}
+
+// image is a row that was read as what is to be put back if the transaction is
+// rolled back; nil if it may be older than what another transaction wrote. What this
+// one wrote is undone by itself.
+func (w *writing) image(row *liveRow) *liveRow {
+	if !w.opts.Images || row == nil {
+		return row
+	}
+	for _, set := range w.recent {
+		if xid, is := w.lately(row, set); is && xid != w.opts.XID {
+			return nil
+		}
+	}
+	return row
 }
 
 // skip counts row i as written; the API's row is as it is to be.
@@ -242,7 +269,7 @@ func (w *writing) look(ctx context.Context, match []int) error {
 			w.skip(i, row)
 			continue
 		}
-		p.add(i, w.whole.Rows[i], row)
+		p.add(i, w.whole.Rows[i], w.image(row))
 	}
 	if err := w.do(ctx, p); err != nil {
 		return err
@@ -421,7 +448,7 @@ func (w *writing) pass(ctx context.Context, pending []int, turned []turn) ([]int
 			if err != nil {
 				return nil, w.fail(err, pending[n:])
 			}
-			update.add(i, connectors.Row{Key: key, Values: values}, live)
+			update.add(i, connectors.Row{Key: key, Values: values}, w.image(live))
 		}
 	}
 	// Updates first: one may give up a value that is unique.

@@ -169,7 +169,7 @@ type verdict struct {
 }
 
 const updateVerdicts = `WITH durable AS (SELECT set_config('synchronous_commit', 'on', true))
-UPDATE hallway.write_log w SET state = v.state, sqlstate = v.sqlstate, message = coalesce(v.message, w.message), todo = v.todo,
+UPDATE hallway.write_log w SET state = v.state, sqlstate = v.sqlstate, message = v.message, todo = v.todo,
   key = coalesce(v.key::text[], w.key),
   unknown_at = CASE WHEN v.doubt THEN coalesce(w.unknown_at, clock_timestamp()) END,
   next_attempt = CASE WHEN v.again >= 0 THEN clock_timestamp() + v.again * interval '1 millisecond' END,

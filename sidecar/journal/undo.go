@@ -317,7 +317,7 @@ func (u *undoer) putBack(ctx context.Context) []verdict {
 	for i, e := range u.list {
 		switch {
 		case e.Before == nil && e.Operation == "upsert":
-			out[i] = stands("It was not undone: the API had no such row before, and whether this write made it is not known.")
+			out[i] = stands("It was not undone: whether this write made the row, or what the row was before, is not known.")
 			continue
 		case e.Before == nil:
 			out[i] = stands("It could not be undone: what the row was before is not known.")

@@ -93,6 +93,7 @@ func TestUndo_IsTriedAgain(t *testing.T) {
 	}), w.log(admin))
 	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (DROP write_error)")
 	w.becomes(admin, "insert 3 compensated")
+	require.Equal(t, harness.Null, admin.Value("SELECT message FROM hallway.write_log"), "of attempts that failed")
 	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
 }
 
@@ -215,6 +216,7 @@ func TestUndo_ARowIsMadeAnewOnce(t *testing.T) {
 	}))
 	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (DROP write_error, DROP error_at_page)")
 	w.becomes(admin, "delete 3 compensated")
+	require.Equal(t, "It was made anew, with the key 3.", admin.Value("SELECT message FROM hallway.write_log"))
 	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
 }
 
@@ -253,4 +255,22 @@ CREATE TRIGGER claimed BEFORE UPDATE ON hallway.write_log FOR EACH ROW EXECUTE F
 	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
 		return admin.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'compensated'") == "2"
 	}), admin.Query("SELECT operation, state, message FROM hallway.write_log"))
+}
+
+// A list that lags shows a row as it was before another transaction's write: that is
+// not put back.
+func TestUndo_DoesNotPutBackWhatAnotherTransactionHasChanged(t *testing.T) {
+	w, c, admin := compensating(t)
+	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (lag '2s')")
+	time.Sleep(2100 * time.Millisecond) // the rows are listed
+	c.Exec("UPDATE items SET name = 'theirs' WHERE email = 'a'")
+	c.Exec("BEGIN; UPDATE items SET name = 'mine' WHERE email = 'a'; UPDATE items SET name = 'mine too' WHERE email = 'a'; ROLLBACK")
+	w.becomes(admin, "update 1 applied", "update 1 orphaned", "update 1 orphaned")
+	require.Equal(t, "It could not be undone: what the row was before is not known.", admin.Value("SELECT DISTINCT message FROM hallway.failures"))
+
+	// Of its own writes the list may be as late as it likes.
+	c.Exec("BEGIN; UPDATE items SET name = 'B1' WHERE email = 'b'; UPDATE items SET name = 'B2' WHERE email = 'b'; ROLLBACK")
+	w.becomes(admin, "update 1 applied", "update 1 orphaned", "update 1 orphaned", "update 2 compensated", "update 2 compensated")
+	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (DROP lag)")
+	require.Equal(t, "a mine too 1; b B 2", w.rows(admin, "items"))
 }

@@ -133,7 +133,7 @@ func (w *writeWorld) check(t *testing.T, c *cell) {
 			if !c.createdInDoubt() {
 				require.Equal(t, policyKeep, c.policy, "row %d was not undone: %s", n, e[2])
 			} else if c.policy == policyCompensate {
-				require.Contains(t, e[2], "whether this write made it")
+				require.Contains(t, e[2], "whether this write made")
 			}
 			require.False(t, marked, "the transaction of row %d has committed", n)
 			done(1, 0, state)
