@@ -417,8 +417,7 @@ func (p *parser) literal() (literal, *apiError) {
 	return literal{}, p.unexpected()
 }
 
-// Strings parses a statement and gives its literals of text, in their order; those
-// of LIKE as they are written in it.
+// Strings parses a statement and gives its literals of text, in their order.
 func Strings(statement string) ([]string, error) {
 	q, err := parse(statement)
 	if err != nil {
@@ -436,10 +435,7 @@ func Strings(statement string) ([]string, error) {
 			walk(c.arg)
 		case *comparison:
 			for _, v := range c.values {
-				switch {
-				case v.kind == tokenString && c.op == "like":
-					out = append(out, v.pattern)
-				case v.kind == tokenString:
+				if v.kind == tokenString {
 					out = append(out, v.text)
 				}
 			}

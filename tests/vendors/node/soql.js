@@ -1,0 +1,33 @@
+"use strict";
+// The statements that the connector sends, read by a parser of SOQL that is not ours.
+const assert = require("assert/strict");
+const { parseQuery } = require("@jetstreamapp/soql-parser-js");
+const { check, control, run } = require("./judge");
+
+// literals of text in a condition, in their order, as they are written.
+function literals(c) {
+  if (!c) return [];
+  const own = c.field && c.literalType === "STRING" ? [].concat(c.value) : [];
+  return [...own, ...literals(c.left), ...literals(c.right)];
+}
+
+const escapes = { n: "\n", r: "\r", t: "\t", b: "\b", f: "\f" };
+const unescape = (text) => text.slice(1, -1).replace(/\\(.)/gs, (_, c) => escapes[c] ?? c);
+
+check("every statement is SOQL", async () => {
+  const statements = await control("statements");
+  assert.ok(statements.length > 300, `only ${statements.length} statements`);
+  for (const { soql, texts } of statements) {
+    let q;
+    try {
+      q = parseQuery(soql);
+    } catch (e) {
+      throw new Error(`${e.message}\n${soql}`);
+    }
+    assert.deepEqual(literals(q.where).map(unescape), texts, soql);
+    assert.equal(typeof q.sObject, "string", soql);
+    assert.ok(q.fields.length > 0, soql);
+  }
+});
+
+run();

@@ -1,0 +1,59 @@
+package vendors
+
+import (
+	"log/slog"
+	"net/url"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/connectors/conformance"
+	connector "github.com/hallwaydb/hallway/connectors/salesforce"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
+	"github.com/hallwaydb/hallway/tests/fakes/salesforce"
+)
+
+// What the connector sends for random queries is SOQL to a parser that is not ours,
+// with the values that were meant.
+func TestSalesforce_Statements(t *testing.T) {
+	s := salesforce.New(salesforce.Options{})
+	defer s.Close()
+	for _, text := range []string{"abc", "ABC", "o'brien", `back\slash`, `\`, `\'`, "50%", "a_c", "line\nbreak", "tab\there", "null", "' OR Name != '", "🦆", `it"s`, "{field}", "x) OR (1=1"} {
+		_, err := s.Insert("Everything__c", map[string]any{"Name": text, "Text__c": text, "Number__c": len(text), "Day__c": "2024-02-29", "Moment__c": "2024-02-29T12:00:00Z"}, map[string]any{"Name": text})
+		require.NoError(t, err)
+	}
+	of := func(kind pushdown.Kind, oid uint32, name string) pushdown.Type {
+		return pushdown.Type{Kind: kind, OID: oid, Name: name}
+	}
+	text := of(pushdown.Text, 25, "text")
+	column := func(name, field string, typ pushdown.Type) connectors.ColumnSpec {
+		return connectors.ColumnSpec{Name: name, Type: typ, Options: map[string]string{"field": field}}
+	}
+	conformance.Run(t, conformance.Subject{
+		Connector: connector.New(),
+		Env:       connectors.Env{Log: slog.New(slog.DiscardHandler), AllowHosts: []string{"127.0.0.1"}, MaxResponseBytes: 32 << 20},
+		Server:    connectors.ServerSpec{Name: "sf", Options: map[string]string{"instance_url": s.URL}, Credential: map[string]string{"token": s.Session()}},
+		// One with deleted records is read only.
+		Table: connectors.TableSpec{Name: "everything__c", Options: map[string]string{"include_deleted": "true"}, Columns: []connectors.ColumnSpec{
+			column("id", "Id", text), column("name", "Name", text), column("words", "Text__c", text), column("owner", "Owner.Name", text),
+			column("number", "Number__c", of(pushdown.Numeric, 1700, "numeric")), column("day", "Day__c", of(pushdown.Date, 1082, "date")),
+			column("moment", "Moment__c", of(pushdown.TimestampTZ, 1184, "timestamptz")), column("flag", "Check__c", of(pushdown.Bool, 16, "boolean"))}},
+		RemoteSchema: "default",
+	})
+	judge(t, "soql.js", s.URL, controls{"statements": func(url.Values) any {
+		type statement struct {
+			SOQL  string   `json:"soql"`
+			Texts []string `json:"texts"`
+		}
+		var out []statement
+		for _, soql := range s.Statements() {
+			texts, err := salesforce.Strings(soql)
+			if err != nil {
+				return err.Error()
+			}
+			out = append(out, statement{soql, append([]string{}, texts...)})
+		}
+		return out
+	}})
+}
