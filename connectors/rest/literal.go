@@ -20,10 +20,11 @@ type quoter struct {
 	refuseSuffix []string
 	// segment: literals stand in a path, alone between two slashes, their own encoded.
 	segment bool
+	max     int // characters; 0: any number
 }
 
 func newQuoter(l *Literals) quoter {
-	q := quoter{quote: l.Quote, refuse: l.Refuse, refuseSuffix: l.RefuseSuffix, escapes: map[rune]string{}}
+	q := quoter{quote: l.Quote, refuse: l.Refuse, refuseSuffix: l.RefuseSuffix, max: l.MaxLength, escapes: map[rune]string{}}
 	for _, e := range l.Escapes {
 		r, _ := utf8.DecodeRuneInString(e.Name)
 		q.escapes[r] = e.Value
@@ -33,7 +34,7 @@ func newQuoter(l *Literals) quoter {
 
 // text writes s as a literal; false: the language has none for it.
 func (q *quoter) text(s string) (string, bool) {
-	if !utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0 {
+	if !utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0 || q.max > 0 && utf8.RuneCountInString(s) > q.max {
 		return "", false
 	}
 	if q.segment {

@@ -225,6 +225,7 @@ type Literals struct {
 	False        string   `yaml:"false" doc:"Default false."`
 	Datetime     string   `yaml:"datetime" doc:"Layout of a point in time, as Go writes it: \"2006-01-02 15:04:05.000Z\". A finer value is rounded so that the answer stays right. unix and unix_ms: a number."`
 	Date         string   `yaml:"date" doc:"Layout of a date; default \"2006-01-02\". unix_ms: a number, that of its first moment in UTC."`
+	MaxLength    int      `yaml:"max_length" check:"min=0" doc:"Most characters of a text; 0: any number. A condition with a longer one is not pushed."`
 	BareTimes    bool     `yaml:"bare_times" doc:"Dates and points in time stand without quotes."`
 }
 

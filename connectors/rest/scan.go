@@ -220,6 +220,13 @@ func (t *table) fetch(ctx context.Context, req *transport.Request, body *bytes.B
 		f.err = fmt.Errorf("reading a page: %w", err)
 		return f
 	}
+	if hook := t.src.hooks.Answer; hook != nil {
+		inner := *resp
+		status, text := hook(req, resp.Status, body.Bytes())
+		inner.Status = status
+		body.Truncate(copy(body.Bytes(), text)) // which is a part of it
+		resp, f.resp = &inner, &inner
+	}
 	one := t.src.m.Read.One
 	if one && resp.Status == http.StatusNotFound {
 		body.Reset()

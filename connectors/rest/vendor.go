@@ -52,6 +52,9 @@ type Hooks struct {
 	Table func(ctx context.Context, spec connectors.TableSpec) (connectors.Table, error)
 	// Request has the last word on a request that reads.
 	Request func(list *ListRequest, r *transport.Request)
+	// Answer takes an answer to a request that reads, or a page of one, for what
+	// is in it: its status and body, or others that stand there.
+	Answer func(r *transport.Request, status int, body []byte) (int, []byte)
 	// Write has the last word on a request that writes rows of batch.
 	Write func(o *Object, batch *connectors.Batch, r *transport.Request)
 	// Refusal reads an error that the manifest cannot describe; nil: read it as
