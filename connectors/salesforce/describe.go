@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/connectors/rest"
@@ -38,10 +39,10 @@ type field struct {
 		Value  string
 		Active bool
 	}
-	ReferenceTo         []string
-	RelationshipName    string
-	Precision, Scale    int
-	DeprecatedAndHidden bool
+	ReferenceTo              []string
+	RelationshipName         string
+	Precision, Scale, Length int
+	DeprecatedAndHidden      bool
 }
 
 func (o *org) objects(ctx context.Context) ([]rest.ObjectInfo, error) {
@@ -155,6 +156,9 @@ func (f *field) rest(path string) rest.Field {
 	switch out.Type {
 	case "text", "select":
 		out.Missing = "empty"
+		if f.Length > 0 {
+			out.Valid = func(s string) bool { return utf8.RuneCountInString(s) <= f.Length }
+		}
 		if f.Type == "multipicklist" {
 			filterable = false // the API knows no IN for it, and = in another order
 		}

@@ -5,6 +5,8 @@ package salesforce
 import (
 	"context"
 	_ "embed"
+	"encoding/json"
+	"net/http"
 	"strconv"
 
 	"github.com/hallwaydb/hallway/connectors"
@@ -34,17 +36,54 @@ type org struct{ api *rest.API }
 
 func open(api *rest.API) (rest.Hooks, error) {
 	o := &org{api: api}
-	return rest.Hooks{Objects: o.objects, Object: o.object, Bind: o.bind, Request: request, Refusal: refusal}, nil
+	return rest.Hooks{Objects: o.objects, Object: o.object, Bind: o.bind, Request: o.request, Answer: answer, Refusal: refusal}, nil
 }
 
 // bound is what the hooks remember of an object.
 type bound struct{ all bool }
 
-// request sends the query of a table that shows deleted records to where they are.
-func request(list *rest.ListRequest, r *transport.Request) {
+// maxURL is the longest URL that is sent; with the headers the API takes 16 KB.
+const maxURL = 12_000
+
+// request sends the query of a table that shows deleted records to where they are,
+// and one that is too long for a URL in the body of another request.
+func (o *org) request(list *rest.ListRequest, r *transport.Request) {
 	if b, ok := list.Object.Own.(*bound); ok && b.all && r.Path == "/query" {
 		r.Path = "/queryAll"
 	}
+	statement := r.Query.Encode()
+	if r.Path != "/query" && r.Path != "/queryAll" || len(statement) <= maxURL {
+		return
+	}
+	type request struct {
+		Method string `json:"method"`
+		URL    string `json:"url"`
+	}
+	body, err := json.Marshal(map[string][]request{"batchRequests": {{http.MethodGet, "v" + o.api.Option("api_version") + r.Path + "?" + statement}}})
+	if err != nil {
+		return // a map of texts has no such error
+	}
+	r.Method, r.Path, r.Query, r.Body = http.MethodPost, batchPath, nil, body
+	r.Header = http.Header{"Content-Type": {"application/json"}}
+}
+
+const batchPath = "/composite/batch"
+
+// answer takes the one answer out of those of a batch.
+func answer(r *transport.Request, status int, body []byte) (int, []byte) {
+	if r.Path != batchPath || status != http.StatusOK {
+		return status, body
+	}
+	var all struct {
+		Results []struct {
+			StatusCode int
+			Result     json.RawMessage
+		}
+	}
+	if json.Unmarshal(body, &all) != nil || len(all.Results) != 1 {
+		return status, body
+	}
+	return all.Results[0].StatusCode, all.Results[0].Result
 }
 
 // bind makes of an object what a table shows: with deleted records, and with the

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 )
@@ -299,4 +300,49 @@ func (s *Server) retrieveMany(w http.ResponseWriter, r *http.Request) *apiError 
 	}
 	b.WriteByte(']')
 	return send(w, b.Bytes())
+}
+
+// batch makes up to 25 requests that stand in the body, of which this org knows
+// queries: those may be longer than a URL.
+func (s *Server) batch(w http.ResponseWriter, r *http.Request) *apiError {
+	var body struct {
+		BatchRequests []struct{ Method, URL string }
+	}
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		return newError(400, "JSON_PARSER_ERROR", "Unexpected character: %s", err)
+	}
+	if n := len(body.BatchRequests); n == 0 || n > 25 {
+		return newError(400, "INVALID_BATCH_REQUEST", "a batch has 1 to 25 requests")
+	}
+	type result struct {
+		Status int             `json:"statusCode"`
+		Result json.RawMessage `json:"result"`
+	}
+	out := struct {
+		HasErrors bool     `json:"hasErrors"`
+		Results   []result `json:"results"`
+	}{}
+	for _, one := range body.BatchRequests {
+		kept := httptest.NewRecorder()
+		version, rest, _ := strings.Cut(strings.TrimPrefix(one.URL, "/services/data/"), "/")
+		inner, err := http.NewRequestWithContext(r.Context(), one.Method, "/"+rest, nil)
+		if err != nil {
+			return newError(400, "INVALID_BATCH_REQUEST", "%s", err)
+		}
+		inner.SetPathValue("version", version)
+		bad := newError(404, "NOT_FOUND", "The requested resource does not exist")
+		switch one.Method + " " + inner.URL.Path {
+		case "GET /query":
+			bad = s.query(kept, inner)
+		case "GET /queryAll":
+			bad = s.queryAll(kept, inner)
+		}
+		if bad != nil {
+			writeErrors(kept, bad)
+		}
+		out.HasErrors = out.HasErrors || kept.Code > 299
+		out.Results = append(out.Results, result{kept.Code, kept.Body.Bytes()})
+	}
+	writeJSON(w, 200, out)
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -109,7 +110,7 @@ func (s *Server) Close() { s.http.CloseClientConnections(); s.http.Close() }
 // Calls is how many requests of each kind were answered: token, versions, limits,
 // counts, objects, describe, query, query_more, retrieve, create, update, delete, upsert,
 // collection_create, collection_update, collection_delete, collection_upsert,
-// collection_retrieve, deleted, updated, bulk_*; "" is all of them but token, and
+// collection_retrieve, composite_batch, deleted, updated, bulk_*; "" is all of them but token, and
 // query_more_needed what query_more would be with full pages and no faults.
 func (s *Server) Calls() map[string]int {
 	s.mu.Lock()
@@ -192,6 +193,7 @@ func (s *Server) handler() http.Handler {
 	data("GET /sobjects/{object}/{field}/{value}", "retrieve", s.retrieveByKey)
 	data("PATCH /sobjects/{object}/{field}/{value}", "upsert", s.upsertOne)
 	data("DELETE /sobjects/{object}/{field}/{value}", "delete", s.deleteByKey)
+	data("POST /composite/batch", "composite_batch", s.batch)
 	data("POST /composite/sobjects", "collection_create", s.createMany)
 	data("PATCH /composite/sobjects", "collection_update", s.updateMany)
 	data("DELETE /composite/sobjects", "collection_delete", s.deleteMany)
@@ -338,4 +340,13 @@ func (s *Server) recordCount(w http.ResponseWriter, r *http.Request) *apiError {
 	}
 	writeJSON(w, 200, map[string]any{"sObjects": list})
 	return nil
+}
+
+// Drop takes an object away, as an administrator may.
+func (s *Server) Drop(object string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.table(object)
+	delete(s.tables, strings.ToLower(object))
+	s.order = slices.DeleteFunc(s.order, func(o *table) bool { return o == t })
 }
