@@ -19,8 +19,8 @@ const (
 	// fewer by a request; aheadCalls bounds the requests that this makes.
 	aheadRows  = 500
 	aheadCalls = 10
-	// stageRows is how many intents at least are committed together, if there are
-	// as many.
+	// stageRows is how many intents at least are committed ahead, if there are as
+	// many and their rows are likely to have their turn.
 	stageRows = 50
 	// writeTurn is how long a Modify goes on to further requests. What it has not
 	// come to is sent again: the backend's bound on waiting is meant for one request.
@@ -96,7 +96,9 @@ func (t *turns) ready(ctx context.Context, end, next int) error {
 	}
 	if t.w != nil {
 		t.w.stage(ctx, end)
-		if t.goesOn(now, end) {
+		if many := t.w.begun() + stageRows; t.w.begun() < next && t.reaches(now, many) {
+			t.w.stage(ctx, many)
+		} else if t.reaches(now, next) {
 			t.w.stage(ctx, next)
 		}
 		if err := t.w.await(end); err != nil {
@@ -107,8 +109,8 @@ func (t *turns) ready(ctx context.Context, end, next int) error {
 	return nil
 }
 
-// goesOn reports whether rows after end will have their turn in this call.
-func (t *turns) goesOn(now time.Time, end int) bool {
+// reaches reports whether the rows before end will have their turn in this call.
+func (t *turns) reaches(now time.Time, end int) bool {
 	if !t.stops {
 		return true
 	}
@@ -141,13 +143,13 @@ func (w *journaled) begun() int {
 	return w.stages[len(w.stages)-1].end
 }
 
-// stage journals the rows before end that are not yet, and some more.
+// stage journals the rows before end that are not yet.
 func (w *journaled) stage(ctx context.Context, end int) {
 	first := w.begun()
 	if end <= first {
 		return
 	}
-	st := &stage{first: first, end: min(max(end, first+stageRows), len(w.batch.Rows)), done: make(chan struct{})}
+	st := &stage{first: first, end: min(end, len(w.batch.Rows)), done: make(chan struct{})}
 	w.stages = append(w.stages, st)
 	commit := func() {
 		defer close(st.done)
