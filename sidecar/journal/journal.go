@@ -6,9 +6,11 @@
 // It speaks no API and no gRPC: tables come to it bound (Opener).
 //
 // This file is what the rooms above use. intent.go and outcome.go are the way of
-// a write through the journal, node.go is one database's loop, settle.go what the
-// end of a transaction means, reconcile.go finds out what is not known, undo.go
-// takes back, deliver.go sends what waited for a commit.
+// a write through the journal, node.go is one database's loop, track.go what it knows
+// of its own writes, settle.go what the end of a transaction means, reconcile.go
+// finds out what is not known, undo.go takes back, deliver.go sends what waited for a
+// commit; these three read entries (entry.go, image.go), and say what became of them
+// (verdict.go).
 package journal
 
 import (

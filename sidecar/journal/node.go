@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hallwaydb/hallway/sidecar/database"
 )
@@ -59,48 +57,6 @@ type node struct {
 	lead bool
 }
 
-// noted is an ending that was written.
-type noted struct {
-	ending
-	at time.Time
-}
-
-// durableAfter is when what was committed without waiting is surely on disk.
-const durableAfter = 10 * time.Second
-
-// note remembers endings that were just written.
-func (n *node) note(list []ending) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	now := time.Now()
-	old := 0
-	for old < len(n.recent) && now.Sub(n.recent[old].at) > durableAfter {
-		old++
-	}
-	n.recent = n.recent[old:]
-	for _, e := range list {
-		n.recent = append(n.recent, noted{e, now})
-	}
-}
-
-// track is what is known here of a transaction.
-type track struct {
-	tables map[tableKey]func(context.Context) (Table, error)
-	at     time.Time
-	// compensate: some of its rows are to be undone if it is rolled back.
-	compensate bool
-	// begun and ended count its requests; left: when outcomes were last written,
-	// something was open still.
-	begun, ended int
-	left         bool
-}
-
-// tableKey is a foreign table as a role sees it.
-type tableKey struct {
-	relid uint32
-	role  string
-}
-
 func newNode(m *Manager, id database.Identity, at database.Address) *node {
 	n := &node{m: m, id: id, at: at, wake: make(chan struct{}, 1), behind: make(chan struct{}, behindConnections), log: m.cfg.Log.With("database", at.Database),
 		active: map[int64]struct{}{}, tracks: map[uint64]*track{}, free: map[string]time.Time{}}
@@ -108,107 +64,11 @@ func newNode(m *Manager, id database.Identity, at database.Address) *node {
 	return n
 }
 
-// commitTimeout bounds one commit: what the database may take to let in, a few
-// times. 10 s by default.
-func (n *node) commitTimeout() time.Duration { return 5 * n.database().ConnectTimeout() }
-
-func (n *node) database() *database.Database { return n.m.cfg.Databases.Database(n.id, n.at) }
-
 func (n *node) poke() {
 	select {
 	case n.wake <- struct{}{}:
 	default:
 	}
-}
-
-// began notes entries that were made.
-func (n *node) began(list []*intent) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !n.used {
-		n.used = true
-		n.poke()
-	}
-	for _, it := range list {
-		s := it.w.stmt
-		if !s.AfterCommit {
-			for _, id := range it.w.ids {
-				n.active[id] = struct{}{}
-			}
-		}
-		t := n.tracks[s.XID]
-		if t == nil {
-			t = &track{tables: map[tableKey]func(context.Context) (Table, error){}}
-			n.tracks[s.XID] = t
-		}
-		t.at, t.compensate = time.Now(), t.compensate || s.Compensate
-		t.begun++
-		if s.AfterCommit {
-			t.ended, t.left = t.ended+1, true
-		}
-		t.tables[tableKey{s.Relid, s.Role}] = s.Open
-	}
-}
-
-// settledIDs notes that the outcomes of entries are not this sidecar's alone to
-// know.
-func (n *node) settledIDs(ids []int64) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, id := range ids {
-		delete(n.active, id)
-	}
-}
-
-// begun is how many requests of a transaction have begun.
-func (n *node) begun(xid uint64) int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if t := n.tracks[xid]; t != nil {
-		return t.begun
-	}
-	return 0
-}
-
-// closed forgets a transaction of which nothing was open when so many requests
-// of it had begun.
-func (n *node) closed(xid uint64, begun int) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if t := n.tracks[xid]; t != nil && t.begun == begun {
-		delete(n.tracks, xid)
-	}
-}
-
-// over notes that the outcomes of a request are written, and whether one of them
-// leaves something open; it forgets a transaction of which no request does.
-func (n *node) over(xid uint64, open bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	t := n.tracks[xid]
-	if t == nil {
-		return
-	}
-	t.ended++
-	t.left = t.left || open
-	if t.ended == t.begun && !t.left {
-		delete(n.tracks, xid)
-	}
-}
-
-func (n *node) hasOpen(xid uint64) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.tracks[xid] != nil
-}
-
-func (n *node) tableOf(xid uint64, k tableKey) func(context.Context) (Table, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if t := n.tracks[xid]; t != nil {
-		return t.tables[k]
-	}
-	return nil
 }
 
 func (n *node) ended(xid uint64) {
@@ -362,9 +222,6 @@ func (n *node) look(ctx context.Context, lead bool) (bool, error) {
 	return open, err
 }
 
-// trackFor is how long it is known as what a transaction's tables were seen.
-const trackFor = time.Hour
-
 // own looks for entries that this sidecar made and that wait for nothing: the
 // server crashed and lost their outcome, or the commit of their intent was not
 // confirmed and they were not sent. Where the outcome is not remembered they are
@@ -501,81 +358,6 @@ WHERE settled_at IS NULL AND (w.system_identifier, w.database, w.environment, w.
 	}
 	n.poke()
 	return nil
-}
-
-// Connections is how many a database's journal needs.
-const Connections = behindConnections + 2
-
-// behindConnections of them are for what goes on in the background: it may be held
-// up by whatever holds up updates of the journal, and writes of sessions are not.
-const behindConnections = 3
-
-// acquire takes a connection for what no session waits for.
-func (n *node) acquire(ctx context.Context) (conn *pgxpool.Conn, release func(), err error) {
-	select {
-	case n.behind <- struct{}{}:
-	case <-ctx.Done():
-		return nil, nil, fmt.Errorf("%w: %w", database.ErrBusy, ctx.Err())
-	}
-	if conn, err = n.database().Acquire(ctx); err != nil {
-		<-n.behind
-		return nil, nil, err
-	}
-	return conn, func() {
-		conn.Release()
-		<-n.behind
-	}, nil
-}
-
-// inTx is for more than one statement; see acquire.
-func (n *node) inTx(ctx context.Context, f func(tx pgx.Tx) error) error {
-	conn, release, err := n.acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	return pgx.BeginFunc(ctx, conn, f) //nolint:wrapcheck // f has said what it was doing
-}
-
-// query reads one row.
-func (n *node) query(ctx context.Context, sql string, args []any, into ...any) error {
-	conn, release, err := n.acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	if err := conn.QueryRow(ctx, sql, args...).Scan(into...); err != nil {
-		return fmt.Errorf("reading the journal: %w", err)
-	}
-	return nil
-}
-
-func (n *node) exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	conn, release, err := n.acquire(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer release()
-	tag, err := conn.Exec(ctx, sql, args...)
-	if err != nil {
-		return 0, fmt.Errorf("writing the journal: %w", err)
-	}
-	return tag.RowsAffected(), nil
-}
-
-// execSurely is exec again and again until the database takes it, or refuses it;
-// for what is known here alone.
-func (n *node) execSurely(sql string, args ...any) (int64, error) {
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		ctx, cancel := context.WithTimeout(n.ctx, n.commitTimeout())
-		count, err := n.exec(ctx, sql, args...)
-		cancel()
-		var pg *pgconn.PgError
-		if err == nil || n.ctx.Err() != nil || errors.As(err, &pg) && strings.HasPrefix(pg.Code, "22") {
-			return count, err
-		}
-		sleep(n.ctx, pause)
-	}
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -153,15 +153,6 @@ func (n *node) undoRows(ctx context.Context, list []*entry) []verdict {
 	}
 }
 
-// alike is a verdict for each of list.
-func alike(list []*entry, v verdict) []verdict {
-	out := make([]verdict, len(list))
-	for i := range out {
-		out[i] = v
-	}
-	return out
-}
-
 // stands is the verdict of a row that is not undone.
 func stands(format string, args ...any) verdict {
 	return verdict{state: stateOrphaned, message: fmt.Sprintf(format, args...)}
