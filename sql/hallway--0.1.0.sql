@@ -453,6 +453,64 @@ LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION hallway.refresh(regclass) IS
   'reads all rows of a foreign table anew and keeps them: how many there are; the caller must be allowed to read it';
 
+-- What IMPORT FOREIGN SCHEMA would make of the table's object now, compared with
+-- the table, and the statements that would make it so. It needs the right to create
+-- a schema, which it drops again.
+CREATE FUNCTION hallway.refresh_schema("table" regclass, remote_schema text DEFAULT 'default')
+RETURNS TABLE (change text, "column" name, type text, statement text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
+AS $$
+#variable_conflict use_column
+DECLARE
+	scratch name := 'hallway_schema_' || pg_backend_pid();
+	server name;
+	object text;
+	names text;
+BEGIN
+	SELECT s.srvname, coalesce(o.option_value, c.relname), (SELECT string_agg(DISTINCT quote_ident(n), ', ')
+			FROM unnest(ARRAY[c.relname::text, o.option_value, lower(o.option_value)]) n)
+		INTO server, object, names
+		FROM pg_foreign_table f
+			JOIN pg_class c ON c.oid = f.ftrelid
+			JOIN pg_foreign_server s ON s.oid = f.ftserver
+			JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw AND w.fdwname = 'hallway'
+			LEFT JOIN LATERAL pg_options_to_table(f.ftoptions) o ON o.option_name = 'object'
+		WHERE f.ftrelid = "table";
+	IF NOT FOUND THEN
+		RAISE EXCEPTION '"%" is not a foreign table of Hallway', "table" USING ERRCODE = 'wrong_object_type';
+	END IF;
+	EXECUTE format('CREATE SCHEMA %I', scratch);
+	EXECUTE format('IMPORT FOREIGN SCHEMA %I LIMIT TO (%s) FROM SERVER %I INTO %I', remote_schema, names, server, scratch);
+	RETURN QUERY
+		WITH columns AS (
+			SELECT f.ftrelid = "table" AS ours, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod) AS type,
+				coalesce(o.option_value, a.attname) AS field,
+				(SELECT string_agg(quote_ident(option_name) || ' ' || quote_literal(option_value), ', ') FROM pg_options_to_table(a.attfdwoptions)) AS options
+			FROM pg_foreign_table f
+				JOIN pg_class c ON c.oid = f.ftrelid
+				JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+				LEFT JOIN LATERAL pg_options_to_table(a.attfdwoptions) o ON o.option_name = 'field'
+			WHERE f.ftrelid = "table" OR c.relnamespace = scratch::regnamespace
+				AND EXISTS (SELECT FROM pg_options_to_table(f.ftoptions) WHERE option_name = 'object' AND option_value = object))
+		SELECT CASE WHEN mine.attname IS NULL THEN 'added' WHEN theirs.attname IS NULL THEN 'lost' ELSE 'type' END,
+			coalesce(mine.attname, theirs.attname), coalesce(theirs.type, mine.type),
+			'ALTER FOREIGN TABLE ' || "table"::text || CASE
+				WHEN mine.attname IS NULL THEN format(' ADD COLUMN %I %s', theirs.attname, theirs.type) || coalesce(' OPTIONS (' || theirs.options || ')', '')
+				WHEN theirs.attname IS NULL THEN format(' DROP COLUMN %I', mine.attname)
+				ELSE format(' ALTER COLUMN %I TYPE %s', mine.attname, theirs.type) END
+		FROM (SELECT * FROM columns WHERE ours) mine FULL JOIN (SELECT * FROM columns WHERE NOT ours) theirs USING (field)
+		WHERE mine.type IS DISTINCT FROM theirs.type AND field <> '_raw' AND EXISTS (SELECT FROM columns WHERE NOT ours)
+		ORDER BY theirs.attnum, mine.attnum;
+	IF NOT FOUND AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = scratch::regnamespace) THEN
+		RAISE EXCEPTION 'the API has no object "%" (any more)', object
+			USING ERRCODE = 'fdw_table_not_found', HINT = 'Is it in another remote schema?';
+	END IF;
+	EXECUTE format('DROP SCHEMA %I CASCADE', scratch);
+END
+$$;
+COMMENT ON FUNCTION hallway.refresh_schema(regclass, text) IS
+	'how the API''s object differs from the foreign table by now, with the statements that would follow it';
+
 CREATE FUNCTION hallway.invalidate("table" regclass)
 RETURNS void
 AS 'MODULE_PATHNAME', 'hallway_invalidate'

@@ -48,6 +48,7 @@ type column struct {
 	moments moments
 	unique  bool
 	key     bool
+	whole   bool // it has the record as it came
 }
 
 func (col *column) bind(m *Manifest, q *quoter) {

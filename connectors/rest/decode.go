@@ -416,6 +416,8 @@ type pageReader struct {
 	rows     int
 	// one: the answer is a record, or null for none.
 	one bool
+	// whole is the slot for the record itself; -1: it is not wanted.
+	whole int
 	// full is called when many rows wait, so that a huge page is not held as
 	// spans whole.
 	full func() error
@@ -425,7 +427,7 @@ type pageReader struct {
 const maxRowsHeld = 4096
 
 func newPageReader(items string, paging *Paging, read *Read, record *trie, width int) *pageReader {
-	r := &pageReader{record: record, width: width, top: items == "", envelope: newTrie()}
+	r := &pageReader{record: record, width: width, top: items == "", envelope: newTrie(), whole: -1}
 	if !r.top {
 		r.envelope.add(splitPath(items), slotItems)
 	}
@@ -538,7 +540,17 @@ func (r *pageReader) element() error {
 		r.spans = append(r.spans, span{})
 	}
 	r.rows++
-	return r.s.object(r.record, r.spans[n:], nil, 0)
+	start := r.s.pos
+	err := r.s.object(r.record, r.spans[n:], nil, 0)
+	r.noteWhole(n, start)
+	return err
+}
+
+// noteWhole gives the record that began at start, whose spans begin at n, itself.
+func (r *pageReader) noteWhole(n, start int) {
+	if r.whole >= 0 && n+r.whole < len(r.spans) {
+		r.spans[n+r.whole] = span{uint32(start), uint32(r.s.pos)}
+	}
 }
 
 // scalar gives an envelope's string or number as text; empty: null, or absent.

@@ -190,9 +190,15 @@ func (r *pageReader) readOne(body []byte, outer *trie) error {
 	if r.s.space() != '{' {
 		return r.s.bad("an object")
 	}
+	record := func() error {
+		start := r.s.pos
+		err := r.s.object(r.record, r.spans, nil, 0)
+		r.noteWhole(0, start)
+		return err
+	}
 	var err error
 	if outer == nil {
-		err = r.s.object(r.record, r.spans, nil, 0)
+		err = record()
 	} else {
 		found := false
 		var dummy [1]span
@@ -201,7 +207,7 @@ func (r *pageReader) readOne(body []byte, outer *trie) error {
 				return false, r.s.bad("a record, which is an object")
 			}
 			found = true
-			return true, r.s.object(r.record, r.spans, nil, 0)
+			return true, record()
 		}, 0)
 		if err == nil && !found {
 			return errors.New("it has no record")

@@ -42,7 +42,7 @@ func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder)
 	if err := s.walk(ctx); err != nil && !errors.Is(err, errEnough) {
 		return connectors.ScanResult{}, err
 	}
-	return connectors.ScanResult{TotalRows: s.total}, out.Flush()
+	return connectors.ScanResult{TotalRows: s.total, Warnings: t.lostWarnings(q.Columns)}, out.Flush()
 }
 
 func (s *scan) newPager() *pager {
@@ -121,17 +121,23 @@ func (s *scan) bind() {
 	if s.timeSlot = -1; s.t.times != nil {
 		s.timeSlot = slot(s.t.timePath)
 	}
+	whole := -1
 	s.emit = make([]emitter, len(s.q.Columns))
 	for i, c := range s.q.Columns {
 		col := s.t.column(c)
-		if col.path == nil {
-			continue
+		switch {
+		case col.whole:
+			if whole < 0 {
+				whole, width = width, width+1
+			}
+			s.emit[i] = emitter{slot: whole, col: col, kind: emitJSON}
+		case col.path != nil:
+			s.emit[i] = emitter{slot: slot(col.path), col: col, kind: emitKindOf(col)}
 		}
-		s.emit[i] = emitter{slot: slot(col.path), col: col, kind: emitKindOf(col)}
 	}
 	s.verifier = s.newVerifier(slot)
 	s.reader = newPageReader(s.t.items, s.l.paging, &s.t.src.m.Read, record, width)
-	s.reader.full = s.hand
+	s.reader.full, s.reader.whole = s.hand, whole
 	s.reader.one = s.t.src.m.Read.One
 }
 

@@ -44,6 +44,9 @@ type table struct {
 	times    *timeRange
 	timePath []string
 	cost     float64 // of a request against one of the first way
+	// lost are columns whose fields the API's metadata does not have (any more):
+	// they read NULL.
+	lost []int
 }
 
 // Table binds a foreign table to the object that its option names.
@@ -126,6 +129,14 @@ func (t *table) bindColumn(i int, cs connectors.ColumnSpec) error {
 	f := t.object.field(cs.Field())
 	if i := slices.IndexFunc(t.object.Fields, func(f Field) bool { return f.Column == cs.Name }); f == nil && i >= 0 && cs.Options["field"] == "" {
 		f = &t.object.Fields[i]
+	}
+	if f == nil && cs.Field() == rawField && (cs.Type.Kind == pushdown.JSON || cs.Type.Kind == pushdown.JSONB) && !cs.Type.Array {
+		col.field, col.whole = wholeRecord(), true
+		return nil
+	}
+	if f == nil && t.src.hooks.Object != nil && cs.Options["key"] == "" {
+		t.lost = append(t.lost, i)
+		return nil
 	}
 	if f == nil {
 		names := make([]string, len(t.object.Fields))
@@ -213,6 +224,9 @@ func (t *table) describe() connectors.Description {
 	d.KeyOrdered = t.key >= 0 && t.src.m.Paging.Style == "seek" && t.src.m.Sort != nil
 	for i := range t.columns {
 		col := &t.columns[i]
+		if slices.Contains(t.lost, i) {
+			d.ReadOnlyColumns = append(d.ReadOnlyColumns, i)
+		}
 		if col.field == nil {
 			continue
 		}
@@ -508,7 +522,13 @@ func (t *table) wantedAs(f *Fields, lists ...[]int) []string {
 	add(t.keyField)
 	for _, columns := range lists {
 		for _, c := range columns {
-			add(t.column(c).field)
+			col := t.column(c)
+			add(col.field)
+			for i := range t.object.Fields {
+				if col.whole {
+					add(&t.object.Fields[i])
+				}
+			}
 		}
 	}
 	for i := range t.object.Fields {

@@ -543,6 +543,26 @@ func TestVendor_AsksTheMetadata(t *testing.T) {
 	tab, err := src.Table(t.Context(), spec)
 	require.NoError(t, err, "a column is found by the name that import gives it")
 	require.Contains(t, tab.Request(connectors.Query{Stats: &connectors.Stats{}}), "view=mine")
+	// A field that the API has no more, and the record as it came.
+	drifted, err := src.Table(t.Context(), connectors.TableSpec{Name: "things", Columns: []connectors.ColumnSpec{
+		{Name: "id", Type: text}, {Name: "gone", Type: text}, {Name: "_raw", Type: pushdown.Type{Kind: pushdown.JSONB, OID: 3802, Name: "jsonb"}}}})
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 2}, drifted.Describe().ReadOnlyColumns)
+	types := []pushdown.Type{text, text, {Kind: pushdown.JSONB, OID: 3802, Name: "jsonb"}}
+	var got []string
+	out := rows.NewBuilder(types, func(tuples []byte, n int) error {
+		list, err := rows.DecodeTuples(types, tuples, n)
+		for _, r := range list {
+			got = append(got, fmt.Sprintf("%v %v %v", r[0].V, r[1].V, r[2].V))
+		}
+		return err
+	}, rows.Options{})
+	result, err := drifted.Scan(t.Context(), connectors.Query{Request: pushdown.Request{Columns: []int{0, 1, 2}}, Stats: &connectors.Stats{}}, out)
+	require.NoError(t, err)
+	require.Equal(t, []string{`column "gone" reads NULL: object "things" of the API has no field "gone" (any more)`}, result.Warnings)
+	require.Len(t, got, 3)
+	require.Regexp(t, `^t0000 <nil> \{.*"id": ?"t0000".*"odd.name \{value\}": ?"odd0".*\}$`, got[0])
+
 	var wait sync.WaitGroup
 	for range 20 {
 		wait.Go(func() {

@@ -36,8 +36,10 @@ type backend struct {
 type conn struct {
 	id   uint64
 	peer atomic.Pointer[backend]
-	// warned: it was told that nothing can be cached.
+	// warned: it was told that nothing can be cached. told are the connectors'
+	// warnings that it was given.
 	warned atomic.Bool
+	told   told
 	// session is what the journal remembers of it.
 	session journal.Session
 
@@ -106,4 +108,37 @@ func (c *conn) relation(known *relations, ref *hallwayv1.RelationRef) (*relation
 		c.mu.Unlock()
 	}
 	return r, nil
+}
+
+// told are warnings that were given, each once; safe for concurrent use.
+type told struct {
+	mu   sync.Mutex
+	list map[string]struct{}
+}
+
+// maxTold bounds what is remembered of a connection; what comes after is given
+// again and again.
+const maxTold = 1000
+
+// news are those that were not given yet.
+func (t *told) news(warnings []string) []string {
+	if len(warnings) == 0 {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []string
+	for _, w := range warnings {
+		if _, ok := t.list[w]; ok {
+			continue
+		}
+		out = append(out, w)
+		if t.list == nil {
+			t.list = map[string]struct{}{}
+		}
+		if len(t.list) < maxTold {
+			t.list[w] = struct{}{}
+		}
+	}
+	return out
 }

@@ -64,7 +64,7 @@ func (s *Server) Scan(req *hallwayv1.ScanRequest, stream grpc.ServerStreamingSer
 		return err
 	}
 	return out.footer(&hallwayv1.ScanFooter{Stats: statsMessage(p.query.Stats),
-		TotalRows: finite(result.TotalRows), Warnings: result.Warnings})
+		TotalRows: finite(result.TotalRows), Warnings: callOf(ctx).conn.told.news(result.Warnings)})
 }
 
 // runScan calls the API and hands its rows over, with the filter, which may be

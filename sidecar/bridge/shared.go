@@ -123,7 +123,7 @@ func readFlight(ctx context.Context, r *flight.Reader, out *sender) error {
 }
 
 func (s *Server) sharedFooter(ctx context.Context, r *flight.Reader, tag *shared, out *sender, joined bool) error {
-	footer := &hallwayv1.ScanFooter{Stats: &hallwayv1.ScanStats{Rows: out.sent}, TotalRows: finite(tag.result.TotalRows), Warnings: tag.result.Warnings}
+	footer := &hallwayv1.ScanFooter{Stats: &hallwayv1.ScanStats{Rows: out.sent}, TotalRows: finite(tag.result.TotalRows), Warnings: callOf(ctx).conn.told.news(tag.result.Warnings)}
 	if !joined {
 		footer.Stats = statsMessage(tag.stats)
 	}
@@ -140,7 +140,7 @@ func (s *Server) sharedFooter(ctx context.Context, r *flight.Reader, tag *shared
 		footer.Cache = "joined another scan's"
 	}
 	if c := callOf(ctx); o.Warning != "" && c.conn.warned.CompareAndSwap(false, true) {
-		footer.Warnings = append(append([]string{}, footer.Warnings...), o.Warning)
+		footer.Warnings = append(footer.Warnings, o.Warning)
 	}
 	return out.footer(footer)
 }
