@@ -16,6 +16,7 @@ import (
 	"github.com/hallwaydb/hallway/connectors/conformance"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	"github.com/hallwaydb/hallway/sidecar/rows"
+	"github.com/hallwaydb/hallway/sidecar/secret"
 	fake "github.com/hallwaydb/hallway/tests/fakes/hubspot"
 )
 
@@ -216,4 +217,34 @@ func TestLocked_IsWrittenWhenItIsOpen(t *testing.T) {
 	b = batch()
 	require.NoError(t, tab.(connectors.Modifier).Modify(ctx, b))
 	require.Equal(t, connectors.Locked, b.Results[0].Err.Class)
+}
+
+// TestTokens_ExpireWhileRowsAreRead: a token that was got for a refresh token ends
+// between two pages, and so does the refresh token, which the API replaces each time.
+func TestTokens_ExpireWhileRowsAreRead(t *testing.T) {
+	api := fake.New(fake.Options{})
+	defer api.Close()
+	seedContacts(api, 250)
+	env := testEnv()
+	env.Tokens = secret.NewTokens(t.TempDir())
+	server := spec(api)
+	server.Credential = map[string]string{"client_id": fake.ClientID, "client_secret": fake.ClientSecret, "refresh_token": api.NewRefreshToken()}
+	src, err := New().Open(t.Context(), env, server)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, src.Close()) }()
+	spec := tableSpec(t, src, "contacts", "id")
+	tab, err := src.Table(t.Context(), spec)
+	require.NoError(t, err)
+	n, pages := 0, 0
+	b := rows.NewBuilder([]pushdown.Type{spec.Columns[0].Type}, func(_ []byte, rows int) error {
+		n += rows
+		pages++
+		api.Expire()
+		return nil
+	}, rows.Options{First: 1, Next: 1})
+	_, err = tab.Scan(t.Context(), connectors.Query{Request: pushdown.Request{Columns: []int{0}}, Stats: &connectors.Stats{}}, b)
+	require.NoError(t, err)
+	require.Equal(t, 250, n)
+	require.Greater(t, pages, 1)
+	require.GreaterOrEqual(t, api.Calls()["token"], 2)
 }
