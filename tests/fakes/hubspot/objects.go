@@ -125,6 +125,9 @@ func (s *Server) list(r *request, t *objectType) reply {
 		}
 		kinds = append(kinds, to)
 	}
+	if q.Get("after") == "" {
+		s.calls["list_pages"] += (t.shown(archived) + n - 1) / n
+	}
 	results := []map[string]any{}
 	next := ""
 	for _, rec := range t.records[t.after(after):] {
@@ -144,6 +147,17 @@ func (s *Server) list(r *request, t *objectType) reply {
 		results = append(results, shown)
 	}
 	return ok(page(r, results, next))
+}
+
+// shown is the number of records, archived or not.
+func (t *objectType) shown(archived bool) int {
+	n := 0
+	for _, rec := range t.records {
+		if rec.archived() == archived {
+			n++
+		}
+	}
+	return max(n, 1)
 }
 
 // page is a list's answer.

@@ -117,7 +117,8 @@ func (s *Server) Close() {
 // Calls is the number of calls so far, by kind: list, get, search, create, update,
 // archive, batch_read, batch_create, batch_update, batch_upsert, batch_archive,
 // properties, schemas, owners, associations_read, associations_write, token. Those
-// that were refused for their number are not among them.
+// that were refused for their number are not among them. list_pages are no calls but
+// those that the lists that were begun take to their ends.
 func (s *Server) Calls() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
