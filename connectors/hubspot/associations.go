@@ -145,15 +145,16 @@ func (a *account) table(ctx context.Context, spec connectors.TableSpec) (connect
 	}
 	from, to, ok := sidesOf(name, nil)
 	if !ok {
-		custom, err := a.schemas(ctx)
+		if o, err := a.schema(ctx, name); err != nil || o != nil {
+			return nil, err // an object of that name
+		}
+		custom, err := a.schemas(ctx, schemasAge)
 		if err != nil {
 			return nil, err
 		}
 		byName := map[string]string{}
 		for _, s := range custom {
-			if byName[s.Name] = s.ObjectTypeID; s.Name == name || s.Qualified == name || "p_"+s.Name == name {
-				return nil, nil // an object of that name
-			}
+			byName[s.Name] = s.ObjectTypeID
 		}
 		if from, to, ok = sidesOf(name, byName); !ok {
 			return nil, nil

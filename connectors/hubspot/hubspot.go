@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"sync"
+	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/connectors/rest"
@@ -43,6 +45,10 @@ func New() *rest.Connector {
 type account struct {
 	api     *rest.API
 	version string // v3, or a date
+
+	mu     sync.Mutex // guards what follows: the custom objects, and when they were asked for
+	custom []schema
+	asked  time.Time
 }
 
 func optionOr(options map[string]string, name, usual string) string {

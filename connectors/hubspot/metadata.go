@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/connectors/rest"
@@ -35,11 +36,17 @@ type builtInObject struct{ name, modified, help string }
 
 const hsModified = "hs_lastmodifieddate"
 
-// schemasPath lists custom objects; it has no dated form of its own.
-const schemasPath = "/crm-object-schemas/v3/schemas"
+// schemasPath lists custom objects.
+func (a *account) schemasPath() string { return "/crm-object-schemas/" + a.version + "/schemas" }
 
-// schema is what the API tells of a custom object. In a list its properties are
-// passed over: nobody may want them.
+// How long the list of custom objects is believed, and how long it is where it has
+// not what is looked for.
+const (
+	schemasAge = 10 * time.Minute
+	missingAge = 10 * time.Second
+)
+
+// schema is what the API tells of a custom object, without its properties.
 type schema struct {
 	Name         string            `json:"name"`
 	ObjectTypeID string            `json:"objectTypeId"`
@@ -74,7 +81,7 @@ func (a *account) objects(ctx context.Context) ([]rest.ObjectInfo, error) {
 	for _, o := range builtIn {
 		out = append(out, rest.ObjectInfo{Name: o.name, Table: o.name})
 	}
-	custom, err := a.schemas(ctx)
+	custom, err := a.schemas(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -92,22 +99,48 @@ func (a *account) objects(ctx context.Context) ([]rest.ObjectInfo, error) {
 	return out, nil
 }
 
-// schemas are the custom objects, in order of their names. An account, or a token,
-// that may not have any has none.
-func (a *account) schemas(ctx context.Context) ([]schema, error) {
+// schemas are the custom objects, in order of their names, as they were no longer
+// than age ago. An account, or a token, that may not have any has none.
+func (a *account) schemas(ctx context.Context, age time.Duration) ([]schema, error) {
+	a.mu.Lock()
+	known, at := a.custom, a.asked
+	a.mu.Unlock()
+	if !at.IsZero() && time.Since(at) < age {
+		return known, nil
+	}
 	var list struct {
 		Results []schema `json:"results"`
 	}
-	if err := a.api.Get(ctx, schemasPath, nil, &list); err != nil {
+	// All properties of all objects would be a lot, and are not wanted.
+	query := url.Values{"includePropertyDefinitions": {"false"}, "includeAssociationDefinitions": {"false"}}
+	if err := a.api.Get(ctx, a.schemasPath(), query, &list); err != nil {
 		var e *connectors.Error
-		if errors.As(err, &e) && e.Class == connectors.PermissionDenied {
-			return nil, nil
+		if !errors.As(err, &e) || e.Class != connectors.PermissionDenied {
+			return nil, fmt.Errorf("listing custom objects: %w", err)
 		}
-		return nil, fmt.Errorf("listing custom objects: %w", err)
 	}
 	out := slices.DeleteFunc(list.Results, func(s schema) bool { return s.Archived })
 	slices.SortFunc(out, func(x, y schema) int { return strings.Compare(x.Name, y.Name) })
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.custom, a.asked = out, time.Now()
 	return out, nil
+}
+
+// schema finds a custom object by any of its names; nil: there is none.
+func (a *account) schema(ctx context.Context, name string) (*schema, error) {
+	for _, age := range []time.Duration{schemasAge, missingAge} {
+		custom, err := a.schemas(ctx, age)
+		if err != nil {
+			return nil, err
+		}
+		for i := range custom {
+			if s := &custom[i]; name == s.Name || name == s.Qualified || name == s.ObjectTypeID || name == "p_"+s.Name {
+				return s, nil
+			}
+		}
+	}
+	return nil, nil
 }
 
 // object makes an object of the API's metadata. It is found by the name of its
@@ -121,19 +154,12 @@ func (a *account) object(ctx context.Context, name string, known *rest.Object) (
 	if i := slices.IndexFunc(builtIn, func(b builtInObject) bool { return b.name == name }); i >= 0 {
 		o.Modified, o.Description = builtIn[i].modified, builtIn[i].help
 	} else {
-		custom, err := a.schemas(ctx)
-		if err != nil {
+		custom, err := a.schema(ctx, name)
+		if err != nil || custom == nil {
 			return nil, err
 		}
-		at := slices.IndexFunc(custom, func(s schema) bool {
-			return name == s.Name || name == s.Qualified || name == s.ObjectTypeID || name == "p_"+s.Name
-		})
-		if at < 0 {
-			return nil, nil
-		}
-		kind, o.Description = custom[at].ObjectTypeID, custom[at].Description
-		if o.Description == "" {
-			o.Description = custom[at].Labels["plural"]
+		if kind, o.Description = custom.ObjectTypeID, custom.Description; o.Description == "" {
+			o.Description = custom.Labels["plural"]
 		}
 	}
 	o.Path = a.path("objects") + "/" + kind

@@ -126,7 +126,7 @@ func (s *Server) list(r *request, t *objectType) reply {
 		kinds = append(kinds, to)
 	}
 	if q.Get("after") == "" {
-		s.calls["list_pages"] += (t.shown(archived) + n - 1) / n
+		s.listPages += (t.shown(archived) + n - 1) / n
 	}
 	results := []map[string]any{}
 	next := ""

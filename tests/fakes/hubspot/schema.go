@@ -296,6 +296,13 @@ func (s *Server) serveSchemas(r *request) (string, func() reply) {
 		return "", nil
 	}
 	return "schemas", func() reply {
+		show := func(t *objectType) schema {
+			out := t.schema()
+			if r.URL.Query().Get("includePropertyDefinitions") == "false" {
+				out.Properties = []*Property{}
+			}
+			return out
+		}
 		if len(r.path) == 1 {
 			t := s.find(r.path[0])
 			if t == nil {
@@ -304,14 +311,14 @@ func (s *Server) serveSchemas(r *request) (string, func() reply) {
 			if r.Method != http.MethodGet {
 				return s.refuse(http.StatusMethodNotAllowed, "", "Method Not Allowed")
 			}
-			return ok(t.schema())
+			return ok(show(t))
 		}
 		switch r.Method {
 		case http.MethodGet:
 			all := []schema{}
 			for _, t := range s.types {
 				if t.custom {
-					all = append(all, t.schema())
+					all = append(all, show(t))
 				}
 			}
 			return ok(map[string]any{"results": all})

@@ -75,9 +75,11 @@ type Server struct {
 	lastStep time.Time
 	calls    map[string]int
 	refused  int
-	traces   int
-	faults   []*Fault
-	limits   limits
+	// listPages: see ListPages.
+	listPages int
+	traces    int
+	faults    []*Fault
+	limits    limits
 }
 
 // New starts a server with HubSpot's own objects, all empty.
@@ -117,8 +119,7 @@ func (s *Server) Close() {
 // Calls is the number of calls so far, by kind: list, get, search, create, update,
 // archive, batch_read, batch_create, batch_update, batch_upsert, batch_archive,
 // properties, schemas, owners, associations_read, associations_write, token. Those
-// that were refused for their number are not among them. list_pages are no calls but
-// those that the lists that were begun take to their ends.
+// that were refused for their number are not among them.
 func (s *Server) Calls() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,6 +128,13 @@ func (s *Server) Calls() map[string]int {
 		out[k] = n
 	}
 	return out
+}
+
+// ListPages is the number of calls that the lists that were begun take to their ends.
+func (s *Server) ListPages() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listPages
 }
 
 // Refused is the number of calls that were answered 429, or as a Fault says.
@@ -140,7 +148,7 @@ func (s *Server) Refused() int {
 func (s *Server) ResetCalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls, s.refused = map[string]int{}, 0
+	s.calls, s.refused, s.listPages = map[string]int{}, 0, 0
 }
 
 // SetSearchLag is Options.SearchLag from now on; what was written before keeps its.
@@ -159,7 +167,7 @@ type request struct {
 }
 
 // dated are the paths with a date in place of v3.
-var dated = regexp.MustCompile(`^/crm/(objects|properties|owners|associations)/\d{4}-\d{2}(/|$)`)
+var dated = regexp.MustCompile(`^/crm/(objects|properties|owners|associations)/\d{4}-\d{2}(/|$)|^/crm-object-schemas/\d{4}-\d{2}/`)
 
 // families of paths, the longest prefix first.
 var families = []struct {
@@ -191,6 +199,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		version := "/crm/v3/"
 		if m[1] == "associations" {
 			version = "/crm/v4/"
+		}
+		if m[1] == "" {
+			version = "/crm-object-schemas/v3/"
 		}
 		path = version + m[1] + m[2] + path[len(m[0]):]
 	}
