@@ -21,7 +21,7 @@ help: ## This list
 
 # ---- build -----------------------------------------------------------------
 
-.PHONY: all build build-shim build-sidecar build-pocketbase
+.PHONY: all build build-shim build-sidecar build-pocketbase build-stripe-mock
 all: build
 build: build-sidecar build-shim ## The sidecar (.dev/bin/hallway) and the shim (fdw_shim/hallway.so)
 
@@ -33,6 +33,9 @@ build-sidecar: bootstrap-build
 
 build-pocketbase: bootstrap-build
 	cd tests/pocketbase && go build -o "$(CURDIR)/.dev/bin/pocketbase" .
+
+build-stripe-mock: bootstrap-build
+	cd tests/stripemock && go build -o "$(CURDIR)/.dev/bin/stripe-mock" github.com/stripe/stripe-mock
 
 .PHONY: install install-shim uninstall
 install: build install-shim ## Install the shim for PG_CONFIG and the sidecar below PREFIX; honours DESTDIR

@@ -32,7 +32,7 @@ func options() []connectors.OptionSpec {
 }
 
 func open(api *rest.API) (rest.Hooks, error) {
-	search, err := flag("search", api.Option("search"))
+	search, err := boolean("search", api.Option("search"))
 	if err != nil {
 		return rest.Hooks{}, err
 	}
@@ -41,7 +41,7 @@ func open(api *rest.API) (rest.Hooks, error) {
 			use := search
 			if text, ok := spec.Options["search"]; ok {
 				var err error
-				if use, err = flag("search", text); err != nil {
+				if use, err = boolean("search", text); err != nil {
 					return nil, err
 				}
 			}
@@ -51,7 +51,7 @@ func open(api *rest.API) (rest.Hooks, error) {
 	}, nil
 }
 
-func flag(option, text string) (bool, error) {
+func boolean(option, text string) (bool, error) {
 	on, err := strconv.ParseBool(text)
 	if err != nil {
 		return false, &connectors.Error{Class: connectors.InvalidOptionValue, API: "Stripe",

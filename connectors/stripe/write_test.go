@@ -15,7 +15,7 @@ import (
 func (w *world) write(table connectors.Table, op connectors.Operation, key string, id any, values map[int]any) connectors.Result {
 	w.t.Helper()
 	b := &connectors.Batch{Op: op, KeyColumns: []int{0}, Stats: &connectors.Stats{}, IdempotencyKey: key, Rows: []connectors.Row{{Key: []pushdown.Value{{V: id}}}}}
-	for i := range 20 {
+	for i := range 60 {
 		if v, ok := values[i]; ok {
 			b.Columns = append(b.Columns, i)
 			b.Rows[0].Values = append(b.Rows[0].Values, pushdown.Value{V: v})
