@@ -91,7 +91,7 @@ CREATE TRIGGER stall BEFORE UPDATE ON hallway.write_log FOR EACH ROW EXECUTE FUN
 		s.Exec("ROLLBACK")
 	}
 	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
-		return admin.Value("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%%UPDATE hallway.write_log%%' AND usename = 'hallway' AND wait_event = 'PgSleep'") >= "3"
+		return admin.Value("SELECT count(*) >= 3 FROM pg_stat_activity WHERE query LIKE '%%UPDATE hallway.write_log%%' AND usename = 'hallway' AND wait_event = 'PgSleep'") == "t"
 	}))
 	for i := range 20 {
 		c.Exec("INSERT INTO items (email) VALUES ('%d')", i)
