@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/hallwaydb/hallway/connectors/rest"
@@ -78,7 +79,11 @@ func (f *failure) invalidFields(r *rest.Refusal) bool {
 		return false
 	}
 	var list []invalid
-	if json.NewDecoder(strings.NewReader(f.Message[at:])).Decode(&list) != nil || len(list) == 0 {
+	if json.NewDecoder(strings.NewReader(f.Message[at:])).Decode(&list) != nil {
+		return false
+	}
+	list = slices.DeleteFunc(list, func(v invalid) bool { return v.Name == "" && v.Message == "" })
+	if len(list) == 0 {
 		return false
 	}
 	r.Message, r.Code = strings.TrimRight(f.Message[:at], ": "), ""

@@ -1,0 +1,138 @@
+package hubspot
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/connectors/rest"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
+	fake "github.com/hallwaydb/hallway/tests/fakes/hubspot"
+)
+
+// sent is the body of a search, as an API parses it that knows no more members.
+type sent struct {
+	Limit        int
+	Properties   []string
+	Sorts        []struct{ PropertyName, Direction string }
+	FilterGroups []struct {
+		Filters []struct {
+			PropertyName, Operator string
+			Value                  *string
+			Values                 []string
+		}
+	}
+}
+
+// FuzzSearch_ValuesStayValues: whatever a text has in it, the search that asks for
+// it has one filter, which has the text as its value; or the text is not sent.
+func FuzzSearch_ValuesStayValues(f *testing.F) {
+	api := fake.New(fake.Options{})
+	defer api.Close()
+	src, err := New().Open(f.Context(), testEnv(), spec(api))
+	require.NoError(f, err)
+	defer func() { _ = src.Close() }()
+	text := pushdown.Type{Kind: pushdown.Text, Name: "text"}
+	tab, err := src.Table(f.Context(), connectors.TableSpec{Name: "contacts", Columns: []connectors.ColumnSpec{
+		{Name: "id", Type: pushdown.Type{Kind: pushdown.Int8, Name: "bigint"}}, {Name: "firstname", Type: text}}})
+	require.NoError(f, err)
+	for _, seed := range append(traps, `\`, `\"`, `"`, `"}]}]`, `","operator":"NEQ`, "\x00", "\x1b", "\x7f", "\u2028", "{field}", "{value}{values}", "${x}", "%s", strings.Repeat(`"`, 1000), "\xff", "日本", "a;b") {
+		f.Add(seed, "other")
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		if strings.ContainsRune(a+b, 0) || !utf8.ValidString(a) || !utf8.ValidString(b) {
+			return // no text of PostgreSQL's
+		}
+		for _, where := range []pushdown.Expr{
+			compare(pushdown.EQ, 1, a),
+			&pushdown.Membership{Operand: &pushdown.Column{Index: 1}, Collation: pushdown.Collation{Name: "default", Deterministic: true}, Array: &pushdown.Param{Known: true, Value: v([]pushdown.Value{v(a), v(b)})}},
+		} {
+			request := tab.Request(connectors.Query{Request: pushdown.Request{Columns: []int{0}, Conjuncts: []pushdown.Expr{where}}, Stats: &connectors.Stats{}})
+			_, body, isSearch := strings.Cut(request, "/search ")
+			if !isSearch {
+				require.False(t, strings.Contains(request, "filterGroups"))
+				continue
+			}
+			var s sent
+			d := json.NewDecoder(strings.NewReader(body))
+			d.DisallowUnknownFields()
+			require.NoError(t, d.Decode(&s), body)
+			require.False(t, d.More())
+			require.NotEmpty(t, s.FilterGroups)
+			for _, g := range s.FilterGroups {
+				require.Len(t, g.Filters, 1)
+				one := g.Filters[0]
+				require.Equal(t, "firstname", one.PropertyName)
+				switch one.Operator {
+				case "EQ":
+					require.Contains(t, []string{a, b}, *one.Value)
+				case "IN":
+					for _, got := range one.Values {
+						require.Contains(t, []string{a, b, strings.ToLower(a), strings.ToLower(b)}, got)
+					}
+				default:
+					t.Errorf("operator %s", one.Operator)
+				}
+			}
+		}
+	})
+}
+
+// FuzzRefusal: no answer makes reading a refusal fail.
+func FuzzRefusal(f *testing.F) {
+	f.Add(400, `{"status":"error","message":"Property values were not valid: [{\"isValid\":false,\"message\":\"Email address x is invalid\",\"error\":\"INVALID_EMAIL\",\"name\":\"email\"}]"}`)
+	f.Add(409, `{"message":"Contact already exists. Existing ID: 5","category":"CONFLICT"}`)
+	f.Add(400, `{"message":"Property values were not valid: [{","context":{"properties":[]}}`)
+	f.Add(423, `{"message":[{"a":1}]}`)
+	f.Fuzz(func(t *testing.T, status int, body string) {
+		r := refusal(status, nil, []byte(body))
+		if r == nil {
+			return
+		}
+		require.NotEmpty(t, r.Message+r.Code+fieldsOf(r))
+	})
+}
+
+func fieldsOf(r *rest.Refusal) string {
+	var b strings.Builder
+	for _, f := range r.Fields {
+		b.WriteString(f.Field + f.Message + f.Code)
+	}
+	return b.String()
+}
+
+// TestInjection_LongAndOddValues: what is written and asked for is found, and
+// nothing else.
+func TestInjection_LongAndOddValues(t *testing.T) {
+	api := fake.New(fake.Options{})
+	defer api.Close()
+	src := open(t, api)
+	values := append(append([]string{}, traps...), strings.Repeat("\\\"{}", 10_000), `"}],"limit":0,"x":[{"y":"`, "a/../b", "?x=1&y=2#z", "\x01\x1f")
+	b := &connectors.Batch{Op: connectors.Insert, Columns: []int{1, 2}}
+	for i, text := range values {
+		b.Rows = append(b.Rows, connectors.Row{Values: []pushdown.Value{v("i" + string(rune('a'+i)) + "@example.com"), v(text)}})
+	}
+	for i, r := range modify(t, src, b) {
+		require.Equal(t, connectors.Applied, r.Outcome, "%q: %v", values[i], r.Err)
+	}
+	ids := api.IDs("contacts")
+	spec := tableSpec(t, src, "contacts", "id", "firstname")
+	for i, text := range values {
+		kept := api.Values("contacts", ids[i])["firstname"]
+		require.Equal(t, text, kept)
+		if text == "" {
+			continue
+		}
+		got, err := scan(t, src, spec, connectors.Query{Request: pushdown.Request{Columns: []int{1}, Conjuncts: []pushdown.Expr{compare(pushdown.EQ, 1, text)}}})
+		require.NoError(t, err, "%q", text)
+		found := false
+		for _, r := range got {
+			found = found || r[0].V == text
+		}
+		require.True(t, found, "%q is found", text)
+	}
+}
