@@ -357,7 +357,7 @@ type Object struct {
 	Ways        []string `yaml:"ways" doc:"Those of the ways at the top that it has; default all."`
 	Modified    string   `yaml:"modified" doc:"The datetime field that the API sets to its own time whenever a record changes; a replica asks for what was changed since last time."`
 	Deleted     *Deleted `yaml:"deleted" doc:"Where the API tells which records were deleted; without it a replica compares keys."`
-	Unique      []string `yaml:"unique" doc:"Fields whose values are unique and which the API finds fast."`
+	Unique      []string `yaml:"unique" doc:"Fields whose values are unique. One that the API filters by (eq) is found fast; by one that it does not, at most 100,000 rows are read, to find out what became of a write whose answer was lost."`
 	Lookups     []string `yaml:"lookups" doc:"Fields which the API finds fast; an equality on one costs one call."`
 	Create      *Write   `yaml:"create" doc:"As at the top, for this object."`
 	Update      *Write   `yaml:"update" doc:"As at the top, for this object."`
