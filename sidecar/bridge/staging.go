@@ -65,14 +65,15 @@ type turns struct {
 // takeTurns journals a part's rows, and sees to it that those of further requests
 // are when their turn comes.
 func (s *Server) takeTurns(ctx context.Context, b *bound, j *journaling, p *part) (*journaled, error) {
-	d := b.table.Describe()
 	first := len(p.batch.Rows)
-	if d.Staged {
-		first = min(first, max(1, requestRows(&d, p.batch.Op)))
+	if first > 1 {
+		if d := b.table.Describe(); d.Staged {
+			first = min(first, max(1, requestRows(&d, p.batch.Op)))
+		}
 	}
 	began := time.Now()
 	w, err := j.begin(ctx, p.batch, p.at, p.before, first)
-	if err == nil && d.Staged && first < len(p.batch.Rows) {
+	if err == nil && first < len(p.batch.Rows) {
 		t := &turns{w: w, began: began, stops: p.stops, pace: &b.rel.pace}
 		p.batch.Ready = t.ready
 	}
