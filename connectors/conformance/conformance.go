@@ -116,6 +116,7 @@ func Run(t *testing.T, s Subject) {
 		{"Modify_RefusesARowAmongOthers", testRefusedAmongOthers},
 		{"Modify_RowThatIsNotThere", testNotFound},
 		{"Modify_DryRunCallsNothing", testDryRun},
+		{"Modify_WaitsUntilRowsMayBeSent", testStaged},
 		{"Modify_Upserts", testUpsert},
 		{"Modify_AnswersARepeatedKeyAsBefore", testIdempotent},
 		{"Modify_ReadOnlySaysWhy", testReadOnly},

@@ -59,6 +59,7 @@ func promises() map[string]string {
 		"another is refused": "Modify_RefusesARowAmongOthers",
 		"missing is refused": "Modify_RowThatIsNotThere",
 		"dry run writes":     "Modify_DryRunCallsNothing",
+		"does not wait":      "Modify_WaitsUntilRowsMayBeSent",
 	}
 }
 
@@ -88,6 +89,12 @@ func (l *liar) Plan(req pushdown.Request) pushdown.Plan {
 		}
 	}
 	return p
+}
+
+func (l *liar) Describe() connectors.Description {
+	d := l.Table.Describe()
+	d.Staged = l.breaks == "does not wait"
+	return d
 }
 
 func (l *liar) Request(q connectors.Query) string {

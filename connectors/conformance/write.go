@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"maps"
 	"reflect"
 	"slices"
@@ -370,6 +371,51 @@ func testDryRun(t *testing.T, h *harness) {
 		}
 	})
 	require.Len(t, h.mustScan(t, connectors.Query{}), len(before), "a dry run writes nothing")
+}
+
+// testStaged holds rows back: they must not be in the API then.
+func testStaged(t *testing.T, h *harness) {
+	m := h.modifier(t)
+	if h.Writes.Insert == nil || !h.table.Describe().Staged {
+		t.Skip("the subject takes no new rows, or those of one request at a time")
+	}
+	batch := func() *connectors.Batch {
+		var given []Row
+		for i := range 3 {
+			given = append(given, h.Writes.Insert(60+i))
+		}
+		b := h.batch(connectors.Insert, nil, given)
+		b.ReturningColumns = nil
+		return b
+	}
+	before := len(h.mustScan(t, connectors.Query{}))
+
+	b, held := batch(), errors.New("held back")
+	b.Ready = func(context.Context, int, int) error { return held }
+	_, err := h.modify(t.Context(), m, b)
+	require.ErrorIs(t, err, held)
+	require.Len(t, h.mustScan(t, connectors.Query{}), before, "rows that were held back are in the API")
+
+	b = batch()
+	through := 0
+	b.Ready = func(_ context.Context, end, next int) error {
+		require.True(t, through < end && end <= next && next <= len(b.Rows), "%d, %d after %d", end, next, through)
+		if through > 0 {
+			return connectors.ErrNotNow
+		}
+		through = end
+		return nil
+	}
+	_, err = h.modify(t.Context(), m, b)
+	require.NoError(t, err)
+	for i, r := range b.Results {
+		want := connectors.Applied
+		if i >= through {
+			want = connectors.NotSent
+		}
+		require.Equal(t, want, r.Outcome, "row %d, of which %d may be sent", i, through)
+	}
+	require.Len(t, h.mustScan(t, connectors.Query{}), before+through)
 }
 
 // testReadOnly is for tables that cannot be written: they say so, typed.
