@@ -81,6 +81,8 @@ type Request struct {
 	Method, Path, Query, Body    string
 	IdempotencyKey, Version, Key string
 	Status                       int
+	// More: the answer was a page, and not the last.
+	More bool
 	// Kind is what it does and to what: "list customers", "get customers", "search
 	// customers", "create customers", "update customers", "delete customers".
 	Kind string
@@ -207,6 +209,7 @@ type call struct {
 	in     *node
 	expand []string
 	body   string
+	more   bool
 	// begun: the parameters are good, and what happens now is remembered with the
 	// idempotency key.
 	begun bool
@@ -235,7 +238,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	a := s.answer(c, latency)
 	s.mu.Lock()
 	if at < len(s.requests) {
-		s.requests[at].Status = a.status
+		s.requests[at].Status, s.requests[at].More = a.status, c.more
 	}
 	s.mu.Unlock()
 	if a.cut {

@@ -225,6 +225,7 @@ func (s *Server) list(c *call, r *resource) (any, *apiError) {
 			}
 		}
 	}
+	c.more = more
 	out := []byte(`{"object":"list","url":"/v1/` + r.path + `","has_more":` + fmt.Sprint(more) + `,"data":[`)
 	out, e = s.appendObjects(out, c, r, page)
 	return append(out, ']', '}'), e
