@@ -614,6 +614,9 @@ func (l *loader) checkObject(m *Manifest, o *Object) {
 		if len(f.Values) > 0 && f.Type != "select" {
 			l.at(at+".values", "only a field of type select has values")
 		}
+		if f.TrimZeros && f.Type != "number" && f.Type != "integer" {
+			l.at(at+".trim_zeros", "only a field of type number has a fraction")
+		}
 		if f.Missing == "never" && f.List {
 			l.at(at+".missing", "a list is never missing: it is empty")
 		}

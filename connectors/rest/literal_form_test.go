@@ -65,3 +65,9 @@ func TestFilter_BareTimesAndImpossibleValues(t *testing.T) {
 		require.Equal(t, strings.TrimSpace(want), got)
 	}
 }
+
+func TestTrimZeros(t *testing.T) {
+	for text, want := range map[string]string{"12.0": "12", "12.50": "12.5", "-0.0": "-0", "1200": "1200", "1.0E10": "1.0E10", "0.001": "0.001"} {
+		require.Equal(t, want, string(trimZeros([]byte(text))))
+	}
+}

@@ -411,6 +411,7 @@ type Field struct {
 	Keeps       string   `yaml:"keeps" check:"enum=seconds|milliseconds|microseconds" doc:"datetime, timestamp, time: how finely the API keeps it; what is finer is lost. Default: microseconds, or as the format says."`
 	Special     string   `yaml:"special" doc:"Objects stand in place of some values: of a number that is none one that says NaN, Infinity or -Infinity here, a dotted path; all others mean that there is no value."`
 	Quoted      bool     `yaml:"quoted" doc:"Numbers and booleans are written as texts, too: \"12.5\", \"true\"."`
+	TrimZeros   bool     `yaml:"trim_zeros" doc:"number: the API writes 12.0 where it means 12; zeros at the end of a fraction are taken off."`
 	SQLType     string   `yaml:"sql_type" doc:"Type of the imported column, in place of the usual one: numeric(12,2)."`
 	Filterable  *bool    `yaml:"filterable" doc:"false: never filtered by the API."`
 	Sortable    *bool    `yaml:"sortable" doc:"false: never sorted by the API; of the key: rows are sorted without it, too, where pages do not depend on it."`

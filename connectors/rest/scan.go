@@ -476,6 +476,9 @@ func (s *scan) value(e *emitter, sp span, page []byte) error {
 	}
 	switch e.kind {
 	case emitNumber:
+		if f.TrimZeros {
+			raw = trimZeros(raw)
+		}
 		if v, ok := smallInt(raw); ok {
 			s.out.Int64(v)
 			return nil
@@ -553,6 +556,14 @@ func (s *scan) keyInside(e *emitter, record []byte) error {
 
 func isTrueText(sp span, page []byte) bool {
 	return !sp.none() && string(sp.raw(page)) == "true"
+}
+
+// trimZeros takes zeros off the end of a fraction.
+func trimZeros(raw []byte) []byte {
+	if bytes.IndexByte(raw, '.') < 0 || bytes.ContainsAny(raw, "eE") {
+		return raw
+	}
+	return bytes.TrimSuffix(bytes.TrimRight(raw, "0"), []byte{'.'})
 }
 
 // smallInt reads an integer of up to 18 digits.
