@@ -176,6 +176,7 @@ func (f *field) rest(path string) rest.Field {
 			out.Description += " (key of " + strings.Join(f.ReferenceTo[:min(len(f.ReferenceTo), 5)], ", ") + ")"
 		}
 	case "integer", "number":
+		out.TrimZeros = true
 		if f.Calculated {
 			// What the API shows may be rounded, and what it compares not.
 			filterable, sortable = false, false

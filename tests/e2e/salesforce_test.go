@@ -1,0 +1,195 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/connectors"
+	connector "github.com/hallwaydb/hallway/connectors/salesforce"
+	"github.com/hallwaydb/hallway/tests/fakes/salesforce"
+	"github.com/hallwaydb/hallway/tests/harness"
+)
+
+// startSalesforce is an org in memory and a server for it. Its clock stands in
+// 2026, so that what it says is always the same.
+func startSalesforce(t *testing.T, c *harness.Conn, opts salesforce.Options) *salesforce.Server {
+	t.Helper()
+	opts.Clock = func() time.Time { return time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC) }
+	org := salesforce.New(opts)
+	t.Cleanup(org.Close)
+	c.Exec(`CREATE SERVER salesforce FOREIGN DATA WRAPPER hallway OPTIONS (connector 'salesforce', instance_url '%s');
+		CREATE USER MAPPING FOR PUBLIC SERVER salesforce OPTIONS (client_id '%s', client_secret '%s'); CREATE SCHEMA crm`,
+		org.URL, salesforce.ClientID, salesforce.ClientSecret)
+	return org
+}
+
+func TestSalesforce_Docs(t *testing.T) {
+	db := env.Database(t)
+	c := db.Connect(t)
+	org := startSalesforce(t, c, salesforce.Options{})
+	ids, err := org.Insert("Account",
+		map[string]any{"Name": "Acme", "Industry": "Technology", "AnnualRevenue": 1200000, "ERP_Key__c": "A-100", "Segments__c": "Retail;Online", "Active__c": true},
+		map[string]any{"Name": "Globex", "Industry": "Banking", "AnnualRevenue": 350000, "ERP_Key__c": "A-200"})
+	require.NoError(t, err)
+	_, err = org.Insert("Contact", map[string]any{"LastName": "Byron", "FirstName": "Ada", "Email": "ada@example.com", "AccountId": ids[0]},
+		map[string]any{"LastName": "Hopper", "FirstName": "Grace", "Email": "grace@example.com"})
+	require.NoError(t, err)
+	_, err = org.Insert("Opportunity", map[string]any{"Name": "Looms", "StageName": "Prospecting", "Amount": 5000, "CloseDate": "2026-04-01", "AccountId": ids[0]})
+	require.NoError(t, err)
+	sql := func(name, script string) {
+		t.Helper()
+		sample(t, "salesforce.md", name, sqlSample(psqlSession(t, db, script)))
+	}
+	sql("import", `
+IMPORT FOREIGN SCHEMA "default" LIMIT TO (account, contact, opportunity)
+  FROM SERVER salesforce INTO crm;
+\d crm.contact`)
+	sql("pushdown", `
+EXPLAIN (COSTS OFF)
+SELECT name, annualrevenue FROM crm.account
+ WHERE annualrevenue > 100000 AND renewal__c IS NULL AND createddate >= '2026-01-01'
+ ORDER BY annualrevenue DESC LIMIT 10;
+EXPLAIN (COSTS OFF)
+SELECT id FROM crm.account WHERE name ILIKE '%acme%' AND industry IN ('Banking', 'Technology');`)
+	sql("related", `
+CREATE FOREIGN TABLE crm.person (
+  id      text OPTIONS (field 'Id', key 'true') NOT NULL,
+  name    text OPTIONS (field 'Name'),
+  company text OPTIONS (field 'Account.Name'),
+  owner   text OPTIONS (field 'Owner.Email')
+) SERVER salesforce OPTIONS (object 'Contact');
+SELECT name, company, owner FROM crm.person WHERE company = 'Acme';`)
+	sql("writes", `
+INSERT INTO crm.contact (lastname, firstname, email, accountid)
+SELECT 'Turing', 'Alan', 'alan@example.com', id FROM crm.account WHERE erp_key__c = 'A-100'
+RETURNING id, name, createddate;
+UPDATE crm.account SET industry = 'Other', active__c = false WHERE name = 'Globex' RETURNING name, industry;
+DELETE FROM crm.contact WHERE lastname = 'Hopper';`)
+	sql("upsert", `
+ALTER FOREIGN TABLE crm.account OPTIONS (ADD upsert_key 'erp_key__c');
+INSERT INTO crm.account (erp_key__c, name) VALUES ('A-100', 'Acme Ltd'), ('A-300', 'Initech')
+RETURNING erp_key__c, name, annualrevenue, hallway.was_created();
+ALTER FOREIGN TABLE crm.account OPTIONS (DROP upsert_key);`)
+	sql("refused", `
+INSERT INTO crm.account (name, erp_key__c) VALUES ('Umbrella', 'U-1'), ('Acme again', 'A-100');
+UPDATE crm.contact SET email = 'nowhere' WHERE lastname = 'Byron';
+INSERT INTO crm.opportunity (name, stagename, closedate, amount) VALUES ('Returns', 'Prospecting', '2026-05-01', -1);
+INSERT INTO crm.opportunity (name, closedate) VALUES ('Nothing', '2026-05-01');
+INSERT INTO crm.contact (lastname, accountid) VALUES ('Nobody', '001Hw00000000zzAAA');
+UPDATE crm.account SET createddate = now();`)
+	sample(t, "salesforce.md", "server options", optionTable(connector.New(), connectors.OnServer))
+	sample(t, "salesforce.md", "user mapping options", optionTable(connector.New(), connectors.OnUserMapping))
+	sample(t, "salesforce.md", "table options", optionTable(connector.New(), connectors.OnTable))
+}
+
+// Two hundred records go into a request, whatever the statement, and all of them or
+// none.
+func TestSalesforce_Batches(t *testing.T) {
+	db := env.Database(t)
+	c := db.Connect(t)
+	org := startSalesforce(t, c, salesforce.Options{})
+	c.Exec(`IMPORT FOREIGN SCHEMA "default" LIMIT TO (account) FROM SERVER salesforce INTO crm`)
+	org.ResetCalls()
+	c.Exec("INSERT INTO crm.account (name, erp_key__c, numberofemployees) SELECT 'P' || i, 'k' || i, i FROM generate_series(1, 950) i")
+	require.Equal(t, 5, org.Calls()["collection_create"])
+	require.Equal(t, 5, org.Calls()[""], "and no other")
+	c.Exec("UPDATE crm.account SET website = 'https://' || erp_key__c || '.example' WHERE numberofemployees <= 420")
+	require.Equal(t, 3, org.Calls()["collection_update"])
+	c.Exec("ALTER FOREIGN TABLE crm.account OPTIONS (upsert_key 'erp_key__c')")
+	c.Exec("INSERT INTO crm.account (erp_key__c, name) SELECT 'k' || i, 'again' FROM generate_series(901, 1000) i")
+	require.Equal(t, 1, org.Calls()["collection_upsert"])
+	c.Exec("ALTER FOREIGN TABLE crm.account OPTIONS (DROP upsert_key)")
+	require.Equal(t, "1000", c.Value("SELECT count(*) FROM crm.account"))
+	c.Exec("DELETE FROM crm.account WHERE numberofemployees < 301")
+	require.Equal(t, 2, org.Calls()["collection_delete"])
+	require.Equal(t, "700", c.Value("SELECT count(*) FROM crm.account"))
+
+	// Of a request that has a refused row nothing is left.
+	before := c.Value("SELECT count(*) FROM crm.account")
+	e := c.Fails("23505", "INSERT INTO crm.account (name, erp_key__c) SELECT 'x', CASE WHEN i = 150 THEN 'K999' ELSE 'new' || i END FROM generate_series(1, 200) i")
+	require.Contains(t, e.Message, "[Salesforce]: duplicate value found: ERP_Key__c duplicates value on record with id: 001")
+	require.Equal(t, "erp_key__c", e.ColumnName)
+	require.Contains(t, e.Detail, "Row 150")
+	require.Equal(t, before, c.Value("SELECT count(*) FROM crm.account"))
+
+	// A record that somebody else has deleted keeps none of the others from it.
+	gone := c.Value("SELECT id FROM crm.account WHERE numberofemployees = 500")
+	c.Exec("CREATE TEMP TABLE ids AS SELECT id FROM crm.account WHERE numberofemployees BETWEEN 495 AND 504")
+	require.NoError(t, org.Remove("Account", gone))
+	c.Exec("UPDATE crm.account SET phone = '1' WHERE id IN (SELECT id FROM ids)")
+	require.Equal(t, "9", c.Value("SELECT count(*) FROM crm.account WHERE phone = '1'"))
+
+	// A row that somebody holds can be tried again.
+	org.FailRow("again", "UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access to this record")
+	c.Fails("55P03", "UPDATE crm.account SET phone = '2' WHERE name = 'again'")
+}
+
+// What the org's limits do to a query.
+func TestSalesforce_Limits(t *testing.T) {
+	db := env.Database(t)
+	c := db.Connect(t)
+	org := startSalesforce(t, c, salesforce.Options{})
+	_, err := org.Insert("Account", map[string]any{"Name": "Acme"})
+	require.NoError(t, err)
+	c.Exec(`IMPORT FOREIGN SCHEMA "default" LIMIT TO (account) FROM SERVER salesforce INTO crm`)
+	org.FailNext(1, 403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests (Concurrent API Requests) Limit exceeded.")
+	require.Equal(t, "Acme", c.Value("SELECT name FROM crm.account"), "asked again")
+	org.Configure(func(o *salesforce.Options) { o.DailyLimit = 1 })
+	e := c.Fails("53400", "SET statement_timeout = '5s'; SELECT name FROM crm.account")
+	require.Contains(t, e.Message, "[Salesforce]: the API's rate limit is reached")
+	c.Exec("SET statement_timeout = 0")
+	org.Configure(func(o *salesforce.Options) { o.DailyLimit = 100_000 })
+	org.FailNext(1, 403, "INSUFFICIENT_ACCESS", "insufficient access rights on object id")
+	c.Fails("42501", "SELECT name FROM crm.account")
+	org.Drop("Account")
+	c.Fails("HV000", "SELECT name FROM crm.account")
+}
+
+// Values that could end a literal, in every place that they can be in, and 100 KB of
+// them.
+func TestSalesforce_Injection(t *testing.T) {
+	db := env.Database(t)
+	c := db.Connect(t)
+	startSalesforce(t, c, salesforce.Options{})
+	c.Exec(`IMPORT FOREIGN SCHEMA "default" LIMIT TO (everything__c) FROM SERVER salesforce INTO crm; CREATE TABLE said (v text)`)
+	for _, v := range []string{`$a$'$a$`, `$a$\$a$`, `$a$\'$a$`, `$a$' OR Name != '$a$`, `$a$') OR (Name != '$a$`, `$a$"$a$`, `$a${fields}$a$`, `E'a\nb'`, `E'\\n'`, `E'\x01\x1f\x7f'`, `$a$%_\%$a$`,
+		`$a$"}],"allOrNone":false,"x":[{"$a$`, `U&'\FFFD\2028x'`, `'../../limits?x=1&y=#z'`, fmt.Sprintf("repeat($a$') OR (Name != '$a$, %d)", 100_000/17)} {
+		c.Exec("TRUNCATE said; INSERT INTO said SELECT %s", v)
+		c.Exec("INSERT INTO crm.everything__c (name, long__c, key__c, exact__c) SELECT 'x', v, left(v, 59), left(v, 50) FROM said")
+		require.Equal(t, "t", c.Value("SELECT long__c = v FROM crm.everything__c, said"), v)
+		for _, where := range []string{"key__c = left($1, 59)", "key__c = ANY (ARRAY[left($1, 59), 'other'])", "key__c LIKE replace(replace(replace(left($1, 59), '\\', '\\\\'), '%', '\\%'), '_', '\\_')",
+			"NOT key__c <> left($1, 59)", "starts_with(key__c, left($1, 50))", "long__c = $1", "exact__c IS NOT DISTINCT FROM left($1, 50)"} {
+			c.Exec("PREPARE q (text) AS SELECT count(*) FROM crm.everything__c WHERE %s", where)
+			require.Equal(t, "1", c.Value("%s", c.Value("SELECT 'EXECUTE q(' || quote_literal(v) || ')' FROM said")), "%s: %s", where, v)
+			c.Exec("DEALLOCATE q")
+		}
+		require.Equal(t, "0", c.Value("SELECT count(*) FROM crm.everything__c, said WHERE id = v OR ref__c = v OR name = v"), v)
+		c.Exec("ALTER FOREIGN TABLE crm.everything__c OPTIONS (upsert_key 'key__c')")
+		if v != `'../../limits?x=1&y=#z'` { // a slash cannot stand in the path
+			c.Exec("INSERT INTO crm.everything__c (key__c, name) SELECT left(v, 59), 'y' FROM said")
+			require.Equal(t, "y", c.Value("SELECT string_agg(name, '') FROM crm.everything__c"), v)
+		}
+		c.Exec("ALTER FOREIGN TABLE crm.everything__c OPTIONS (DROP upsert_key); DELETE FROM crm.everything__c")
+	}
+}
+
+// The example runs as it is.
+func TestSalesforce_Example(t *testing.T) {
+	db := env.Database(t)
+	org := salesforce.New(salesforce.Options{})
+	t.Cleanup(org.Close)
+	script, err := os.ReadFile(filepath.Join("..", "..", "examples", "salesforce.sql"))
+	require.NoError(t, err)
+	text := strings.Replace(string(script), "CREATE EXTENSION IF NOT EXISTS hallway;", "", 1) // it is there
+	text = strings.ReplaceAll(text, "(secret 'salesforce')", fmt.Sprintf("(client_id '%s', client_secret '%s')", salesforce.ClientID, salesforce.ClientSecret))
+	out := psqlSession(t, db, "\\set instance '"+org.URL+"'\n"+text)
+	require.NotContains(t, out, "ERROR")
+	require.Positive(t, org.Calls()["query"])
+	require.Equal(t, 1, org.Calls()["create"])
+}
