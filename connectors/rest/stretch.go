@@ -53,7 +53,7 @@ func (s *scan) walk(ctx context.Context) error {
 	defer wait.Wait()
 	defer cancel()
 	w := &walker{s: s, most: max(1, s.t.src.parallel), pages: make(chan arrived, max(1, s.t.src.parallel))}
-	if s.q.Limit > 0 || s.q.LimitRows > 0 {
+	if s.q.Limit > 0 || likely(s.q) > 0 {
 		w.most = 1 // what is read ahead may not be wanted
 	}
 	w.fetch = func(p *stretch, pos *position) {
@@ -166,7 +166,7 @@ func (w *walker) take(ctx context.Context, page arrived) error {
 		}
 	}
 	// Do not ask ahead where a LIMIT may end the scan with this page.
-	ahead := next != nil && s.q.LimitRows == 0 && s.q.Limit == 0
+	ahead := next != nil && likely(s.q) == 0 && s.q.Limit == 0
 	if ahead {
 		w.fetch(p, next)
 	}

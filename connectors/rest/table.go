@@ -487,16 +487,25 @@ func (s *Sort) one(f *Field, descending bool) string {
 
 // sizeOf is the page size to ask for: not more than a LIMIT can use.
 func (t *table) sizeOf(l *list, q *connectors.Query) int {
-	size := l.pageSize
+	size, rows := l.pageSize, likely(q)
 	switch {
 	case q.Limit > 0 && q.Limit < uint64(size):
 		size = int(q.Limit)
-	case q.Limit == 0 && q.LimitRows > 0 && q.LimitRows < uint64(size) && l.exact:
-		size = int(q.LimitRows)
-	case q.Limit == 0 && q.LimitRows > 0 && q.LimitRows*4 < uint64(size):
-		size = max(int(q.LimitRows)*4, min(size, 100))
+	case q.Limit == 0 && rows > 0 && rows < uint64(size) && l.exact:
+		size = int(rows)
+	case q.Limit == 0 && rows > 0 && rows*4 < uint64(size):
+		size = max(int(rows)*4, min(size, 100))
 	}
 	return size
+}
+
+// likely is after how many rows the scan will probably be stopped; 0: it is not
+// known. Where PostgreSQL sorts, it reads all before a LIMIT counts.
+func likely(q *connectors.Query) uint64 {
+	if len(q.Orderings) > 0 && len(q.Ordering) == 0 {
+		return 0
+	}
+	return q.LimitRows
 }
 
 // wanted are the names of the fields to ask for, the key always among them.

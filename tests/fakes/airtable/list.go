@@ -167,6 +167,7 @@ func (c *call) list(l listing) (any, *refusal) {
 	if refused != nil {
 		return nil, refused
 	}
+	c.first, c.matched, c.size = l.offset == "", len(rows), l.pageSize
 	at, served := 0, 0
 	if l.offset != "" {
 		from, refused := c.resume(l.offset)

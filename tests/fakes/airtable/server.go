@@ -59,6 +59,10 @@ type Request struct {
 	Kind, Method, Path, Query string
 	Body                      []byte
 	Status                    int
+	// Of a list: whether it began one, how many records it is about, all its pages
+	// together, and how many a page may have.
+	First         bool
+	Matched, Size int
 }
 
 // Server is a running stand-in. All its methods are safe to call at any time.
@@ -206,6 +210,9 @@ type call struct {
 	base   *Base
 	table  *Table
 	record string
+	// list is what is remembered of one.
+	first         bool
+	matched, size int
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
@@ -228,7 +235,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	c := &call{s: s, r: r, body: body, kind: kindOf(r, body)}
 	status, answer := s.answer(c)
-	s.requests = append(s.requests, Request{Kind: c.kind, Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Body: body, Status: status})
+	s.requests = append(s.requests, Request{Kind: c.kind, Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Body: body, Status: status, First: c.first, Matched: c.matched, Size: c.size})
 	s.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)

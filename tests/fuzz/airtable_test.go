@@ -1,0 +1,98 @@
+package fuzz
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/tests/fakes/airtable"
+)
+
+// airtableColumns are those of the tables fuzz_a and fuzz_b. What is empty is NULL
+// there, but a checkbox.
+func airtableColumns() []*column {
+	return []*column{
+		{name: "id", typ: "text", class: cText, unique: true, api: true},
+		{name: "it_s_a_t", typ: "text", class: cText, pool: texts, nulls: 10, api: true},
+		{name: "tc", typ: "text", class: cText, byteOrder: true, pool: texts, nulls: 5, api: true},
+		{name: "n", typ: "float8", class: cFloat, pool: []string{"0", "1", "-1", "0.1", "0.5", "-2.25", "1e10", "1e-30", "16777217", "0.3", "9007199254740993", "123456789.123"}, nulls: 15, api: true},
+		{name: "i", typ: "int8", class: cInt, pool: ints("2147483648", "-9007199254740991", "9007199254740991"), nulls: 10, api: true},
+		{name: "b", typ: "bool", class: cBool, pool: []string{"t", "f"}, api: true},
+		{name: "d", typ: "timestamptz", class: cTimestampTZ, pool: []string{"2024-01-01 00:00:00Z", "2024-01-01 00:00:00.001Z", "2024-02-29 12:30:00Z", "1999-12-31 23:59:59.999Z", "1970-01-01 00:00:00Z", "2024-03-10 06:30:00Z"}, nulls: 15, api: true},
+		{name: "dd", typ: "date", class: cDate, pool: []string{"2024-01-01", "2024-02-29", "2023-12-31", "1999-12-31", "2000-01-01", "1969-12-31"}, nulls: 15, api: true},
+		{name: "s", typ: "text", class: cText, pool: []string{"lead", "Lead", "customer", "churned"}, nulls: 20, api: true},
+		{name: "ta", typ: "text[]", class: cArray, pool: []string{"{}", "{red}", `{red,"blue, light"}`, "{green}"}, nulls: 10},
+	}
+}
+
+func airtableTable(id, name string) *airtable.Table {
+	return &airtable.Table{ID: id, Name: name, Fields: []*airtable.Field{
+		{Name: `it's "a" & t`, Type: "multilineText"}, {Name: "tc", Type: "multilineText"},
+		{Name: "n", Type: "number", Precision: 8}, {Name: "i", Type: "number"}, {Name: "b", Type: "checkbox"},
+		{Name: "d", Type: "dateTime"}, {Name: "dd", Type: "date"},
+		{Name: "s", Type: "singleSelect", Choices: []string{"lead", "Lead", "customer", "churned"}},
+		{Name: "ta", Type: "multipleSelects", Choices: []string{"red", "green", "blue, light"}},
+	}}
+}
+
+// Airtable's tables, while cursors expire, the base shuts everybody out now and
+// then, and nobody knows whether = minds case.
+func TestDifferential_Airtable(t *testing.T) {
+	s := seed(t)
+	rng := rand.New(rand.NewPCG(s, 5))
+	api := airtable.New(airtable.Options{})
+	t.Cleanup(api.Close)
+	api.AddBase(airtable.Base{ID: "appFuzz0000000001", Name: "Fuzz", Tables: []*airtable.Table{airtableTable("tblFuzzA000000001", "fuzz_a"), airtableTable("tblFuzzB000000001", "fuzz_b")}})
+	db := env.Database(t)
+	c := db.Connect(t)
+	cols := airtableColumns()
+	c.Exec(`CREATE SERVER airtable FOREIGN DATA WRAPPER hallway OPTIONS (connector 'airtable', base_url '%[1]s/v0', base 'Fuzz', page_size '40',
+			calls_per_second '10000', lockout_seconds '0.05');
+		CREATE USER MAPPING FOR PUBLIC SERVER airtable OPTIONS (token '%[2]s')`, api.URL, api.Token)
+	const rows = 150
+	for _, x := range []string{"a", "b"} {
+		c.Exec("CREATE FOREIGN TABLE at_%[1]s (%[2]s) SERVER airtable OPTIONS (object 'fuzz_%[1]s')", x, columnList(cols, true))
+		c.Exec("CREATE TABLE %s (%s)", x, columnList(cols, false))
+		require.NoError(t, fillCRM(context.Background(), c, rng, cols, "at_"+x, x, rows))
+		c.Exec("ANALYZE %s", x)
+		require.Equal(t, "150", c.Value("SELECT count(*) FROM %s", x))
+		require.Empty(t, c.Query("(SELECT * FROM %[1]s EXCEPT ALL SELECT * FROM %[1]s_meant) UNION ALL (SELECT * FROM %[1]s_meant EXCEPT ALL SELECT * FROM %[1]s)", x),
+			"what INSERT ... RETURNING said is what a scan reads")
+	}
+	for _, r := range c.Query("SELECT id FROM a UNION SELECT id FROM b ORDER BY 1") {
+		cols[0].pool = append(cols[0].pool, r[0])
+	}
+	at := target{"Airtable", "at_a", "at_b"}
+	f := &fuzzer{conn: c.PgConn, local: map[string]string{"A": "a", "B": "b"}, timeout: 30 * time.Second}
+	g := &gen{rng: rng, cols: cols, crm: true}
+	push := pushCount{conn: c, table: "at_a"}
+	g.watch = push.add
+	api.Forget()
+	api.ExpireEach(19)
+	api.LockEach(101)
+	n := (*flagN + 3) / 4
+	f.loop(t, g, n, func() []variant {
+		api.SetOptions(airtable.Options{FoldText: rng.IntN(2) == 0, Lockout: 30 * time.Millisecond})
+		return []variant{randomVariant(rng, at, f.local)}
+	})
+	push.report(t)
+	needed, refused, calls := 0, 0, 0
+	for _, r := range api.Requests() {
+		if r.Kind != airtable.List {
+			continue
+		}
+		calls++
+		switch {
+		case r.Status != 200:
+			refused++
+		case r.First:
+			needed += max(1, (r.Matched+r.Size-1)/r.Size)
+		}
+	}
+	t.Logf("%d calls for %d queries; %d pages needed, %d refused", calls, n, needed, refused)
+	require.LessOrEqual(t, calls, needed+refused, "a page that nobody needs is not asked for")
+	require.Positive(t, refused)
+}
