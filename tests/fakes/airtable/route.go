@@ -29,6 +29,9 @@ func (c *call) route() (any, *refusal) {
 		}
 		c.path = append(c.path, name)
 	}
+	if c.kind == OAuth {
+		return c.token()
+	}
 	if c.path[0] != "v0" || len(c.path) < 2 {
 		return nil, notFound()
 	}
@@ -47,7 +50,7 @@ func (c *call) route() (any, *refusal) {
 	if baseID != "" && !isID("app", baseID) || !meta && len(c.path) < 3 {
 		return nil, notFound()
 	}
-	if c.r.Header.Get("Authorization") != "Bearer "+s.Token {
+	if token, _ := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer "); token != s.Token && !s.grants.access[token] {
 		return nil, unauthorized()
 	}
 	if refused := s.limit(baseID); refused != nil {

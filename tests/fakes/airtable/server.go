@@ -9,6 +9,7 @@
 //	POST         /v0/{base}/{table}, /v0/{base}/{table}/listRecords
 //	PATCH, PUT   /v0/{base}/{table}, /v0/{base}/{table}/{record}
 //	DELETE       /v0/{base}/{table}?records[]=, /v0/{base}/{table}/{record}
+//	POST         /oauth2/v1/token
 //
 // Airtable's own client judges it in tests/vendors.
 package airtable
@@ -52,6 +53,7 @@ const (
 	Upsert = "upsert"
 	Delete = "delete"
 	Meta   = "meta"
+	OAuth  = "oauth"
 )
 
 // Request is a request that came in, however it was answered.
@@ -82,6 +84,7 @@ type Server struct {
 	requests []Request
 	failures []failure
 	throttle map[string]*throttle
+	grants   grants
 	// undo remembers a record before it is changed, within a transaction.
 	undo func(*record, *Table)
 	// expireEach and lockEach count down calls to the next trouble of its kind.
@@ -283,6 +286,8 @@ func encode(value any) []byte {
 func kindOf(r *http.Request, body []byte) string {
 	path := r.URL.Path
 	switch {
+	case strings.HasPrefix(path, "/oauth2/"):
+		return OAuth
 	case strings.HasPrefix(path, "/v0/meta/"):
 		return Meta
 	case strings.HasSuffix(path, "/listRecords"):
