@@ -88,11 +88,14 @@ func (ev *evaluator) field(f *Field) value {
 	inner := &evaluator{s: ev.s, t: ev.t, r: ev.r, depth: ev.depth + 1}
 	switch f.Type {
 	case "formula":
-		e, err := parse(ev.t, f.Formula)
-		if err != nil {
-			return failed
+		if f.parsed == nil {
+			e, err := parse(ev.t, f.Formula)
+			if err != nil {
+				return failed
+			}
+			f.parsed = e
 		}
-		return inner.eval(e)
+		return inner.eval(f.parsed)
 	case "autoNumber":
 		return number(float64(ev.r.number))
 	case "createdTime":

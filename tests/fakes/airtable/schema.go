@@ -48,6 +48,8 @@ type Field struct {
 	// Watches are the ids of the fields that a lastModifiedTime looks at; none:
 	// all that can be edited.
 	Watches []string
+	// parsed is Formula; nil: not parsed yet, or it is none.
+	parsed expr
 }
 
 // View of a table: which records it shows, in which order, and which fields.
