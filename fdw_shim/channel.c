@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -34,6 +35,9 @@
 /* A backlog that is full is looked at again after so many milliseconds. */
 #define BACKLOG_RETRY_MS	10
 
+/* How long the end of a process waits at most until its last word was heard. */
+#define LAST_WORD_MS		500
+
 /* How much later than the sidecar we give up, so that its words are heard. */
 #define DEADLINE_GRACE_MS	50
 #define MAX_WAIT_GRACE_MS	500
@@ -47,6 +51,7 @@ struct HallwayChannel
 	char		sidecar_version[64];
 	char		instance[64];
 	WireSession *session;		/* for new calls; NULL: not connected */
+	uint64		committed;		/* transaction to be told of; 0: none */
 };
 
 /* This process's channels, and all sessions, those that only drain included. */
@@ -63,6 +68,7 @@ static bool call_try(HallwayChannel *channel, const char *method,
 					  const ProtobufCMessageDescriptor *answer, bool is_write,
 					  bool may_retry, ProtobufCMessage **result,
 					  Hallway__V1__Error **error);
+static void tell_committed(HallwayChannel *channel);
 static void channel_connect(HallwayChannel *channel);
 static const char *channel_try(HallwayChannel *channel, TimestampTz deadline);
 static bool handshake(HallwayChannel *channel, WireSession *session,
@@ -72,6 +78,7 @@ static void connect_socket(HallwayChannel *channel, int fd, TimestampTz deadline
 pg_noreturn static void connect_failed(HallwayChannel *channel, const char *what, int err);
 static WireSession *session_start(int fd);
 static void session_close(WireSession *session);
+static void say_last_word(HallwayChannel *channel);
 static void close_all(int code, Datum arg);
 static bool await_end(WireStream *stream, TimestampTz deadline);
 static ProtobufCMessage *unary_answer(WireStream *stream, bool is_write,
@@ -191,6 +198,37 @@ hallway_send(HallwayChannel *channel, const char *method, const ProtobufCMessage
 	body = wire_frame_message(session->cxt, request, &len);
 	if (body != NULL && wire_stream_open(session, method, 0, body, len, true) != NULL)
 		(void) wire_write(session);
+}
+
+void
+hallway_channel_tell_later(HallwayChannel *channel, uint64 xid)
+{
+	tell_committed(channel);
+	channel->committed = xid;
+}
+
+uint64
+hallway_channel_take_committed(HallwayChannel *channel)
+{
+	uint64		xid = channel->committed;
+
+	channel->committed = 0;
+	return xid;
+}
+
+/* Tells of the transaction that no Modify has told of. */
+static void
+tell_committed(HallwayChannel *channel)
+{
+	Hallway__V1__EndTransactionRequest request = HALLWAY__V1__END_TRANSACTION_REQUEST__INIT;
+	Hallway__V1__Transaction transaction = HALLWAY__V1__TRANSACTION__INIT;
+
+	if (channel->committed == 0)
+		return;
+	transaction.xid = transaction.subxid = hallway_channel_take_committed(channel);
+	request.transaction = &transaction;
+	request.end = HALLWAY__V1__TRANSACTION_END__TRANSACTION_END_COMMIT;
+	hallway_send(channel, "EndTransaction", &request.base);
 }
 
 /* ---- sessions ------------------------------------------------------------ */
@@ -486,12 +524,37 @@ session_close(WireSession *session)
 	MemoryContextDelete(session->cxt);
 }
 
+/* A call whose connection ends before its answer is as none, to the sidecar. */
+static void
+say_last_word(HallwayChannel *channel)
+{
+	WireSession *session = channel->session;
+	TimestampTz give_up;
+
+	if (channel->committed == 0 || session == NULL)
+		return;
+	give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LAST_WORD_MS);
+	tell_committed(channel);
+	while (!session->broken && !dlist_is_empty(&session->streams))
+	{
+		struct pollfd socket = {.fd = session->fd,.events = POLLIN};
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), give_up);
+
+		if (left <= 0 || poll(&socket, 1, (int) left) <= 0)
+			return;
+		session->dry = false;
+		(void) wire_read(session);
+	}
+}
+
 /* The sidecar sees the connection end before the process has gone. */
 static void
 close_all(int code, Datum arg)
 {
 	dlist_iter	iter;
 
+	for (HallwayChannel *channel = channels; channel != NULL; channel = channel->next)
+		say_last_word(channel);
 	dlist_foreach(iter, &sessions)
 	{
 		WireSession *session = dlist_container(WireSession, node, iter.cur);

@@ -82,6 +82,13 @@ extern ProtobufCMessage *hallway_unpack(const ProtobufCMessageDescriptor *descri
 /* Sends without waiting, never throws: for transaction callbacks. */
 extern void hallway_send(HallwayChannel *channel, const char *method,
 						 const ProtobufCMessage *request);
+/*
+ * Notes a transaction that has committed, for the next Modify there to tell, which
+ * takes it; or the end of this process, if there is none. Never throws.
+ */
+extern void hallway_channel_tell_later(HallwayChannel *channel, uint64 xid);
+/* Takes it; 0: there is none. */
+extern uint64 hallway_channel_take_committed(HallwayChannel *channel);
 
 /*
  * Opens Scan; lives in the current memory context, whose reset cancels it, as

@@ -287,6 +287,7 @@ call(Sending *sending, Hallway__V1__Error **error)
 	if (!target->dry_run)
 	{
 		request.transaction = &transaction;
+		request.committed = hallway_channel_take_committed(relation->channel);
 		hallway_xact_begin_write(relation->channel, sending->rel,
 								 target->after_commit ? 0 : sending->rows,
 								 target->compensate, &transaction);

@@ -16,10 +16,18 @@
 #include "lib/stringinfo.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "hallway.h"
 #include "modify.h"
+
+/*
+ * A commit that comes so soon after the transaction's first answer need not be told
+ * at once: the journal looks for itself, 5 ms after an answer (linger in
+ * sidecar/journal/outcome.go).
+ */
+#define TOLD_LATER_MS	4
 
 /* Writes to one table within one (sub)transaction. */
 typedef struct TableWrites
@@ -40,6 +48,7 @@ typedef struct WriteLevel
 	SubTransactionId subid;
 	List	   *tables;			/* of TableWrites * */
 	List	   *channels;		/* of HallwayChannel * */
+	bool		urgent;			/* rows wait for the end: to be sent, or undone */
 } WriteLevel;
 
 /* Innermost level that wrote; NULL: this transaction wrote nothing. */
@@ -47,6 +56,9 @@ static WriteLevel *innermost = NULL;
 
 /* The transaction's own full id; set with the first write. */
 static uint64 top_xid = 0;
+
+/* When the transaction's first answer came; 0: none has. */
+static TimestampTz first_answer = 0;
 
 /* Relations of which hallway_xact_first() was asked in this transaction. */
 static List *told = NIL;
@@ -57,6 +69,7 @@ static void on_subxact_event(SubXactEvent event, SubTransactionId mySubid,
 static WriteLevel *current_level(void);
 static TableWrites *table_writes(WriteLevel *level, const char *name, bool compensate);
 static void merge_level(WriteLevel *from, WriteLevel *into);
+static void tell_commit(WriteLevel *level);
 static void send_end(WriteLevel *level, Hallway__V1__TransactionEnd end, bool whole);
 static void warn_after_rollback(WriteLevel *level, bool savepoint);
 static void warn_of_writes(WriteLevel *level, bool savepoint, bool compensate);
@@ -98,6 +111,9 @@ hallway_xact_begin_write(HallwayChannel *channel, Relation rel, uint64 rows,
 	level->channels = list_append_unique_ptr(level->channels, channel);
 	MemoryContextSwitchTo(oldcontext);
 
+	/* No rows: they are sent after the commit. */
+	level->urgent |= compensate || rows == 0;
+
 	/* Until the answer says otherwise, as after a cancel it never does. */
 	table_writes(level, RelationGetRelationName(rel), compensate)->unknown += rows;
 
@@ -111,6 +127,8 @@ hallway_xact_end_write(Relation rel, uint64 rows, bool compensate,
 {
 	TableWrites *writes = table_writes(current_level(), RelationGetRelationName(rel), compensate);
 
+	if (first_answer == 0)
+		first_answer = GetCurrentTimestamp();
 	writes->unknown -= rows;
 	writes->rows.inserted += counts->inserted;
 	writes->rows.updated += counts->updated;
@@ -177,7 +195,7 @@ on_xact_event(XactEvent event, void *arg)
 
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PARALLEL_COMMIT:
-			send_end(innermost, HALLWAY__V1__TRANSACTION_END__TRANSACTION_END_COMMIT, true);
+			tell_commit(innermost);
 			forget_transaction();
 			break;
 
@@ -304,6 +322,27 @@ merge_level(WriteLevel *from, WriteLevel *into)
 	oldcontext = MemoryContextSwitchTo(TopTransactionContext);
 	into->channels = list_concat_unique_ptr(into->channels, from->channels);
 	MemoryContextSwitchTo(oldcontext);
+	into->urgent |= from->urgent;
+}
+
+/*
+ * Tells that the transaction has committed: at once if somebody waits for that,
+ * else with the next write, which costs neither this statement nor the sidecar a
+ * message.
+ */
+static void
+tell_commit(WriteLevel *level)
+{
+	ListCell   *lc;
+
+	if (level == NULL)
+		return;
+	if (level->urgent || first_answer == 0 ||
+		TimestampDifferenceExceeds(first_answer, GetCurrentTimestamp(), TOLD_LATER_MS))
+		send_end(level, HALLWAY__V1__TRANSACTION_END__TRANSACTION_END_COMMIT, true);
+	else
+		foreach(lc, level->channels)
+			hallway_channel_tell_later(lfirst(lc), top_xid);
 }
 
 /*
@@ -412,5 +451,6 @@ forget_transaction(void)
 	hallway_commit_forget();
 	innermost = NULL;
 	top_xid = 0;
+	first_answer = 0;
 	told = NIL;
 }

@@ -128,8 +128,13 @@ func TestEndTransaction_CountsAndWarnsOfRollbacks(t *testing.T) {
 		_, err := c.EndTransaction(t.Context(), &hallwayv1.EndTransactionRequest{Transaction: tx, End: end})
 		require.NoError(t, err)
 	}
+	// A write may tell of the transaction before it, whatever becomes of the write.
+	write := insertThing(1, "new")
+	write.Relation, write.Committed = things(1), 41
+	_, err := c.Modify(t.Context(), write)
+	require.Error(t, err)
 	st := w.srv.Stats()
-	assert.Equal(t, [2]uint64{1, 1}, [2]uint64{st.Committed, st.Aborted})
+	assert.Equal(t, [2]uint64{2, 1}, [2]uint64{st.Committed, st.Aborted})
 	assert.Regexp(t, `level=WARN .*TRANSACTION_END_ABORT xid=42 subxid=43 .*backend_pid=77 database=shop`, w.log.String())
 }
 

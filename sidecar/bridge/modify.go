@@ -20,6 +20,7 @@ const maxBatchRows = 100000
 func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hallwayv1.ModifyResponse, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
+	s.committed(ctx, req.GetCommitted())
 	b, err := s.bindTable(ctx, req.GetRelation())
 	if err != nil {
 		return nil, err

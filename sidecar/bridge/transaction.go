@@ -23,14 +23,30 @@ func (s *Server) EndTransaction(ctx context.Context, req *hallwayv1.EndTransacti
 	default:
 		return nil, protocolError("transaction end %d", req.GetEnd())
 	}
-	if c := callOf(ctx); s.cfg.Journal != nil && c != nil && c.conn != nil {
-		if peer := c.conn.backend(); peer != nil && peer.identity != (cache.Identity{}) && req.GetTransaction().GetXid() != 0 {
-			s.cfg.Journal.Ended(peer.identity, peer.address, req.GetTransaction().GetXid())
-		}
-	}
+	s.ended(ctx, req.GetTransaction().GetXid())
 	if s.log.Enabled(ctx, level) {
 		s.log.Log(ctx, level, "transaction with API writes ended", "end", req.GetEnd().String(),
 			"xid", req.GetTransaction().GetXid(), "subxid", req.GetTransaction().GetSubxid())
 	}
 	return &hallwayv1.EndTransactionResponse{}, nil
+}
+
+// committed is EndTransaction for what a Modify tells of a transaction before it.
+func (s *Server) committed(ctx context.Context, xid uint64) {
+	if xid == 0 {
+		return
+	}
+	s.stats.committed.Add(1)
+	s.ended(ctx, xid)
+}
+
+// ended has the journal look what became of a transaction.
+func (s *Server) ended(ctx context.Context, xid uint64) {
+	c := callOf(ctx)
+	if s.cfg.Journal == nil || c == nil || c.conn == nil || xid == 0 {
+		return
+	}
+	if peer := c.conn.backend(); peer != nil && peer.identity != (cache.Identity{}) {
+		s.cfg.Journal.Ended(peer.identity, peer.address, xid)
+	}
 }

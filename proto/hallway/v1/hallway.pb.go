@@ -2282,7 +2282,10 @@ type ModifyRequest struct {
 	ValuesUnjournaled bool `protobuf:"varint,17,opt,name=values_unjournaled,json=valuesUnjournaled,proto3" json:"values_unjournaled,omitempty"`
 	// Number of each row in the statement, from 1, where they do not follow one
 	// another; empty: they do, from rows_before + 1.
-	RowNumbers    []uint64 `protobuf:"varint,18,rep,packed,name=row_numbers,json=rowNumbers,proto3" json:"row_numbers,omitempty"`
+	RowNumbers []uint64 `protobuf:"varint,18,rep,packed,name=row_numbers,json=rowNumbers,proto3" json:"row_numbers,omitempty"`
+	// A transaction of this backend that wrote and has committed since, told here
+	// in place of EndTransaction; 0: none.
+	Committed     uint64 `protobuf:"varint,19,opt,name=committed,proto3" json:"committed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2441,6 +2444,13 @@ func (x *ModifyRequest) GetRowNumbers() []uint64 {
 		return x.RowNumbers
 	}
 	return nil
+}
+
+func (x *ModifyRequest) GetCommitted() uint64 {
+	if x != nil {
+		return x.Committed
+	}
+	return 0
 }
 
 type RowResult struct {
@@ -3516,7 +3526,7 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\tapi_bytes\x18\a \x01(\x04R\bapiBytes\"7\n" +
 	"\vTransaction\x12\x10\n" +
 	"\x03xid\x18\x01 \x01(\x04R\x03xid\x12\x16\n" +
-	"\x06subxid\x18\x02 \x01(\x04R\x06subxid\"\xb6\x05\n" +
+	"\x06subxid\x18\x02 \x01(\x04R\x06subxid\"\xd4\x05\n" +
 	"\rModifyRequest\x123\n" +
 	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\x123\n" +
 	"\toperation\x18\x02 \x01(\x0e2\x15.hallway.v1.OperationR\toperation\x12\x1f\n" +
@@ -3540,7 +3550,8 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\x0eskip_unchanged\x18\x10 \x01(\bR\rskipUnchanged\x12-\n" +
 	"\x12values_unjournaled\x18\x11 \x01(\bR\x11valuesUnjournaled\x12\x1f\n" +
 	"\vrow_numbers\x18\x12 \x03(\x04R\n" +
-	"rowNumbers\"\xbc\x01\n" +
+	"rowNumbers\x12\x1c\n" +
+	"\tcommitted\x18\x13 \x01(\x04R\tcommitted\"\xbc\x01\n" +
 	"\tRowResult\x120\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x16.hallway.v1.RowOutcomeR\aoutcome\x12'\n" +
 	"\x05error\x18\x02 \x01(\v2\x11.hallway.v1.ErrorR\x05error\x12\x18\n" +

@@ -3710,7 +3710,7 @@ const ProtobufCMessageDescriptor hallway__v1__transaction__descriptor =
   (ProtobufCMessageInit) hallway__v1__transaction__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__modify_request__field_descriptors[18] =
+static const ProtobufCFieldDescriptor hallway__v1__modify_request__field_descriptors[19] =
 {
   {
     "relation",
@@ -3928,10 +3928,23 @@ static const ProtobufCFieldDescriptor hallway__v1__modify_request__field_descrip
     0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "committed",
+    19,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__ModifyRequest, committed),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__modify_request__field_indices_by_name[] = {
   12,   /* field[12] = after_commit */
   3,   /* field[3] = columns */
+  18,   /* field[18] = committed */
   9,   /* field[9] = dry_run */
   8,   /* field[8] = idempotency_key */
   2,   /* field[2] = key_columns */
@@ -3952,7 +3965,7 @@ static const unsigned hallway__v1__modify_request__field_indices_by_name[] = {
 static const ProtobufCIntRange hallway__v1__modify_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 18 }
+  { 0, 19 }
 };
 const ProtobufCMessageDescriptor hallway__v1__modify_request__descriptor =
 {
@@ -3962,7 +3975,7 @@ const ProtobufCMessageDescriptor hallway__v1__modify_request__descriptor =
   "Hallway__V1__ModifyRequest",
   "hallway.v1",
   sizeof(Hallway__V1__ModifyRequest),
-  18,
+  19,
   hallway__v1__modify_request__field_descriptors,
   hallway__v1__modify_request__field_indices_by_name,
   1,  hallway__v1__modify_request__number_ranges,

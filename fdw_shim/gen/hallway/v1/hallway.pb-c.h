@@ -793,10 +793,15 @@ struct  Hallway__V1__ModifyRequest
    */
   size_t n_row_numbers;
   uint64_t *row_numbers;
+  /*
+   * A transaction of this backend that wrote and has committed since, told here
+   * in place of EndTransaction; 0: none.
+   */
+  uint64_t committed;
 };
 #define HALLWAY__V1__MODIFY_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__modify_request__descriptor) \
-    , NULL, HALLWAY__V1__OPERATION__OPERATION_UNSPECIFIED, 0,NULL, 0,NULL, 0,NULL, {0,NULL}, 0, NULL, (char *)protobuf_c_empty_string, 0, 0,NULL, HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_UNSPECIFIED, 0, 0, 0, 0, 0, 0,NULL }
+    , NULL, HALLWAY__V1__OPERATION__OPERATION_UNSPECIFIED, 0,NULL, 0,NULL, 0,NULL, {0,NULL}, 0, NULL, (char *)protobuf_c_empty_string, 0, 0,NULL, HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_UNSPECIFIED, 0, 0, 0, 0, 0, 0,NULL, 0 }
 
 
 struct  Hallway__V1__RowResult
