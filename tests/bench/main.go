@@ -1,8 +1,8 @@
 // Command bench measures what Hallway costs beside a local table, postgres_fdw,
 // a direct HTTP call and encoding/json. All is measured side by side: each
-// round does every measurement once, and a line is the ratio of the medians of
-// the rounds. It writes its figures and the machine to tests/bench/results and
-// exits with 1 if a target is missed.
+// round does every measurement once, and the shortest three times, and a line is
+// the ratio of the medians of all rounds. It writes its figures and the machine
+// to tests/bench/results and exits with 1 if a target is missed.
 package main
 
 import (
