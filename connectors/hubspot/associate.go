@@ -100,7 +100,7 @@ func usual(all []kind) (kind, bool) {
 
 // Modify makes or ends associations.
 func (t *links) Modify(ctx context.Context, batch *connectors.Batch) error {
-	batch.Results = make([]connectors.Result, len(batch.Rows))
+	batch.Results, batch.Recorded = make([]connectors.Result, len(batch.Rows)), make([]bool, len(batch.Rows))
 	w := &linkWrite{t: t, batch: batch, links: make([]link, len(batch.Rows))}
 	if batch.Op != connectors.Insert && batch.Op != connectors.Delete {
 		return &connectors.Error{Class: connectors.NotSupported, API: "HubSpot",

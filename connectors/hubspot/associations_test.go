@@ -174,8 +174,20 @@ func TestAssociations_Write(t *testing.T) {
 			got = append(got, list...)
 			return err
 		}, rows.Options{})
+		b.RecordColumns = []int{0, 1, 2, 3, 4}
+		recorded := 0
+		all := make([]pushdown.Type, 5)
+		for i := range all {
+			all[i] = spec.Columns[i].Type
+		}
+		b.Record = rows.NewBuilder(all, func(_ []byte, n int) error { recorded += n; return nil }, rows.Options{})
 		if err := tab.(connectors.Modifier).Modify(t.Context(), b); err != nil {
 			return nil, err
+		}
+		require.NoError(t, b.Record.Flush())
+		if b.Op == connectors.Insert {
+			require.Equal(t, len(b.Rows), recorded, "the cache has them")
+			require.NotContains(t, b.Recorded, false)
 		}
 		return got, b.Returning.Flush()
 	}
