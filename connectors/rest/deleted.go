@@ -15,6 +15,9 @@ func (l *loader) checkDeleted(m *Manifest, o *Object, path string) {
 		l.at(path, "the object has no key, so nothing tells which record was deleted")
 	}
 	from := m.object(d.Object)
+	if from == nil && l.vendor {
+		return // the API's metadata will know it
+	}
 	if from == nil {
 		l.at(path+".object", "there is no object %q", d.Object)
 		return

@@ -367,6 +367,9 @@ type Object struct {
 
 	// APIName is {object} in statements; empty: Name.
 	APIName string `yaml:"-"`
+	// Where is a condition that all its records meet, put before the filter of a
+	// statement; empty: none.
+	Where string `yaml:"-"`
 	// Own is what a vendor's hooks want to know of the object; nobody else looks.
 	Own any `yaml:"-"`
 }

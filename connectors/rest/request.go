@@ -195,6 +195,11 @@ func (t *table) statement(s *Statement, l *list, q *connectors.Query, fields []s
 	}
 	// One pass: what is put in may have braces of its own.
 	text := strings.NewReplacer("{fields}", strings.Join(fields, separator), "{object}", object, "{path}", t.object.Path).Replace(s.Text)
+	if where := t.object.Where; where != "" && filter != "" {
+		filter = where + t.src.m.Filter.And + filter
+	} else if where != "" {
+		filter = where
+	}
 	if filter != "" {
 		text += strings.Replace(s.Where, "{filter}", filter, 1)
 	}

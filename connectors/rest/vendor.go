@@ -175,7 +175,7 @@ func (m *Manifest) prepare(o *Object) error {
 		one.Objects[i] = *o
 	}
 	o.setDefaults()
-	l := &loader{}
+	l := &loader{vendor: true}
 	l.checkObject(&one, o)
 	if len(l.problems) > 0 {
 		return &connectors.Error{Class: connectors.Protocol, API: m.Name,

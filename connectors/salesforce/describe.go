@@ -110,6 +110,9 @@ func (o *org) object(ctx context.Context, name string, _ *rest.Object) (*rest.Ob
 	} else {
 		out.Unique = append(out.Unique, "Id")
 	}
+	if out.Key != "" && out.Modified != "" && slices.ContainsFunc(d.Fields, func(f field) bool { return f.Name == "IsDeleted" && f.Filterable }) {
+		out.Deleted = &rest.Deleted{Object: d.Name + deletedSuffix, Key: "Id", At: "SystemModstamp"}
+	}
 	writes(out, d)
 	return out, nil
 }
@@ -226,7 +229,7 @@ func describeValues(kind string, values []string) string {
 // deletedObject lists the records of an object that are in the recycle bin.
 func deletedObject(of, name string) *rest.Object {
 	off := &rest.Write{Off: true}
-	return &rest.Object{Name: name, APIName: of, Path: "/sobjects/" + of, Key: "Id", Create: off, Update: off, Delete: off, Upsert: off, Own: &bound{all: true},
+	return &rest.Object{Name: name, APIName: of, Where: "IsDeleted = TRUE", Path: "/sobjects/" + of, Key: "Id", Create: off, Update: off, Delete: off, Upsert: off, Own: &bound{all: true},
 		Fields: []rest.Field{
 			{Name: "Id", Type: "relation", Missing: "never", Valid: validID},
 			{Name: "IsDeleted", Type: "boolean", Missing: "never"},
