@@ -193,3 +193,40 @@ func TestSalesforce_Example(t *testing.T) {
 	require.Positive(t, org.Calls()["query"])
 	require.Equal(t, 1, org.Calls()["create"])
 }
+
+// A replica asks for what was changed and what was deleted, and for no more.
+func TestSalesforce_Replica(t *testing.T) {
+	org := salesforce.New(salesforce.Options{PageSize: 200})
+	t.Cleanup(org.Close)
+	rows := make([]map[string]any, 1500)
+	for i := range rows {
+		rows[i] = map[string]any{"Name": fmt.Sprintf("Account %d", i)}
+	}
+	ids, err := org.Insert("Account", rows...)
+	require.NoError(t, err)
+	sidecar := env.NewSidecar(t, harness.SidecarSettings{Cache: true})
+	db := env.Database(t)
+	db.Connect(t).Exec("ALTER DATABASE %s SET hallway.address = '%s'", db.Name, sidecar.Address())
+	c := db.Connect(t)
+	c.Exec(`CREATE SERVER salesforce FOREIGN DATA WRAPPER hallway OPTIONS (connector 'salesforce', instance_url '%s', cache 'read_through');
+		CREATE USER MAPPING FOR PUBLIC SERVER salesforce OPTIONS (client_id '%s', client_secret '%s'); CREATE SCHEMA crm;
+		IMPORT FOREIGN SCHEMA "default" LIMIT TO (account) FROM SERVER salesforce INTO crm;
+		SELECT hallway.replicate('crm.account', '1 h')`, org.URL, salesforce.ClientID, salesforce.ClientSecret)
+	c.Exec("CALL hallway.wait_for_sync('crm.account')")
+	count := func() string {
+		return c.Value("SET hallway.read_from = 'cache'; SELECT count(*) || ' ' || count(*) FILTER (WHERE name = 'Changed') FROM crm.account")
+	}
+	require.Equal(t, "1500 0", count())
+
+	require.NoError(t, org.Remove("Account", ids[3], ids[700], ids[1499]))
+	require.NoError(t, org.Change("Account", ids[10], map[string]any{"Name": "Changed"}))
+	_, err = org.Insert("Account", map[string]any{"Name": "New"})
+	require.NoError(t, err)
+	org.ResetCalls()
+	c.Exec("CALL hallway.wait_for_sync('crm.account')")
+	require.Equal(t, "1498 1", count())
+	for _, soql := range org.Statements() {
+		require.Contains(t, soql, "SystemModstamp >= ", "something was listed whole")
+	}
+	require.Contains(t, strings.Join(org.Statements(), "\n"), "SELECT Id, SystemModstamp FROM Account WHERE IsDeleted = TRUE AND SystemModstamp >= ")
+}
