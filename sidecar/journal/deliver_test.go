@@ -138,7 +138,7 @@ func TestDeliver_ARequestThatDiffersHasAnotherKey(t *testing.T) {
 	admin.Exec("INSERT INTO items (email) VALUES ('taken')")
 	w.becomes(admin, "insert 1 applied")
 	c.Exec("INSERT INTO items (email) VALUES ('x'), ('taken'), ('y')")
-	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return admin.Value("SELECT count(*) FROM hallway.write_log WHERE settled_at IS NOT NULL") == "4"
 	}), w.log(admin))
 	require.Equal(t, "t t", rowText(admin.Query(`SELECT x.idempotency_key = y.idempotency_key, x.idempotency_key <> taken.idempotency_key
@@ -152,7 +152,7 @@ func TestDeliver_AfterAnotherUpsertKey(t *testing.T) {
 	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (upsert_key 'email')")
 	c.Exec("BEGIN; INSERT INTO items (email, name, n) VALUES ('a', 'A', 1)")
 	c.Exec("ALTER FOREIGN TABLE items OPTIONS (SET upsert_key 'name'); INSERT INTO items (email, name, n) VALUES ('b', 'B', 2); COMMIT")
-	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return admin.Value("SELECT count(*) FROM hallway.write_log WHERE settled_at IS NULL") == "0"
 	}), w.log(admin))
 	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))

@@ -185,7 +185,7 @@ func TestUndo_WhoseAnswersStayLost(t *testing.T) {
 func undoneLater(w *world, c *harness.Conn, options string) *harness.Conn {
 	w.t.Helper()
 	admin := w.db.Connect(w.t)
-	require.True(w.t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+	require.True(w.t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return admin.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'pending'") == "0"
 	}))
 	w.sc.kill()
@@ -199,7 +199,7 @@ func undoneLater(w *world, c *harness.Conn, options string) *harness.Conn {
 // says waits until an entry has a message.
 func (w *world) says(c *harness.Conn, text string) {
 	w.t.Helper()
-	require.True(w.t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+	require.True(w.t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return c.Value("SELECT count(*) FROM hallway.write_log WHERE message LIKE '%%%s%%'", text) != "0"
 	}), "%s\n%v", text, w.log(c))
 }
@@ -211,7 +211,7 @@ func TestUndo_ARowIsMadeAnewOnce(t *testing.T) {
 	c.Exec("BEGIN; DELETE FROM items WHERE email = 'b'")
 	admin := undoneLater(w, c, "write_error 'unknown_outcome', error_at_page '1'")
 	w.says(admin, "is tried again: [Synthetic]: ")
-	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return admin.Value("SELECT attempts >= 2 FROM hallway.write_log") == "t" // the second fails in reading
 	}))
 	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (DROP write_error, DROP error_at_page)")
@@ -246,12 +246,12 @@ BEGIN
 END $$;
 CREATE TRIGGER claimed BEFORE UPDATE ON hallway.write_log FOR EACH ROW EXECUTE FUNCTION claimed()`)
 	c.Exec("BEGIN; INSERT INTO items (email, n) VALUES ('c', 1); UPDATE items SET n = 7 WHERE email = 'c'; ROLLBACK")
-	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return admin.Value("SELECT last_value >= 3 FROM tries") == "t"
 	}))
 	require.Equal(t, "0", admin.Value("SELECT count(*) FROM hallway.write_log WHERE state <> 'applied'"))
 	admin.Exec("DELETE FROM held")
-	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return admin.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'compensated'") == "2"
 	}), admin.Query("SELECT operation, state, message FROM hallway.write_log"))
 }

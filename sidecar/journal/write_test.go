@@ -81,7 +81,7 @@ CREATE TRIGGER stall BEFORE UPDATE ON hallway.write_log FOR EACH ROW EXECUTE FUN
 		open[i].Exec("BEGIN; INSERT INTO undone (email) VALUES ('%d')", i)
 	}
 	all := func(state string) bool {
-		return harness.Eventually(context.Background(), 20*time.Second, func() bool {
+		return harness.Eventually(context.Background(), 30*time.Second, func() bool {
 			return admin.Value("SELECT count(*) FROM hallway.write_log WHERE table_name = 'public.undone' AND state <> '%s'", state) == "0"
 		})
 	}
@@ -90,7 +90,7 @@ CREATE TRIGGER stall BEFORE UPDATE ON hallway.write_log FOR EACH ROW EXECUTE FUN
 	for _, s := range open {
 		s.Exec("ROLLBACK")
 	}
-	require.True(t, harness.Eventually(context.Background(), 20*time.Second, func() bool {
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return admin.Value("SELECT count(*) >= 3 FROM pg_stat_activity WHERE query LIKE '%%UPDATE hallway.write_log%%' AND usename = 'hallway' AND wait_event = 'PgSleep'") == "t"
 	}))
 	for i := range 20 {

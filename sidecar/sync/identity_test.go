@@ -23,7 +23,7 @@ func (r *room) staysPaused(why string) {
 	r.eventually("it pauses", func() bool { return r.status("state") == "paused" })
 	assert.Contains(r.t, r.status("reason"), why)
 	assert.Contains(r.t, r.status("reason"), "hallway.resume()")
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), harness.Timeout)
 	defer cancel()
 	require.ErrorIs(r.t, r.trySync(ctx), ErrPaused)
 	time.Sleep(1500 * time.Millisecond) // it is due every second

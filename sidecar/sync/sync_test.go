@@ -92,7 +92,7 @@ func (r *room) start(instance string) *Manager {
 
 func (r *room) sync() {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), harness.Timeout)
 	defer cancel()
 	require.NoError(r.t, r.trySync(ctx))
 }
@@ -282,7 +282,7 @@ func TestFailuresAreShown(t *testing.T) {
 	r := newRoom(t, api)
 	r.start("one")
 	r.c.Exec(`SELECT hallway.replicate('things', '1 h')`)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), harness.Timeout)
 	defer cancel()
 	err := r.trySync(ctx)
 	var failed *FailedError
@@ -352,7 +352,7 @@ func TestUnreplicate(t *testing.T) {
 	r.eventually("it shows nothing any more", func() bool {
 		return r.c.Value(`SELECT count(*) FROM hallway.cache_tables WHERE as_of IS NOT NULL`) == "0"
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), harness.Timeout)
 	defer cancel()
 	require.ErrorIs(t, r.trySync(ctx), ErrNotReplica)
 	r.c.Fails("42809", `SELECT hallway.replicate('pg_class')`)

@@ -76,7 +76,7 @@ func TestReplica_KilledAtAnyMoment(t *testing.T) {
 		wait.Wait()
 		c = db.Connect(t)
 		var different []harness.Row
-		require.True(t, harness.Eventually(t.Context(), 40*time.Second, func() bool {
+		require.True(t, harness.Eventually(t.Context(), 2*time.Minute, func() bool {
 			time.Sleep(100 * time.Millisecond)
 			different = replicaDiffers(c)
 			return len(different) == 0
@@ -104,7 +104,7 @@ func replicaDiffers(c *harness.Conn) []harness.Row {
 }
 
 func exec(db *harness.Database, sql string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	conn, err := db.Open(ctx, "postgres")
 	if err != nil {

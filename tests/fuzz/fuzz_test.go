@@ -64,7 +64,7 @@ func TestDifferential_Wide(t *testing.T) {
 		c.Exec("ANALYZE %s", x)
 		require.Empty(t, c.Query("(SELECT * FROM %[1]s EXCEPT ALL SELECT * FROM exact_%[1]s) UNION ALL (SELECT * FROM exact_%[1]s EXCEPT ALL SELECT * FROM %[1]s)", x), "the copy is a copy")
 	}
-	f := &fuzzer{conn: c.PgConn, local: map[string]string{"A": "a", "B": "b"}, timeout: 20 * time.Second}
+	f := &fuzzer{conn: c.PgConn, local: map[string]string{"A": "a", "B": "b"}, timeout: time.Minute}
 	f.loop(t, &gen{rng: rng, cols: cols}, (*flagN+1)/2, func() []variant {
 		// Half of them where nothing is checked again.
 		return []variant{randomVariant(rng, targets[max(0, rng.IntN(6)-2)], f.local)}
@@ -105,7 +105,7 @@ func TestDifferential_CRM(t *testing.T) {
 		cols[0].pool = append(cols[0].pool, r[0])
 	}
 	pbTarget, synTarget := target{"PocketBase", "pb_a", "pb_b"}, target{"synthetic", "syn_a", "syn_b"}
-	f := &fuzzer{conn: c.PgConn, local: map[string]string{"A": "a", "B": "b"}, timeout: 20 * time.Second}
+	f := &fuzzer{conn: c.PgConn, local: map[string]string{"A": "a", "B": "b"}, timeout: time.Minute}
 	g := &gen{rng: rng, cols: cols, crm: true}
 	push := pushCount{conn: c, table: "pb_a"}
 	g.watch = push.add
