@@ -101,7 +101,8 @@ type Server struct {
 	knobs    Knobs
 	faults   []Fault
 	store    map[string]*collection
-	seq      int
+	seq      int // of objects
+	asked    int // requests
 	idem     map[string]*kept
 	requests []Request
 	reads    int
@@ -224,8 +225,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
-	s.seq++
-	c := &call{s: s, r: r, id: fmt.Sprintf("req_%08d", s.seq), key: r.Header.Get("Idempotency-Key"), body: string(body)}
+	s.asked++
+	c := &call{s: s, r: r, id: fmt.Sprintf("req_%08d", s.asked), key: r.Header.Get("Idempotency-Key"), body: string(body)}
 	at := len(s.requests)
 	s.requests = append(s.requests, Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Body: c.body,
 		IdempotencyKey: c.key, Version: r.Header.Get("Stripe-Version"), Key: keyOf(r), Kind: kindOf(r)})

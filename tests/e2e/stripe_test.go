@@ -1,0 +1,155 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/connectors"
+	connector "github.com/hallwaydb/hallway/connectors/stripe"
+	"github.com/hallwaydb/hallway/tests/fakes/stripe"
+	"github.com/hallwaydb/hallway/tests/harness"
+)
+
+// startStripe is a stand-in and a server for it. Its clock stands, if it is given.
+func startStripe(t *testing.T, c *harness.Conn, at time.Time) *stripe.Server {
+	t.Helper()
+	options := stripe.Options{}
+	if !at.IsZero() {
+		options.Now = func() time.Time { return at }
+	}
+	api, err := stripe.New(options)
+	require.NoError(t, err)
+	t.Cleanup(api.Close)
+	c.Exec(`CREATE SERVER stripe FOREIGN DATA WRAPPER hallway OPTIONS (connector 'stripe', base_url '%s', calls_per_second '10000');
+		CREATE USER MAPPING FOR PUBLIC SERVER stripe OPTIONS (token '%s'); CREATE SCHEMA stripe`, api.URL, stripe.Key)
+	return api
+}
+
+func TestStripe_Docs(t *testing.T) {
+	db := env.Database(t)
+	c := db.Connect(t)
+	at := time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
+	api := startStripe(t, c, at)
+	ada := api.Put("customers", map[string]any{"name": "Ada Byron", "email": "ada@example.com", "address": map[string]any{"city": "London", "country": "GB", "line1": "12 St James's Square", "line2": nil, "postal_code": nil, "state": nil},
+		"metadata": map[string]any{"crm": "17", "tier": "gold"}})
+	shirt := api.Put("products", map[string]any{"name": "Shirt"})
+	price := api.Put("prices", map[string]any{"product": shirt, "currency": "eur", "unit_amount": 990, "unit_amount_decimal": "990"})
+	for i, amount := range []int{1200, 450, 99000} {
+		api.Put("charges", map[string]any{"customer": ada, "amount": amount, "amount_captured": amount, "created": at.Add(-time.Duration(i) * time.Hour).Unix(), "metadata": map[string]any{"order_no": fmt.Sprint(100 + i)}})
+	}
+	sample(t, "stripe.md", "import", sqlSample(psqlSession(t, db, `
+IMPORT FOREIGN SCHEMA "default" FROM SERVER stripe INTO stripe;
+\det stripe.*
+\d stripe.refunds`)))
+	sample(t, "stripe.md", "pushdown", sqlSample(psqlSession(t, db, `
+EXPLAIN (COSTS OFF)
+SELECT id, amount FROM stripe.charges
+ WHERE created >= '2026-03-01 00:00Z' AND customer = 'cus_1' AND status = 'succeeded';
+EXPLAIN (COSTS OFF)
+SELECT count(*) FROM stripe.customers WHERE email = 'ada@example.com' AND name ILIKE 'ada%';
+CREATE FOREIGN TABLE orders (order_no text OPTIONS (field 'metadata.order_no'), amount bigint, mail text OPTIONS (field 'customer.email'))
+  SERVER stripe OPTIONS (object 'charges', search 'true');
+EXPLAIN (COSTS OFF)
+SELECT amount, mail FROM orders WHERE order_no = '102' AND amount > 500;
+SELECT amount, mail FROM orders WHERE order_no = '102' AND amount > 500;`, "-A", "-t")))
+	sample(t, "stripe.md", "writes", sqlSample(psqlSession(t, db, `
+INSERT INTO stripe.customers (name, email, address, metadata)
+VALUES ('Grace Hopper', 'grace@example.com', '{"city": "New York", "country": "US"}', '{"crm": "18"}')
+RETURNING name, address_city, created;
+UPDATE stripe.customers SET address_city = 'Arlington', metadata = '{"crm": "18b"}' WHERE email = 'grace@example.com'
+RETURNING address_city, address_country, metadata;
+SET hallway.dry_run = on;
+UPDATE stripe.customers SET balance = balance - 500, description = NULL WHERE email = 'grace@example.com';
+RESET hallway.dry_run;
+DELETE FROM stripe.customers WHERE email = 'grace@example.com' RETURNING name;`)))
+	sample(t, "stripe.md", "upsert", sqlSample(psqlSession(t, db, `
+CREATE FOREIGN TABLE people (id text OPTIONS (key 'true'), email text, name text, crm text OPTIONS (field 'metadata.crm'))
+  SERVER stripe OPTIONS (object 'customers', upsert_key 'email');
+INSERT INTO people (email, name, crm) VALUES ('ada@example.com', 'Ada Lovelace', '17'), ('kurt@example.com', 'Kurt Gödel', '19')
+RETURNING name, crm, hallway.was_created();`)))
+	refused := psqlSession(t, db, fmt.Sprintf(`
+INSERT INTO stripe.customers (name, email) VALUES ('Emmy Noether', 'emmy@');
+INSERT INTO stripe.prices (product, currency, unit_amount) VALUES ('prod_none', 'eur', 990);
+INSERT INTO stripe.payment_intents (amount, currency, confirm, payment_method) VALUES (2000, 'usd', true, 'pm_card_chargeDeclined');
+UPDATE stripe.prices SET unit_amount = 1290 WHERE id = '%s';
+DELETE FROM stripe.products WHERE id = '%s';`, price, shirt))
+	sample(t, "stripe.md", "refused", sqlSample(regexp.MustCompile(`req_\d+`).ReplaceAllString(refused, "req_Ab3xYz")))
+	sample(t, "stripe.md", "server options", optionTable(connector.New(), connectors.OnServer))
+	sample(t, "stripe.md", "user mapping options", optionTable(connector.New(), connectors.OnUserMapping))
+	sample(t, "stripe.md", "table options", optionTable(connector.New(), connectors.OnTable))
+}
+
+// Values that could end a parameter, a path, a search or a form, in every place that
+// they can be in, and 100 KB of them.
+func TestStripe_Injection(t *testing.T) {
+	db := env.Database(t)
+	c := db.Connect(t)
+	api := startStripe(t, c, time.Time{})
+	c.Exec(`CREATE FOREIGN TABLE listed (id text OPTIONS (key 'true'), email text, description text, note text OPTIONS (field 'metadata.note'), city text OPTIONS (field 'address.city'))
+			SERVER stripe OPTIONS (object 'customers');
+		CREATE FOREIGN TABLE searched (id text OPTIONS (key 'true'), email text, name text, note text OPTIONS (field 'metadata.note')) SERVER stripe OPTIONS (object 'customers', search 'true');
+		CREATE TABLE said (v text)`)
+	other := api.Put("customers", map[string]any{"name": "other", "email": "other@example.com"})
+	for _, v := range []string{`$a$'$a$`, `$a$"$a$`, `$a$\$a$`, `$a$\"$a$`, `$a$" OR created>0 OR name:"$a$`, `$a$&email=other@example.com$a$`, `$a$&limit=1$a$`, `$a$=$a$`, `$a$%26email%3Dx$a$`, `$a$]&x[$a$`, `$a$../products$a$`, `$a$?expand[]=x$a$`,
+		`$a$#$a$`, `$a$/$a$`, `$a$+ $a$`, `E'a\nb\rc\td'`, `E'\x01\x1f\x7f'`, `U&'\FFFD\2028\00e9'`, `$a$null$a$`, `$a$-email:"x"$a$`, `$a$*$a$`, `$a$${x}{value}{field}$a$`} {
+		c.Exec("TRUNCATE said; INSERT INTO said SELECT %s", v)
+		c.Exec("INSERT INTO listed (description, note, city) SELECT v, v, v FROM said")
+		require.Equal(t, "1", c.Value("SELECT count(*) FROM listed JOIN said ON description = v AND note = v AND city = v"), v)
+		for _, table := range []string{"listed", "searched"} {
+			for _, where := range []string{"note = %s", "note = ANY (ARRAY[%s, 'other'])", "NOT note <> %s", "note IS NOT DISTINCT FROM %s"} {
+				literal := c.Value("SELECT quote_literal(v) FROM said")
+				require.Equal(t, "1", c.Value("SELECT count(*) FROM "+table+" WHERE "+where, literal), "%s: %s: %s", table, where, v)
+			}
+		}
+		literal := c.Value("SELECT quote_literal(v) FROM said")
+		require.Equal(t, "0", c.Value("SELECT count(*) FROM listed WHERE id = %[1]s OR email = %[1]s", literal), v)
+		require.Equal(t, "0", c.Value("SELECT count(*) FROM listed WHERE id = %s", literal), v)
+		require.Equal(t, "0", c.Value("SELECT count(*) FROM listed WHERE email = %s", literal), v)
+		require.Equal(t, "0", c.Value("SELECT count(*) FROM searched WHERE name = %s", literal), v)
+		require.Equal(t, "UPDATE 0", c.Exec("UPDATE listed SET note = 'x' WHERE id = %s", literal), v)
+		require.Equal(t, "DELETE 1", c.Exec("DELETE FROM listed WHERE description = %s", literal), v)
+		require.Len(t, api.Objects("customers"), 1)
+	}
+	long := "repeat('\\\"&=[]%', 14286)" // 100 KB
+	require.Equal(t, "0", c.Value("SELECT count(*) FROM listed WHERE email = %[1]s OR note = %[1]s", long))
+	require.Equal(t, "0", c.Value("SELECT count(*) FROM searched WHERE name = %s", long))
+	require.Equal(t, "0", c.Value("SELECT count(*) FROM listed WHERE id = %s", long))
+	require.NotNil(t, api.Object("customers", other))
+}
+
+// The example is what it says: every statement of it works.
+func TestStripe_Example(t *testing.T) {
+	db := env.Database(t)
+	c := db.Connect(t)
+	api := startStripe(t, c, time.Time{})
+	c.Exec("DROP SERVER stripe CASCADE; DROP SCHEMA stripe")
+	now := time.Now().Unix()
+	ada := api.Put("customers", map[string]any{"email": "ada@example.com"})
+	api.Put("charges", map[string]any{"created": now - 60, "amount": 1250, "customer": ada, "metadata": map[string]any{"order_no": "7"}})
+	api.Put("invoices", map[string]any{"created": now - 60, "customer": ada, "status": "open", "number": "A-1", "amount_remaining": 4200, "due_date": now - 50})
+	text, err := os.ReadFile(filepath.Join("..", "..", "examples", "stripe.sql"))
+	require.NoError(t, err)
+	script := string(text)
+	for from, to := range map[string]string{
+		"CREATE EXTENSION IF NOT EXISTS hallway;\n": "",
+		"(connector 'stripe')":                      fmt.Sprintf("(connector 'stripe', base_url '%s', calls_per_second '1000')", api.URL),
+		"OPTIONS (secret 'stripe')":                 fmt.Sprintf("OPTIONS (token '%s')", stripe.Key),
+	} {
+		require.Contains(t, script, from)
+		script = strings.Replace(script, from, to, 1)
+	}
+	out := psqlSession(t, db, script, "-A", "-t")
+	require.NotContains(t, out, "ERROR:")
+	require.Contains(t, out, "ada@example.com|A-1|42.0")
+	require.Contains(t, out, "\n7|1250|4242|ada@example.com\n")
+	require.Contains(t, out, "\nAda Byron|London|17\n")
+	require.Contains(t, out, "|customer.deleted|")
+	require.Len(t, api.Objects("customers"), 1)
+}
