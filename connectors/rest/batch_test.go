@@ -140,6 +140,17 @@ const (
 	batchErrors = "\nerrors: {message: [message, 0.message], code: [code, category, 0.errorCode, 0.statusCode], fields: {path: fields, message: message, code: code}, codes: {dup: unique, OBJECT_NOT_FOUND: not_found, REQUIRED: not_null}}"
 )
 
+// byList reads records by lists, of two pages.
+const byList = `get: {by_list: true}
+read: {items: items}
+paging: {style: link, cursor: next}
+filter:
+  param: f
+  and: ","
+  literals: {quote: "'", escapes: {"'": "''"}}
+  types: {text: {operators: {eq: "{field} = {value}", in: "{field} in ({values})"}}}
+`
+
 func TestBatch_RequestsAndAnswers(t *testing.T) {
 	const insert, update, del = connectors.Insert, connectors.Update, connectors.Delete
 	ok := func(bodies ...string) string {
@@ -292,6 +303,15 @@ func TestBatch_RequestsAndAnswers(t *testing.T) {
 		{name: "RETURNING of deletes: read before", manifest: "delete: {batch: {path: /b, max: 10, list: l}}\nget: {}", op: del, keys: keys,
 			answers: []answer{{200, rec("k1"), ""}, {404, "{}", ""}, {200, rec("k3"), ""}, {204, "", ""}},
 			asked:   []string{`GET /things/k1`, `GET /things/k2`, `GET /things/k3`, `POST /b {"l":["k1","k3"]}`}, outcomes: "ok | missing | ok", returned: "k1 k3"},
+		{name: "RETURNING by a list: updates", manifest: byList + "update: {answer: none, batch: {path: /b, max: 10, list: l, entry: {id: \"{key}\"}}}", op: update, keys: keys[:2], names: abc[:2],
+			answers: []answer{{204, "", ""}, {200, `{"items":[` + rec("k2") + `,` + rec("k1") + `]}`, ""}},
+			asked:   []string{`POST /b `, `GET /things?f=id+in+%28%27k1%27%2C%27k2%27%29`}, outcomes: "ok | ok", returned: "k1 k2"},
+		{name: "RETURNING by a list: new ones", manifest: byList + "create: {answer: none, answer_key: key, batch: {path: /b, max: 2, list: l, answers: {}}}", op: insert, names: abc[:3],
+			answers: []answer{{200, `[{"key":"k8"},{"key":"k9"}]`, ""}, {200, `{"items":[` + rec("k8") + `],"next":"/things?page=2"}`, ""}, {200, `{"items":[` + rec("k9") + `]}`, ""}, {200, `{"key":"k7"}`, ""}, {200, `{"items":[` + rec("k7") + `]}`, ""}},
+			outcomes: "ok | ok | ok", returned: "k8 k9 k7"},
+		{name: "RETURNING by a list: deletes", manifest: byList + "delete: {answer: none, batch: {path: /b, max: 10, list: l}}", op: del, keys: keys,
+			answers: []answer{{200, `{"items":[` + rec("k3") + `,` + rec("k1") + `]}`, ""}, {204, "", ""}},
+			asked:   []string{`GET /things?f=`, `POST /b {"l":["k1","k3"]}`}, outcomes: "ok | missing | ok", returned: "k1 k3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newScript(t, c.answers...)
