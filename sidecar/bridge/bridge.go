@@ -58,6 +58,9 @@ type Config struct {
 	Limits Limits
 	// Spool bounds what is held of scans that several backends read.
 	Spool flight.Limits
+
+	// footerPatience; tests have more of it.
+	footerPatience time.Duration
 }
 
 // Limits is told of each use of a server whose API has limits; see sidecar/lease.
@@ -117,6 +120,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.SourceIdle <= 0 {
 		cfg.SourceIdle = 10 * time.Minute
+	}
+	if cfg.footerPatience <= 0 {
+		cfg.footerPatience = footerPatience
 	}
 	return &Server{cfg: cfg, log: cfg.Env.Log, sources: newSources(cfg.Env.Log, cfg.SourceIdle),
 		flights: flight.NewGroup(cfg.Env.Log, cfg.Spool), overlay: overlay.NewLog(), queue: newWriteQueue(cfg.Env.Log)}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
@@ -154,7 +155,8 @@ func start(t testing.TB, f *fake, change ...func(*Config)) *world {
 	t.Helper()
 	w := &world{t: t, log: &syncBuffer{}, path: filepath.Join(t.TempDir(), "s")}
 	cfg := Config{
-		Registry: connectors.NewRegistry(f), Version: "1.2.3", Instance: "abc",
+		footerPatience: 20 * time.Second,
+		Registry:       connectors.NewRegistry(f), Version: "1.2.3", Instance: "abc",
 		Env: connectors.Env{Log: slog.New(LogHandler(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})))},
 	}
 	for _, c := range change {
@@ -178,6 +180,8 @@ func start(t testing.TB, f *fake, change ...func(*Config)) *world {
 func (w *world) connect() hallwayv1.BridgeClient {
 	w.t.Helper()
 	cc, err := grpc.NewClient("unix:"+w.path, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		// Two hundred at once take their time on a busy machine.
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: 5 * time.Minute}),
 		grpc.WithInitialWindowSize(4<<20), grpc.WithInitialConnWindowSize(16<<20),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30), grpc.MaxCallSendMsgSize(1<<30)))
 	require.NoError(w.t, err)

@@ -105,7 +105,7 @@ func TestModify_InterruptedIsUnknown(t *testing.T) {
 		<-ctx.Done()
 		return fmt.Errorf("writing: %w", ctx.Err())
 	}}
-	c := start(t, f, func(c *Config) { c.MaxWait = 50 * time.Millisecond }).client()
+	c := start(t, f, func(c *Config) { c.MaxWait = 2 * time.Second }).client()
 	_, err := c.Modify(t.Context(), insertOne("x"))
 	assert.Equal(t, "08007", wire(t, err).GetSqlstate(), "max_wait ended a write whose outcome nobody knows")
 }

@@ -127,7 +127,7 @@ func (s *Server) sharedFooter(ctx context.Context, r *flight.Reader, tag *shared
 	if !joined {
 		footer.Stats = statsMessage(tag.stats)
 	}
-	patience, unknown := footerPatience, "still being kept"
+	patience, unknown := s.cfg.footerPatience, "still being kept"
 	if !tag.kept {
 		patience, unknown = time.Millisecond, "not kept"
 	}
