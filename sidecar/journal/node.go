@@ -83,7 +83,6 @@ func (n *node) flushed(ctx context.Context) error { return n.outcomes.flush(ctx)
 // run looks after the database until the manager is closed.
 func (n *node) run() {
 	for pause := time.Second; n.ctx.Err() == nil; pause = min(2*pause, 15*time.Second) {
-		began := time.Now()
 		err := n.attend(n.ctx)
 		n.mu.Lock()
 		n.lead = false
@@ -99,9 +98,7 @@ func (n *node) run() {
 		var gone *database.UnreachableError
 		if !errors.As(err, &gone) { // the package database has said that
 			n.log.Warn("looking after the journal", "error", err.Error())
-		}
-		if time.Since(began) > time.Minute {
-			pause = time.Second
+			pause = time.Second // it was reached
 		}
 		select {
 		case <-time.After(pause):

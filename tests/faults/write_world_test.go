@@ -22,8 +22,9 @@ import (
 )
 
 // pauseSeconds is what the API asks for so that a write waits between its intent
-// and its request.
-const pauseSeconds = 3
+// and its request: longer than it takes all sessions of a round to come there on a
+// slow machine. Only where the API is the victim it is waited for to the end.
+const pauseSeconds = 10
 
 // Keys of the advisory locks that hold sessions, and statements of the sidecar,
 // while a world's admin has them.
