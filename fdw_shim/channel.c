@@ -35,8 +35,11 @@
 /* A backlog that is full is looked at again after so many milliseconds. */
 #define BACKLOG_RETRY_MS	10
 
-/* How long the end of a process waits at most until its last word was heard. */
-#define LAST_WORD_MS		500
+/*
+ * How long the end of a process waits at most until its last word was heard:
+ * pg_terminate_backend() works at once, also with a sidecar that hangs.
+ */
+#define LAST_WORD_MS		50
 
 /* How much later than the sidecar we give up, so that its words are heard. */
 #define DEADLINE_GRACE_MS	50
