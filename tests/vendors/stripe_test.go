@@ -22,14 +22,26 @@ func TestStripe(t *testing.T) {
 		require.NoError(t, err)
 		return n
 	}
+	var release func()
 	judge(t, "stripe.js", server.URL, controls{
 		"fail": func(args url.Values) any {
 			server.Fail(map[string]stripe.Fault{"before": stripe.FailBefore, "after": stripe.FailAfter, "cut": stripe.Cut}[args.Get("fault")])
 			return nil
 		},
 		"count": func(args url.Values) any { return len(server.Objects(args.Get("kind"))) },
-		"latency": func(args url.Values) any {
-			server.Set(func(k *stripe.Knobs) { k.Latency = time.Duration(number(args, "ms")) * time.Millisecond })
+		"hold": func(url.Values) any {
+			release = server.Hold()
+			return nil
+		},
+		// begun answers when a request is under way.
+		"begun": func(url.Values) any {
+			for now := 0; now == 0; now, _ = server.Running() {
+				time.Sleep(time.Millisecond)
+			}
+			return nil
+		},
+		"release": func(url.Values) any {
+			release()
 			return nil
 		},
 		"locked": func(args url.Values) any {

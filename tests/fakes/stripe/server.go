@@ -112,6 +112,9 @@ type Server struct {
 	inWindow int
 	revoked  bool
 	watch    func(n int)
+	held     chan struct{} // closed when requests may go on; nil: they may
+	running  int
+	peak     int
 	denied   map[string]bool
 }
 
@@ -197,7 +200,7 @@ func (s *Server) OnRequest(f func(n int)) {
 func (s *Server) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.requests = nil
+	s.requests, s.peak = nil, 0
 }
 
 // call is a request under way.
@@ -295,16 +298,54 @@ func (s *Server) answer(c *call, latency time.Duration) *answer {
 		return c.refuse(e)
 	}
 	if c.r.Method != http.MethodPost || c.key == "" {
-		pause(c.r.Context(), latency)
+		s.pause(c.r.Context(), latency)
 		return s.run(c, h)
 	}
 	return s.once(c, func() *answer {
-		pause(c.r.Context(), latency)
+		s.pause(c.r.Context(), latency)
 		return s.run(c, h)
 	})
 }
 
-func pause(ctx context.Context, d time.Duration) {
+// Hold keeps requests from being done, once they are begun, until release.
+func (s *Server) Hold() (release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := make(chan struct{})
+	s.held = held
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.held = nil
+		close(held)
+	}
+}
+
+// Running is the number of requests that wait to be done, by Hold or their latency;
+// peak the most that did at the same time since the last Forget.
+func (s *Server) Running() (now, peak int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running, s.peak
+}
+
+func (s *Server) pause(ctx context.Context, d time.Duration) {
+	s.mu.Lock()
+	s.running++
+	s.peak = max(s.peak, s.running)
+	held := s.held
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.running--
+	}()
+	if held != nil {
+		select {
+		case <-ctx.Done():
+		case <-held:
+		}
+	}
 	if d <= 0 {
 		return
 	}

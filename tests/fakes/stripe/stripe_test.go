@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -261,14 +260,16 @@ func TestIdempotency(t *testing.T) {
 
 	// At the same time.
 	c.header["Idempotency-Key"] = "k4"
-	c.s.Set(func(k *Knobs) { k.Latency = 500 * time.Millisecond })
-	var wait sync.WaitGroup
-	codes := make([]int, 4)
-	for i := range codes {
-		wait.Go(func() { codes[i], _ = c.do("POST", "customers", "name=e") })
-	}
-	wait.Wait()
-	require.ElementsMatch(t, []int{200, 409, 409, 409}, codes)
+	release := c.s.Hold()
+	first4 := make(chan int)
+	go func() {
+		status, _ := c.do("POST", "customers", "name=e")
+		first4 <- status
+	}()
+	require.Eventually(t, func() bool { now, _ := c.s.Running(); return now == 1 }, 30*time.Second, time.Millisecond)
+	c.refused("POST", "customers", "name=e", 409, "idempotency_key_in_use", "", "in-progress request")
+	release()
+	require.Equal(t, 200, <-first4)
 }
 
 func TestSearch(t *testing.T) {
