@@ -29,7 +29,7 @@ func TestCheckOptions(t *testing.T) {
 			msg:  `invalid option "colour" for server "crm"`,
 			hint: `Valid options for server "crm": address, async_capable, base_url, batch_size, cache, cache_scope, compare_every, connector, journal, journal_values, max_age, on_rollback, page_size, refresh_every, stale_while_error, sync_as, sync_overlap, updatable, update_reads, webhook_secret, write_at.`},
 		"elsewhere": {where: connectors.OnUserMapping, given: map[string]string{"page_size": "s3cret"},
-			msg: `invalid option "page_size" for a user mapping`, hint: `Valid options for a user mapping: token.`},
+			msg: `invalid option "page_size" for a user mapping`, hint: `Valid options for a user mapping: authorization, token.`},
 		"none": {where: connectors.OnImport, given: map[string]string{"x": ""},
 			msg: `invalid option "x" for an import`, hint: `There are no options for an import.`},
 		"missing": {where: connectors.OnServer, given: map[string]string{},
