@@ -280,6 +280,7 @@ type Write struct {
 	AnswerKey         string `yaml:"answer_key" doc:"create, upsert with answer none: where the answer has the record's key, a dotted path."`
 	ByList            bool   `yaml:"by_list" doc:"get: records are read by list requests that filter by key, many at a time, with the wanted fields alone."`
 	Nulls             string `yaml:"nulls" check:"enum=send|omit" doc:"create: send (default) or omit NULL, and with it empty lists and objects, and the empty texts that are NULL."`
+	Complete          bool   `yaml:"complete" doc:"create, upsert: the answer has all fields of a new record that have a value, so one that is not there has none. Without this the record is read for them."`
 	IdempotencyHeader string `yaml:"idempotency_header" doc:"Header for a key under which the API does the same write only once."`
 	// What the API makes of a key that it has seen.
 	IdempotencyReplays bool `yaml:"idempotency_replays" doc:"The API answers a key that it has seen as it did first. A write whose answer was lost is then sent again to learn it."`

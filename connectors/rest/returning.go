@@ -84,7 +84,7 @@ func (m *modification) returning(ctx context.Context, i int, row *written) (*fet
 	}
 	key := m.keyAfter(i, row)
 	if answer, ok := row.answer(m.w); ok {
-		done, found, err := m.toReturn.emit(&answer, t.src.m.Get == nil)
+		done, found, err := m.toReturn.emit(&answer, t.src.m.Get == nil || m.complete(row))
 		if err != nil || done {
 			return nil, err
 		}
@@ -108,6 +108,11 @@ func (m *modification) returning(ctx context.Context, i int, row *written) (*fet
 	}
 	_, _, err := m.toReturn.emit(again, true)
 	return again, err
+}
+
+// complete tells whether the answer to the row's write has all there is of a record.
+func (m *modification) complete(row *written) bool {
+	return m.w.Complete && (m.batch.Op == connectors.Insert || row.result.Created)
 }
 
 // answer is the record in the answer to the row's write; false: there is none.
@@ -137,7 +142,7 @@ func (m *modification) record(i int, row *written, read *fetchedRecord) {
 		from = &answer
 	}
 	// What does not fit is not kept; the write has gone well.
-	done, _, err := m.toRecord.emit(from, read != nil)
+	done, _, err := m.toRecord.emit(from, read != nil || m.complete(row))
 	batch.Recorded[i] = done && err == nil
 }
 

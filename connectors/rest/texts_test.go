@@ -176,3 +176,14 @@ func TestVendor_AdaptsTheManifestOfEachServer(t *testing.T) {
 	}
 	require.True(t, slices.Equal([]int{2, 9}, got), "%v", got)
 }
+
+func TestTexts_AnswersThatAreComplete(t *testing.T) {
+	s := newTextsServer(t)
+	manifest := strings.Replace(textsManifest, "create: {batch", "create: {complete: true, batch", 1)
+	tab := openTable(t, openSource(t, []byte(manifest), s.URL, nil), "things")
+	b, got := many(tab, connectors.Insert, nil, []any{"a", "b", "c"}, "n", "name")
+	require.NoError(t, tab.Modify(t.Context(), b))
+	require.NoError(t, b.Returning.Flush())
+	require.Equal(t, [][]pushdown.Value{{{V: "3"}, {}}}, *got, "what the answer has not has no value")
+	require.Len(t, s.called(), 1, "nothing is read again")
+}
