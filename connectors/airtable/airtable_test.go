@@ -161,7 +161,7 @@ func TestImport(t *testing.T) {
 		"id text NOT NULL -- The record's id", "created_time timestamptz NOT NULL", "name text -- First and last", "email text", "phone text", "notes text", "bio text",
 		"status text -- One of Lead, Customer, Lost", "tags text[] -- One of red, green, blue, light", "amount numeric", "share numeric", "score numeric", "stars bigint",
 		"talk_time numeric", "vip boolean NOT NULL", "born date", "last_seen timestamptz", "company text[]", "company_domains jsonb", "files jsonb", "owner jsonb", "code jsonb",
-		"label text", "per_star numeric", "age_in_days numeric", "number bigint", "created timestamptz", "last_modified timestamptz", "created_by jsonb", "odd_name text", "it_s_odd_too text",
+		"label text", "per_star numeric", "age_in_days numeric", "number bigint NOT NULL", "created timestamptz NOT NULL", "last_modified timestamptz", "created_by jsonb", "odd_name text", "it_s_odd_too text",
 	}, lines)
 	require.Equal(t, map[string]string{"field": "RECORD_ID()", "key": "true"}, contacts.Columns[0].Options)
 	require.Equal(t, 2, w.Calls(fake.Meta), "the bases, and the tables of one")

@@ -121,9 +121,13 @@ func (f *field) describe(out *rest.Field) {
 		out.List = true
 	case "multipleAttachments", "singleCollaborator", "multipleCollaborators", "barcode":
 		written("json")
-	case "autoNumber", "count":
+	case "autoNumber":
+		out.Type, out.Missing = "integer", "never"
+	case "count":
 		out.Type = "integer"
-	case "createdTime", "lastModifiedTime":
+	case "createdTime":
+		out.Type, out.Keeps, out.Missing = "datetime", "milliseconds", "never"
+	case "lastModifiedTime":
 		out.Type, out.Keeps = "datetime", "milliseconds"
 	case "formula", "rollup":
 		f.computed(out)

@@ -118,7 +118,7 @@ func TestFilters(t *testing.T) {
 		{"no date", null("born", false), superset, "IF({Born}, 0, 1)", "3"},
 		{"finer than the API", is("last_seen", pushdown.LE, int64(820638245006100)), superset, "IF({Last seen}, IS_BEFORE({Last seen}, DATETIME_PARSE('2026-01-02T03:04:05.007Z')), 0)", "1"},
 		{"created", is("created_time", pushdown.GE, int64(0)), superset, "IF(CREATED_TIME(), NOT(IS_BEFORE(CREATED_TIME(), DATETIME_PARSE('2000-01-01T00:00:00.000Z'))), 0)", "123"},
-		{"number of its own", is("number", pushdown.GE, int64(2)), superset, "AND({Number} >= 2, LEN({Number} & '') > 0)", "23"},
+		{"number of its own", is("number", pushdown.GE, int64(2)), superset, "{Number} >= 2", "23"},
 		{"pattern", like("name", "%d_%", pushdown.Like), superset, "FIND(UPPER('d'), UPPER({Name} & '')) > 0", "1"},
 		{"prefix", like("name", "Bob'%", pushdown.Like), superset, `FIND(UPPER('Bob\''), UPPER({Name} & '')) = 1`, "2"},
 		{"pattern, any case", like("email", "%ADA%", pushdown.ILike), superset, "FIND(UPPER('", "1"},
@@ -132,7 +132,6 @@ func TestFilters(t *testing.T) {
 		plan := tab.Plan(pushdown.Request{Conjuncts: []pushdown.Expr{c.e}})
 		require.Equal(t, c.verdict, plan.Conjuncts[0].Verdict, c.name)
 		w.Forget()
-		t.Log(c.name)
 		got := ""
 		for _, row := range scan(t, tab, spec, []pushdown.Expr{c.e}, "number") {
 			got += fmt.Sprint(row[0])
@@ -163,6 +162,9 @@ func TestSort(t *testing.T) {
 		o := pushdown.Ordering{{Column: column(t, spec, c.column), Descending: c.desc, NullsFirst: !c.desc, Collation: pushdown.Collation{C: true}}}
 		p := tab.Plan(pushdown.Request{Orderings: []pushdown.Ordering{o}})
 		require.Equal(t, c.sorts, len(p.ExactOrderings) == 1, c.column)
+		if c.column == "number" {
+			continue // has no NULLs
+		}
 		// NULLs are the smallest values there.
 		o[0].NullsFirst = c.desc
 		require.Empty(t, tab.Plan(pushdown.Request{Orderings: []pushdown.Ordering{o}}).ExactOrderings, c.column)

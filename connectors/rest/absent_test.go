@@ -89,6 +89,9 @@ func TestAbsent_Filters(t *testing.T) {
 	} {
 		require.Contains(t, tab.Request(connectors.Query{Request: pushdown.Request{Columns: []int{0}, Conjuncts: []pushdown.Expr{c.e}}}), c.want, c.name)
 	}
+	for e, want := range map[pushdown.Expr]float64{&pushdown.Column{Index: 2}: 500, eq(1, "A"): 5} {
+		require.InDelta(t, want, tab.Plan(pushdown.Request{Conjuncts: []pushdown.Expr{e}}).Rows, 1)
+	}
 	q := connectors.Query{Request: pushdown.Request{Columns: []int{0}}, Ordering: pushdown.Ordering{{Column: 4, NullsFirst: true}}}
 	q.Orderings = []pushdown.Ordering{q.Ordering}
 	require.Contains(t, tab.Request(q), "sort=ratio,key", "sorts have names of their own")

@@ -259,11 +259,22 @@ func (col *column) share(op pushdown.Operator) float64 {
 		if col.unique || col.key {
 			return shareUnique
 		}
-		return shareEqual
+		return col.shareOfOne()
 	case pushdown.NE:
-		return 1 - shareEqual
+		return 1 - col.shareOfOne()
 	}
 	return shareRange
+}
+
+// shareOfOne is how many records have one value.
+func (col *column) shareOfOne() float64 {
+	switch {
+	case col.field.Type == "boolean":
+		return 0.5
+	case len(col.field.Values) > 1:
+		return 1 / float64(len(col.field.Values))
+	}
+	return shareEqual
 }
 
 // usable tells whether the column can be compared thus at all, with any value;

@@ -290,6 +290,27 @@ func TestScan_FaultsHaveTheirClass(t *testing.T) {
 	}
 }
 
+// A reader that has what its LIMIT wants is given the time to say so, though the
+// rows are checked again and more pages could be wanted.
+func TestScan_IsEndedBeforeTheNextPage(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, 300, 100)
+	tab := openTable(t, openSource(t, []byte("manifest: 1\nname: T\nread: {items: data, page_size: {param: limit, max: 100}}\npaging: {style: cursor, param: after, cursor: next}"+apiObjects), a.URL, nil), "things")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	b := rows.NewBuilder(typesOf(tab)[:1], func([]byte, int) error {
+		cancel()
+		return nil
+	}, rows.Options{})
+	q := connectors.Query{Stats: &connectors.Stats{}, Request: pushdown.Request{Columns: []int{0}, LimitPossible: true, LimitRows: 3, Conjuncts: []pushdown.Expr{&pushdown.Function{Name: "f"}}}}
+	if _, err := tab.Scan(ctx, q, b); !errors.Is(err, context.Canceled) {
+		t.Errorf("the scan ended with %v", err)
+	}
+	if len(a.requests) != 1 {
+		t.Errorf("asked for %v", a.requests)
+	}
+}
+
 func typesOf(tab *table) []pushdown.Type {
 	var types []pushdown.Type
 	for i := range tab.columns {

@@ -7,11 +7,13 @@ package rest
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // stretch is a sequence of pages: one ask's, or of a partitioned list the records made
@@ -178,9 +180,35 @@ func (w *walker) take(ctx context.Context, page arrived) error {
 	}
 	w.spare = append(w.spare, page.body)
 	if next != nil && !ahead {
+		if err := s.pause(ctx); err != nil {
+			return err
+		}
 		w.fetch(p, next)
 	}
 	return nil
+}
+
+// enoughPause is what a reader gets to say that it has enough: little against a
+// call, and much against what it takes to say so.
+const enoughPause = 30 * time.Millisecond
+
+// pause lets a reader end the scan that probably has the rows it wants by now:
+// those that it checks again are more often good than not.
+func (s *scan) pause(ctx context.Context) error {
+	if n := likely(s.q); n == 0 || s.rows < n {
+		return nil
+	}
+	if err := s.out.Flush(); err != nil {
+		return err
+	}
+	timer := time.NewTimer(enoughPause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("reading pages: %w", ctx.Err())
+	}
 }
 
 // expired tells whether a page could not be had since the API has forgotten its
