@@ -210,17 +210,23 @@ func TestLocked_IsWrittenWhenItIsOpen(t *testing.T) {
 	require.Equal(t, connectors.Applied, b.Results[0].Outcome)
 	require.Equal(t, "open", api.Values("contacts", id)["firstname"])
 
+	// Who may not wait that long gets the refusal.
 	api.Heal()
+	env := testEnv()
+	env.MaxWait = time.Second
+	src, err = New().Open(t.Context(), env, spec(api))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, src.Close()) }()
+	tab, err = src.Table(t.Context(), tableSpec(t, src, "contacts", "id", "firstname"))
+	require.NoError(t, err)
 	api.Fail(fake.Fault{Status: http.StatusLocked})
-	ctx, cancel := context.WithTimeout(t.Context(), 1900*time.Millisecond)
-	defer cancel()
 	b = batch()
-	require.NoError(t, tab.(connectors.Modifier).Modify(ctx, b))
+	require.NoError(t, tab.(connectors.Modifier).Modify(t.Context(), b))
 	require.Equal(t, connectors.Locked, b.Results[0].Err.Class)
 }
 
 // TestTokens_ExpireWhileRowsAreRead: a token that was got for a refresh token ends
-// between two pages, and so does the refresh token, which the API replaces each time.
+// while pages are read, and so does the refresh token, which the API replaces each time.
 func TestTokens_ExpireWhileRowsAreRead(t *testing.T) {
 	api := fake.New(fake.Options{})
 	defer api.Close()
@@ -235,16 +241,15 @@ func TestTokens_ExpireWhileRowsAreRead(t *testing.T) {
 	spec := tableSpec(t, src, "contacts", "id")
 	tab, err := src.Table(t.Context(), spec)
 	require.NoError(t, err)
-	n, pages := 0, 0
+	n := 0
 	b := rows.NewBuilder([]pushdown.Type{spec.Columns[0].Type}, func(_ []byte, rows int) error {
-		n += rows
-		pages++
-		api.Expire()
+		if n += rows; n == 1 { // once: a call gets one new token
+			api.Expire()
+		}
 		return nil
 	}, rows.Options{First: 1, Next: 1})
 	_, err = tab.Scan(t.Context(), connectors.Query{Request: pushdown.Request{Columns: []int{0}}, Stats: &connectors.Stats{}}, b)
 	require.NoError(t, err)
 	require.Equal(t, 250, n)
-	require.Greater(t, pages, 1)
 	require.GreaterOrEqual(t, api.Calls()["token"], 2)
 }
