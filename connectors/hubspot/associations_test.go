@@ -119,9 +119,9 @@ func TestAssociations_Scan(t *testing.T) {
 func TestConformance_Associations(t *testing.T) {
 	api := fake.New(fake.Options{})
 	defer api.Close()
-	contact := seedContacts(api, 520)
+	contact := seedContacts(api, 320)
 	company := api.Seed("companies", 60, func(i int) map[string]string { return map[string]string{"name": fmt.Sprint(i)} })
-	for i := range int64(400) {
+	for i := range int64(220) {
 		api.Associate("contacts", contact+i, "companies", company+i%50, []int{279, 1}[i%2])
 	}
 	src := open(t, api)
@@ -130,7 +130,7 @@ func TestConformance_Associations(t *testing.T) {
 		Env:       testEnv(),
 		Server:    spec(api),
 		Table:     tableSpec(t, src, "contacts_companies"),
-		MinPages:  6,
+		MinPages:  4,
 		Calls: func() int64 {
 			n := int64(0)
 			for _, c := range api.Calls() {
@@ -141,9 +141,10 @@ func TestConformance_Associations(t *testing.T) {
 		Secret:       fake.Token,
 		RemoteSchema: "hubspot",
 		MinPushed:    0.05,
+		Queries:      100,
 		Writes: &conformance.Writes{
 			Insert: func(n int) conformance.Row {
-				return conformance.Row{"contact_id": v(contact + 400 + int64(n)%100), "company_id": v(company + 50 + int64(n)/100%10), "type": v(int64(279))}
+				return conformance.Row{"contact_id": v(contact + 220 + int64(n)%100), "company_id": v(company + 50 + int64(n)/100%10), "type": v(int64(279))}
 			},
 			Delete:     true,
 			MissingKey: []pushdown.Value{v(int64(5)), v(int64(6)), v(int64(99))},
