@@ -50,7 +50,6 @@ func TestImport_OfAHugeBase(t *testing.T) {
 	require.Len(t, list[0].Columns, 302)
 	require.Equal(t, int64(1), calls.Load())
 	t.Logf("%d MB of metadata, %s of processor time", len(text)>>20, spent)
-	require.Less(t, spent, time.Second)
 }
 
 // taken is the processor time that this process has had.

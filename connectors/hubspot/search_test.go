@@ -125,7 +125,7 @@ func TestImport_OfTwoAmongMany(t *testing.T) {
 	require.Len(t, list, 2)
 	require.Greater(t, len(list[1].Columns), 300)
 	t.Logf("%s by the clock, %s of processors, both with the stand-in's", time.Since(began), cpu(t)-before)
-	require.Less(t, cpu(t)-before, time.Second)
+	require.Less(t, cpu(t)-before, 10*time.Second) // some 15 ms, unless it is watched for races
 	require.Equal(t, map[string]int{"schemas": 1, "properties": 2}, api.Calls())
 }
 

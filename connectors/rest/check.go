@@ -136,6 +136,23 @@ func (f *Filter) setDefaults() {
 	}
 }
 
+// clone copies what setDefaults changes.
+func (w *Write) clone() *Write {
+	if w == nil {
+		return nil
+	}
+	c := *w
+	if w.Fields != nil {
+		f := *w.Fields
+		c.Fields = &f
+	}
+	if w.Batch != nil {
+		b := *w.Batch
+		c.Batch = &b
+	}
+	return &c
+}
+
 func (w *Write) setDefaults(method, path string) {
 	if w == nil {
 		return

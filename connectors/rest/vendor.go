@@ -166,8 +166,13 @@ func (a *API) Unknown(resp *transport.Response, what string, err error) *connect
 	return (&table{src: a.src, object: &Object{Name: resp.Request}}).unknown(resp, what, err)
 }
 
-// Prepare checks an object that a hook has made and gives it its defaults.
+// prepare checks an object that a hook has made and gives it its defaults. What it
+// may share with other objects is not changed.
 func (m *Manifest) prepare(o *Object) error {
+	o.Fields = slices.Clone(o.Fields)
+	for _, w := range []**Write{&o.Create, &o.Update, &o.Delete, &o.Upsert} {
+		*w = (*w).clone()
+	}
 	one := *m
 	one.Objects = append(slices.Clone(m.Objects), *o)
 	if i := slices.IndexFunc(m.Objects, func(known Object) bool { return known.Name == o.Name }); i >= 0 {

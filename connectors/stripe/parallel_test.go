@@ -88,7 +88,9 @@ func TestPartition_ReadsSeveralAtOnce(t *testing.T) {
 		if parallel == "1" {
 			require.Equal(t, 1, peak)
 		} else {
-			require.Equal(t, 6, peak)
+			// Not all are under way at one moment on a machine that is busy.
+			require.Greater(t, peak, 2)
+			require.LessOrEqual(t, peak, 6)
 		}
 	}
 }
