@@ -29,21 +29,23 @@ CREATE FUNCTION attempt(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     message text; detail text; col text; context text; rows bigint;
 BEGIN
-    EXECUTE statement;
-    GET DIAGNOSTICS rows = ROW_COUNT;
-    RETURN rows || ' rows';
-EXCEPTION WHEN query_canceled THEN
-    -- the sidecar knows the deadline, too, and may be first
     BEGIN
-        PERFORM pg_sleep(0.3);
+        EXECUTE statement;
+        GET DIAGNOSTICS rows = ROW_COUNT;
+        RETURN rows || ' rows';
     EXCEPTION WHEN query_canceled THEN
+        -- the sidecar knows the deadline, too, and may be first
+        PERFORM pg_sleep(0.3 + CASE WHEN clock_timestamp() < statement_timestamp() +
+          current_setting('statement_timeout')::interval THEN 60 ELSE 0 END);
+        RETURN 'canceled';
+    WHEN others THEN
+        GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, col = COLUMN_NAME,
+          context = PG_EXCEPTION_CONTEXT;
+        RETURN SQLSTATE || ' ' || message || ' | ' || regexp_replace(detail, ' ?Request id: \S+', '') ||
+          ' | ' || col || ' | ' || coalesce(substring(context FROM 'COPY [^\n]*'), '');
     END;
+EXCEPTION WHEN query_canceled THEN
     RETURN 'canceled';
-WHEN others THEN
-    GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, col = COLUMN_NAME,
-      context = PG_EXCEPTION_CONTEXT;
-    RETURN SQLSTATE || ' ' || message || ' | ' || regexp_replace(detail, ' ?Request id: \S+', '') ||
-      ' | ' || col || ' | ' || coalesce(substring(context FROM 'COPY [^\n]*'), '');
 END $$;
 -- What EXPLAIN ANALYZE says of the write.
 CREATE FUNCTION written(statement text) RETURNS SETOF text LANGUAGE plpgsql AS $$
