@@ -199,12 +199,7 @@ WHERE NOT EXISTS (SELECT FROM hallway.replicas r WHERE r.relid = t.relid) ON CON
 		return fmt.Errorf("noting new replicas: %w", err)
 	}
 	if paused != "" {
-		_, err = pool.Exec(ctx, `UPDATE hallway.replicas SET state = 'paused', reason = $1
-WHERE state <> 'paused' OR reason IS DISTINCT FROM $1`, paused)
-		if err != nil {
-			return fmt.Errorf("pausing: %w", err)
-		}
-		return nil
+		return n.pause(ctx, pool)
 	}
 	rows, err := pool.Query(ctx, `DELETE FROM hallway.replicas r
 WHERE NOT EXISTS (SELECT FROM hallway.replicated_tables t WHERE t.relid = r.relid) RETURNING relid`)

@@ -61,10 +61,15 @@ SELECT `+nowIdentity+`, $1 ON CONFLICT DO NOTHING`, n.m.cfg.Environment)
 	return nil
 }
 
+// querier is a pool or a transaction.
+type querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
 // checkIdentity says why nothing may be done here; empty: it may.
-func (n *node) checkIdentity(ctx context.Context, pool *pgxpool.Pool) (string, error) {
+func (n *node) checkIdentity(ctx context.Context, db querier) (string, error) {
 	var standby bool
-	if err := pool.QueryRow(ctx, `SELECT pg_is_in_recovery()`).Scan(&standby); err != nil {
+	if err := db.QueryRow(ctx, `SELECT pg_is_in_recovery()`).Scan(&standby); err != nil {
 		return "", fmt.Errorf("asking whose database this is: %w", err)
 	}
 	if standby {
@@ -72,7 +77,7 @@ func (n *node) checkIdentity(ctx context.Context, pool *pgxpool.Pool) (string, e
 	}
 	var was, is [3]int64
 	var environment string
-	err := pool.QueryRow(ctx, `SELECT system_identifier, timeline, database_oid, environment, `+nowIdentity+` FROM hallway_sync.identity`).
+	err := db.QueryRow(ctx, `SELECT system_identifier, timeline, database_oid, environment, `+nowIdentity+` FROM hallway_sync.identity`).
 		Scan(&was[0], &was[1], &was[2], &environment, &is[0], &is[1], &is[2])
 	if err != nil {
 		return "", fmt.Errorf("asking whose database this is: %w", err)
@@ -89,6 +94,27 @@ func (n *node) checkIdentity(ctx context.Context, pool *pgxpool.Pool) (string, e
 		return fmt.Sprintf("the sidecar's environment is %q, and the work began in %q", n.m.cfg.Environment, environment) + what, nil
 	}
 	return "", nil
+}
+
+// pause says of all replicas why nothing is done. A resume that came since the
+// identity was looked at counts, and one that comes now has the last word.
+func (n *node) pause(ctx context.Context, pool *pgxpool.Pool) error {
+	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT FROM hallway_sync.identity FOR SHARE`); err != nil {
+			return err //nolint:wrapcheck // wrapped below
+		}
+		reason, err := n.checkIdentity(ctx, tx)
+		if err != nil || reason == "" {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE hallway.replicas SET state = 'paused', reason = $1
+WHERE state <> 'paused' OR reason IS DISTINCT FROM $1`, reason)
+		return err //nolint:wrapcheck // wrapped below
+	})
+	if err != nil {
+		return fmt.Errorf("pausing: %w", err)
+	}
+	return nil
 }
 
 // resume is Manager.Resume: this database is now the one. Jobs and copies that
