@@ -126,18 +126,12 @@ func TestConformance_Associations(t *testing.T) {
 	}
 	src := open(t, api)
 	conformance.Run(t, conformance.Subject{
-		Connector: New(),
-		Env:       testEnv(),
-		Server:    spec(api),
-		Table:     tableSpec(t, src, "contacts_companies"),
-		MinPages:  4,
-		Calls: func() int64 {
-			n := int64(0)
-			for _, c := range api.Calls() {
-				n += int64(c)
-			}
-			return n
-		},
+		Connector:    New(),
+		Env:          testEnv(),
+		Server:       spec(api),
+		Table:        tableSpec(t, src, "contacts_companies"),
+		MinPages:     4,
+		Calls:        allCalls(api),
 		Secret:       fake.Token,
 		RemoteSchema: "hubspot",
 		MinPushed:    0.05,

@@ -22,7 +22,7 @@ import (
 
 // Scan reads the object's rows that the pushed filter lets through.
 func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder) (connectors.ScanResult, error) {
-	t, _ = t.choose(q.Request)
+	t = t.way(q.Request)
 	l := t.decide(q.Request, q.Ordering)
 	if l.never {
 		return connectors.ScanResult{}, out.Flush()

@@ -558,7 +558,7 @@ func (t *table) wantedAs(f *Fields, lists ...[]int) []string {
 
 // Request describes the first request of a scan.
 func (t *table) Request(q connectors.Query) string {
-	t, _ = t.choose(q.Request)
+	t = t.way(q.Request)
 	l := t.decide(q.Request, q.Ordering)
 	if l.never {
 		return "none: the condition is never true"

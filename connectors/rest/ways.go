@@ -75,8 +75,8 @@ func (t *table) Plan(req pushdown.Request) pushdown.Plan {
 // upon must be there whatever the values are. A way that cannot do without a
 // filter is left again when the values leave it none.
 func (t *table) choose(req pushdown.Request) (*table, pushdown.Plan) {
-	p, _ := t.plan(req)
 	if len(t.ways) == 0 {
+		p, _ := t.plan(req)
 		return t, p
 	}
 	shape := req
@@ -95,18 +95,26 @@ func (t *table) choose(req pushdown.Request) (*table, pushdown.Plan) {
 			best, least = w, e
 		}
 	}
-	if best == t {
-		return t, p
+	p, filters := best.plan(req)
+	if !best.needsFilter {
+		return best, p
 	}
-	q, filters := best.plan(req)
-	switch {
-	case best.needsFilter && !filters:
-		p.ExactOrderings, p.ValueDependent = nil, true
-		return t, p
-	case best.needsFilter:
-		q.ExactOrderings = nil // other values might leave this way
+	if !filters {
+		best = t
+		p, _ = t.plan(req)
+		p.ValueDependent = true
 	}
-	return best, q
+	p.ExactOrderings = nil // with other values another way might be taken
+	return best, p
+}
+
+// way is the one that choose takes. Without further ways nothing is planned for it.
+func (t *table) way(req pushdown.Request) *table {
+	if len(t.ways) == 0 {
+		return t
+	}
+	w, _ := t.choose(req)
+	return w
 }
 
 // effort is what a plan costs, if a LIMIT that can go down goes down.
