@@ -266,9 +266,12 @@ hallway_plan_clauses(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *stat
 			request.columns[request.n_columns++] = state->relation->columns[lfirst_int(lc) - 1];
 	}
 
-	request.limit_possible = state->limit_possible && with_orderings;
-	if (request.limit_possible)
+	/* What the sidecar does not see decides about rows too. */
+	if (state->limit_possible && with_orderings)
+	{
+		request.limit_possible = list_length(call->shipped) == list_length(call->considered);
 		request.limit_rows = limit_rows(root);
+	}
 
 	call->answer = hallway_cached_plan(state->relation, &request, cxt.parameters);
 	hallway_find_keys(state, call, &request);

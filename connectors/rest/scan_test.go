@@ -365,7 +365,8 @@ func TestPageSize_IsWhatALimitCanUse(t *testing.T) {
 	}{
 		{connectors.Query{}, "limit=500"},
 		{connectors.Query{Limit: 7}, "limit=7"},
-		{connectors.Query{Request: pushdown.Request{LimitRows: 7}}, "limit=7"},
+		{connectors.Query{Request: pushdown.Request{LimitPossible: true, LimitRows: 7}}, "limit=7"},
+		{connectors.Query{Request: pushdown.Request{LimitRows: 7}}, "limit=100"},
 		{connectors.Query{Request: pushdown.Request{LimitRows: 7, Orderings: []pushdown.Ordering{{{Column: 0}}}}}, "limit=500"},
 		// What is filtered out locally must be made up for.
 		{connectors.Query{Request: pushdown.Request{LimitRows: 7, Conjuncts: unpushed}}, "limit=100"},

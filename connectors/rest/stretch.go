@@ -224,6 +224,11 @@ func (s *scan) expired(err error, p *stretch) bool {
 // resume has a part begin anew: where it stood, if times tell, else at its start,
 // whose records are then passed over.
 func (s *scan) resume(p *stretch) {
+	if likely(s.q) > 0 {
+		// Many small pages would give the API time to forget again. Nothing else is
+		// being fetched: a scan that may be stopped has one part at a time.
+		s.l.whole = true
+	}
 	if p.had != nil && p.read > 0 {
 		last, hi := p.last, p.last+1
 		p.hi, p.again = &hi, &last

@@ -277,6 +277,8 @@ type list struct {
 	sort     string
 	paging   *Paging
 	pageSize int
+	// whole: pages are of pageSize whatever a LIMIT can use.
+	whole bool
 	// seek: filter for keys after the last one.
 	seek    operator
 	verdict []pushdown.Conjunct
@@ -489,9 +491,10 @@ func (s *Sort) one(f *Field, descending bool) string {
 func (t *table) sizeOf(l *list, q *connectors.Query) int {
 	size, rows := l.pageSize, likely(q)
 	switch {
+	case l.whole:
 	case q.Limit > 0 && q.Limit < uint64(size):
 		size = int(q.Limit)
-	case q.Limit == 0 && rows > 0 && rows < uint64(size) && l.exact:
+	case q.Limit == 0 && rows > 0 && rows < uint64(size) && l.exact && q.LimitPossible:
 		size = int(rows)
 	case q.Limit == 0 && rows > 0 && rows*4 < uint64(size):
 		size = max(int(rows)*4, min(size, 100))

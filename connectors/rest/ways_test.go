@@ -421,6 +421,13 @@ func TestScan_BeginsAnewWhenACursorExpires(t *testing.T) {
 	require.Equal(t, want, ids, "each record once, in the order they came first")
 	require.Greater(t, len(s.called()), 7)
 
+	// Pages that were small for a LIMIT are full ones then, lest it never gets through.
+	before := s.pages
+	s.expired = func(n int) bool { return n == before+4 }
+	ids = scanIDs(t.Context(), t, tab, connectors.Query{Request: pushdown.Request{Columns: []int{0}, LimitPossible: true, LimitRows: 2}})
+	require.Equal(t, want, ids)
+	require.Equal(t, 3+1+6, s.pages-before, "requests with a cursor")
+
 	// It does not go on for ever.
 	s.expired = func(n int) bool { return n%2 == 0 }
 	b := rows.NewBuilder([]pushdown.Type{tab.columns[0].spec.Type}, func([]byte, int) error { return nil }, rows.Options{})

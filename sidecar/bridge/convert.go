@@ -307,8 +307,6 @@ func convert(rel *relation, req *hallwayv1.PlanRequest, scan bool, values []*hal
 	}
 	// A conjunct that stays here decides about rows, so no LIMIT goes down.
 	out.LimitPossible = req.GetLimitPossible() && len(out.Conjuncts) == len(out.at)
-	if out.LimitPossible {
-		out.LimitRows = req.GetLimitRows()
-	}
+	out.LimitRows = req.GetLimitRows()
 	return out, nil
 }

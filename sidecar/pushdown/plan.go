@@ -31,7 +31,8 @@ type Request struct {
 	Columns []int
 	// LimitPossible: a LIMIT may go down if all else is exact.
 	LimitPossible bool
-	// LimitRows is the LIMIT when known; 0: unknown.
+	// LimitRows is the LIMIT when known; 0: unknown. More rows are read for it
+	// where LimitPossible is false.
 	LimitRows uint64
 }
 

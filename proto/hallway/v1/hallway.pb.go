@@ -1330,9 +1330,11 @@ type PlanRequest struct {
 	Orderings []*Ordering `protobuf:"bytes,3,rep,name=orderings,proto3" json:"orderings,omitempty"`
 	// Columns that will be asked for.
 	Columns []uint32 `protobuf:"varint,4,rep,packed,name=columns,proto3" json:"columns,omitempty"`
-	// The query has this one relation, so LIMIT may go down if all is exact.
+	// The query has this one relation and no conditions but these, so LIMIT may go
+	// down if all is exact.
 	LimitPossible bool `protobuf:"varint,5,opt,name=limit_possible,json=limitPossible,proto3" json:"limit_possible,omitempty"`
-	// Rows the LIMIT lets through when known at planning; 0: unknown.
+	// Rows the LIMIT lets through when known at planning; 0: unknown. Where
+	// limit_possible is false, more rows than these will be read for them.
 	LimitRows     uint64 `protobuf:"varint,6,opt,name=limit_rows,json=limitRows,proto3" json:"limit_rows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -437,11 +437,13 @@ struct  Hallway__V1__PlanRequest
   size_t n_columns;
   uint32_t *columns;
   /*
-   * The query has this one relation, so LIMIT may go down if all is exact.
+   * The query has this one relation and no conditions but these, so LIMIT may go
+   * down if all is exact.
    */
   protobuf_c_boolean limit_possible;
   /*
-   * Rows the LIMIT lets through when known at planning; 0: unknown.
+   * Rows the LIMIT lets through when known at planning; 0: unknown. Where
+   * limit_possible is false, more rows than these will be read for them.
    */
   uint64_t limit_rows;
 };
