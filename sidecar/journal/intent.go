@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -245,10 +246,47 @@ JOIN unnest($21::int8[], $22::int8[], $23::text[], $24::bytea[], $25::bytea[]) W
 ORDER BY r.n
 RETURNING id`
 
+// insertIntent is insertIntents of one row, which is what most statements write: it
+// takes a third of the time.
+const insertIntent = `INSERT INTO hallway.write_log (system_identifier, timeline, database, environment, instance,
+  xid, subxid, backend_pid, role, application, relid, table_name, server_oid, server, object,
+  operation, columns, idempotency_key, request_id, on_rollback, state, outbox,
+  row_number, key, before, row_values)
+SELECT $1::int8, ` + database.TimelineSQL + `::int4, $2::int8::oid, $3::text, $4::text,
+  $5::text::xid8, $6::text::xid8, $7::int4, $8::text, $9::text, $10::int8::oid, $11::text, $12::int8::oid, $13::text, $14::text,
+  $15::text, $16::text[], $17::text, $18::text, $19::text, $20::text, $20::text = 'queued',
+  $21::int8, $22::text[], $23::bytea, $24::bytea
+FROM (SELECT set_config('synchronous_commit', 'on', true)) AS durable
+RETURNING id`
+
+func (n *node) commitIntent(ctx context.Context, it *intent) error {
+	conn, err := n.reached(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	s, r := it.w.stmt, it.w.rows
+	e := &r.Rows[0]
+	var id int64
+	err = conn.QueryRow(ctx, insertIntent, int64(n.id.SystemIdentifier), int64(n.id.DatabaseOID), n.m.cfg.Environment, n.m.cfg.Instance,
+		strconv.FormatUint(s.XID, 10), strconv.FormatUint(s.SubXID, 10), s.PID, s.Role, s.Application, int64(s.Relid), s.Table, int64(s.ServerOID), s.Server, s.Object,
+		operationName(r.Op), r.Columns, r.IdempotencyKey, s.RequestID, onRollbackName(s.Compensate), s.state(),
+		int64(e.Number), e.Key, e.Before, e.Values).Scan(&id)
+	if err != nil {
+		return err //nolint:wrapcheck // as in commitIntents
+	}
+	it.w.ids = []int64{id}
+	n.began([]*intent{it})
+	return nil
+}
+
 // commitIntents writes entries, and gives each its id.
 func (n *node) commitIntents(list []*intent) error {
 	ctx, cancel := context.WithTimeout(n.m.ctx, n.commitTimeout())
 	defer cancel()
+	if len(list) == 1 && len(list[0].w.rows.Rows) == 1 {
+		return n.commitIntent(ctx, list[0])
+	}
 	var xid, subxid, relid, server []int64
 	var pid []int32
 	var role, application, table, serverName, object, op, columns, idempotency, request, onRollback, state []string
