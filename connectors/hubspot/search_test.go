@@ -73,6 +73,20 @@ func TestSearch_PastTheCap(t *testing.T) {
 	}
 }
 
+// TestSearch_LastPageFull: the answer says that there is no more.
+func TestSearch_LastPageFull(t *testing.T) {
+	api := fake.New(fake.Options{})
+	defer api.Close()
+	api.Seed("contacts", 400, func(int) map[string]string { return map[string]string{"firstname": "Ada"} })
+	src := open(t, api)
+	spec := tableSpec(t, src, "contacts", "id", "firstname")
+	api.ResetCalls()
+	got, err := scan(t, src, spec, connectors.Query{Request: pushdown.Request{Columns: []int{0}, Conjuncts: []pushdown.Expr{compare(pushdown.EQ, 1, "Ada")}}})
+	require.NoError(t, err)
+	require.Len(t, got, 400)
+	require.Equal(t, map[string]int{"search": 2}, api.Calls())
+}
+
 // TestSearch_ManyAlternatives: what has more groups than a search may have is
 // searched for several times, and no record comes twice.
 func TestSearch_ManyAlternatives(t *testing.T) {

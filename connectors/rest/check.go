@@ -327,6 +327,8 @@ func (l *loader) checkPaging(m *Manifest, p *Paging, path string) {
 	}
 	if p.Style == "seek" {
 		switch {
+		case p.Cursor == "{key}":
+			l.at(path+".cursor", "style seek has nothing to learn from the last record's key: every page has one")
 		case m.Filter == nil || m.Sort == nil:
 			l.at(path, "style seek needs filter and sort")
 		case m.Filter.And == "" && m.Filter.Style == "expression":

@@ -102,6 +102,9 @@ func (g *pager) next(f *pageFacts) (*position, error) {
 		}
 		return &position{url: link}, g.watch.seen(link)
 	case "seek":
+		if g.p.Cursor != "" {
+			short = f.rows == 0 || f.cursor == ""
+		}
 		if short {
 			return nil, nil
 		}

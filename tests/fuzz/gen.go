@@ -17,6 +17,8 @@ type gen struct {
 	crm bool
 	// watch sees every conjunct of table {A}; may be nil.
 	watch func(*Cond)
+	// shape makes the queries; nil: they are of any shape.
+	shape func(*gen) *Query
 }
 
 func (g *gen) n(n int) int         { return g.rng.IntN(n) }
@@ -488,6 +490,9 @@ func (g *gen) page(q *Query, aliases ...string) {
 
 // query makes one.
 func (g *gen) query() *Query {
+	if g.shape != nil {
+		return g.shape(g)
+	}
 	switch g.n(20) {
 	case 0, 1, 2, 3, 4, 5, 6, 7:
 		q := &Query{output: g.output("a"), from: []piece{txt("{A} a")}, where: g.conds(4, "a")}

@@ -125,9 +125,7 @@ func (s *Server) list(r *request, t *objectType) reply {
 		}
 		kinds = append(kinds, to)
 	}
-	if q.Get("after") == "" {
-		s.listPages += (t.shown(archived) + n - 1) / n
-	}
+	s.paged(q.Get("after") == "", t.shown(archived), n)
 	results := []map[string]any{}
 	next := ""
 	for _, rec := range t.records[t.after(after):] {
@@ -157,7 +155,7 @@ func (t *objectType) shown(archived bool) int {
 			n++
 		}
 	}
-	return max(n, 1)
+	return n
 }
 
 // page is a list's answer.

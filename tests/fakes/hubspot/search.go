@@ -21,9 +21,11 @@ type query struct {
 	After        json.RawMessage   `json:"after"`
 	Sorts        []json.RawMessage `json:"sorts"`
 	Properties   []string          `json:"properties"`
-	FilterGroups []struct {
-		Filters []filter `json:"filters"`
-	} `json:"filterGroups"`
+	FilterGroups []group           `json:"filterGroups"`
+}
+
+type group struct {
+	Filters []filter `json:"filters"`
 }
 
 // filter has pointers where not given differs from empty.
@@ -91,9 +93,13 @@ func (s *Server) search(r *request, t *objectType) reply {
 	}
 	total := len(hits)
 	hits = hits[min(after, total):]
+	s.paged(s.begins(t, &q, after), len(hits), size)
 	next := ""
 	if len(hits) > size {
 		hits, next = hits[:size], strconv.Itoa(after+size)
+	}
+	if len(hits) > 0 {
+		s.ends(t, &q, hits[len(hits)-1].r.id)
 	}
 	results := make([]map[string]any, 0, len(hits))
 	for _, h := range hits {

@@ -75,11 +75,13 @@ type Server struct {
 	lastStep time.Time
 	calls    map[string]int
 	refused  int
-	// listPages: see ListPages.
-	listPages int
-	traces    int
-	faults    []*Fault
-	limits    limits
+	// requests that came, asked the one that is answered; ended: see begins.
+	requests []Request
+	asked    Request
+	ended    map[string]bool
+	traces   int
+	faults   []*Fault
+	limits   limits
 }
 
 // New starts a server with HubSpot's own objects, all empty.
@@ -130,13 +132,6 @@ func (s *Server) Calls() map[string]int {
 	return out
 }
 
-// ListPages is the number of calls that the lists that were begun take to their ends.
-func (s *Server) ListPages() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.listPages
-}
-
 // Refused is the number of calls that were answered 429, or as a Fault says.
 func (s *Server) Refused() int {
 	s.mu.Lock()
@@ -148,7 +143,7 @@ func (s *Server) Refused() int {
 func (s *Server) ResetCalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls, s.refused, s.listPages = map[string]int{}, 0, 0
+	s.calls, s.refused, s.requests, s.ended = map[string]int{}, 0, nil, nil
 }
 
 // SetSearchLag is Options.SearchLag from now on; what was written before keeps its.
@@ -238,17 +233,24 @@ func (s *Server) answer(r *http.Request, path string, body []byte) reply {
 		if do == nil {
 			break
 		}
+		s.asked = Request{Kind: kind}
+		note := func(a reply) reply {
+			if s.asked.Status = a.status; kind != kindToken {
+				s.requests = append(s.requests, s.asked)
+			}
+			return a
+		}
 		if kind != kindToken {
 			if refusal, ok := s.authenticate(r); !ok {
-				return refusal
+				return note(refusal)
 			}
 		}
 		if refusal, ok := s.admit(r, kind); !ok {
 			s.refused++
-			return refusal
+			return note(refusal)
 		}
 		s.calls[kind]++
-		a := do()
+		a := note(do())
 		s.limits.headers(&a, s.opts, kind, s.now())
 		return a
 	}

@@ -283,7 +283,7 @@ func (s *Server) search(c *call, r *resource) (any, *apiError) {
 		page = append(page, &object{id: o.id, fields: seen})
 	}
 	more, next := total > offset+len(page), "null"
-	c.more = more
+	c.page = pageOf{first: offset == 0, matched: total, size: limit}
 	if more {
 		next = strconv.Quote(base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d\n%s", offset+len(page), text(in["query"]))))
 	}

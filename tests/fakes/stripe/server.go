@@ -81,8 +81,9 @@ type Request struct {
 	Method, Path, Query, Body    string
 	IdempotencyKey, Version, Key string
 	Status                       int
-	// More: the answer was a page, and not the last.
-	More bool
+	// First page of a list or a search: of so many records Matched, Size a page.
+	First         bool
+	Matched, Size int
 	// Kind is what it does and to what: "list customers", "get customers", "search
 	// customers", "create customers", "update customers", "delete customers".
 	Kind string
@@ -213,10 +214,32 @@ type call struct {
 	in     *node
 	expand []string
 	body   string
-	more   bool
+	page   pageOf
 	// begun: the parameters are good, and what happens now is remembered with the
 	// idempotency key.
 	begun bool
+}
+
+// pageOf a list or a search; the zero value: it is none.
+type pageOf struct {
+	first         bool
+	matched, size int
+}
+
+// PagesNeeded says how many of these requests there must have been at least: the
+// pages of the lists and searches that were begun, each request that has no pages,
+// and the refusals. More than that were in vain.
+func PagesNeeded(requests []Request) int {
+	n := 0
+	for _, r := range requests {
+		switch {
+		case r.Status != http.StatusOK || r.Size == 0:
+			n++
+		case r.First:
+			n += max(1, (r.Matched+r.Size-1)/r.Size)
+		}
+	}
+	return n
 }
 
 var versionForm = regexp.MustCompile(`^20\d\d-\d\d-\d\d(\.[a-z]+)?$`)
@@ -242,7 +265,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	a := s.answer(c, latency)
 	s.mu.Lock()
 	if at < len(s.requests) {
-		s.requests[at].Status, s.requests[at].More = a.status, c.more
+		n := &s.requests[at]
+		n.Status, n.First, n.Matched, n.Size = a.status, c.page.first, c.page.matched, c.page.size
 	}
 	s.mu.Unlock()
 	if a.cut {

@@ -225,7 +225,12 @@ func (s *Server) list(c *call, r *resource) (any, *apiError) {
 			}
 		}
 	}
-	c.more = more
+	c.page = pageOf{first: after == "" && before == "", size: limit}
+	for _, o := range col.list {
+		if c.page.first && s.listed(r, o) && matches(o.fields) {
+			c.page.matched++
+		}
+	}
 	out := []byte(`{"object":"list","url":"/v1/` + r.path + `","has_more":` + fmt.Sprint(more) + `,"data":[`)
 	out, e = s.appendObjects(out, c, r, page)
 	return append(out, ']', '}'), e
