@@ -62,7 +62,9 @@ type Table interface {
 	// end (rows.ErrStop, which Scan returns as it is), ctx's, or an error. All
 	// parameters of q are known. It pushes what Plan(q.Request) says with the
 	// values known, never more; an ordering only if q.Ordering is set, a limit
-	// only if q.Limit is not 0.
+	// only if q.Limit is not 0. If q.Aggregation is set it gives groups, or an
+	// *Error of class NotAggregated before the first one if it turns out that it
+	// cannot; it is asked only if Plan is exact in all.
 	Scan(ctx context.Context, q Query, out *rows.Builder) (ScanResult, error)
 	// Request describes, for EXPLAIN, the first request that Scan would send,
 	// without secrets. It calls no API.
@@ -144,6 +146,8 @@ type Description struct {
 	// Key (text by bytes), and rows that are made or deleted meanwhile make it
 	// neither skip nor repeat another.
 	KeyOrdered bool
+	// Aggregates: Plan may find Request.Aggregation exact.
+	Aggregates bool
 	// Rows in the object, if known without asking; 0: unknown.
 	Rows float64
 	// BatchRows is how many rows one Modify best has.

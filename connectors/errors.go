@@ -68,6 +68,9 @@ const (
 	InvalidOptionValue
 	// Ambiguous: more than one row where one is meant. 21000.
 	Ambiguous
+	// NotAggregated: the API cannot make the groups of a Query after all, so that
+	// its rows are read. Of a Scan before its first group, or it is an error. 0A000.
+	NotAggregated
 )
 
 // Error is a failure that a person at psql can act on. All of its text is free

@@ -138,6 +138,8 @@ extern HallwayCacheScan *hallway_cache_begin(ForeignScanState *node,
 extern HallwayCacheOutcome hallway_cache_start(HallwayCacheScan *cache,
 											   Hallway__V1__ScanRequest *request,
 											   List **attnums);
+/* Whether it would be a hit, if it began now. */
+extern bool hallway_cache_would_hit(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request);
 /* A hit's first row again; false: the region may be another one now. */
 extern bool hallway_cache_rescan(HallwayCacheScan *cache, bool params_changed);
 extern TupleTableSlot *hallway_cache_next(HallwayCacheScan *cache);

@@ -186,6 +186,12 @@ hallway_cache_start(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, 
 }
 
 bool
+hallway_cache_would_hit(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request)
+{
+	return choose(cache, request, cache->node->ss.ps.instrument != NULL) == CACHE_HIT;
+}
+
+bool
 hallway_cache_rescan(HallwayCacheScan *cache, bool params_changed)
 {
 	if (params_changed)

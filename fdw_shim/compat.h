@@ -291,6 +291,35 @@ hallway_create_foreignscan_path(PlannerInfo *root, RelOptInfo *rel, double rows,
 #endif
 }
 
+/* A path of groups, with another below it that makes them here. */
+static inline ForeignPath *
+hallway_create_foreign_upper_path(PlannerInfo *root, RelOptInfo *rel, PathTarget *target,
+								  double rows, Cost startup_cost, Cost total_cost,
+								  Path *fdw_outerpath)
+{
+#if PG_VERSION_NUM >= 180000
+	return create_foreign_upper_path(root, rel, target, rows, 0, startup_cost, total_cost,
+									 NIL, fdw_outerpath, NIL, NIL);
+#elif PG_VERSION_NUM >= 170000
+	return create_foreign_upper_path(root, rel, target, rows, startup_cost, total_cost,
+									 NIL, fdw_outerpath, NIL, NIL);
+#else
+	return create_foreign_upper_path(root, rel, target, rows, startup_cost, total_cost,
+									 NIL, fdw_outerpath, NIL);
+#endif
+}
+
+/* What rows are grouped by, without what is the same in all of them (from 16 on). */
+static inline List *
+hallway_group_clause(PlannerInfo *root)
+{
+#if PG_VERSION_NUM >= 160000
+	return root->processed_groupClause;
+#else
+	return root->parse->groupClause;
+#endif
+}
+
 /* ---- types ---------------------------------------------------------------- */
 
 /* The type that text names; ERROR if there is none. */

@@ -19,6 +19,7 @@
 #include "compat.h"
 #include "hallway.h"
 #include "modify.h"
+#include "scan.h"
 
 /* Positions in HallwayScanPlan.explain. */
 enum ScanExplanation
@@ -39,7 +40,6 @@ static void explain_ordering(ForeignScanState *node, const HallwayScanPlan *plan
 static void explain_limit(ForeignScanState *node, const HallwayScanPlan *plan,
 						  List *context, ExplainState *es);
 static void explain_written(const HallwayWriteStats *stats, ExplainState *es);
-static void explain_stats(const Hallway__V1__ScanStats *stats, ExplainState *es);
 static List *deparse_context(ForeignScanState *node, ExplainState *es);
 static bool find_ancestors(Plan *plan, Plan *target, List **ancestors);
 static bool find_ancestors_in(List *plans, Plan *target, List **ancestors);
@@ -54,6 +54,11 @@ hallwayExplainForeignScan(ForeignScanState *node, ExplainState *es)
 	const Hallway__V1__ScanHeader *header;
 	const Hallway__V1__ScanStats *stats;
 
+	if (hallway_is_upper(node))
+	{
+		hallway_upper_explain(node, es);
+		return;
+	}
 	stats = es->analyze ? hallway_scan_stats(node) : NULL;
 
 	/*
@@ -63,7 +68,7 @@ hallwayExplainForeignScan(ForeignScanState *node, ExplainState *es)
 	if (hallway_scan_explain_cache(node, es))
 	{
 		if (stats != NULL)
-			explain_stats(stats, es);
+			hallway_explain_stats(stats, es);
 		hallway_scan_explain_inner(node, es);
 		return;
 	}
@@ -76,7 +81,7 @@ hallwayExplainForeignScan(ForeignScanState *node, ExplainState *es)
 	if (plan.has_limit)
 		explain_limit(node, &plan, deparse_context(node, es), es);
 	if (stats != NULL)
-		explain_stats(stats, es);
+		hallway_explain_stats(stats, es);
 }
 
 void
@@ -335,8 +340,8 @@ explain_limit(ForeignScanState *node, const HallwayScanPlan *plan, List *context
 									 deparse_expression(offset, context, false, false)), es);
 }
 
-static void
-explain_stats(const Hallway__V1__ScanStats *stats, ExplainState *es)
+void
+hallway_explain_stats(const Hallway__V1__ScanStats *stats, ExplainState *es)
 {
 	if (es->format == EXPLAIN_FORMAT_TEXT)
 	{

@@ -36,6 +36,7 @@ struct HallwayFetch
 	Relation	rel;
 	Oid			userid;
 	Hallway__V1__ScanRequest *request;	/* the caller's */
+	TupleDesc	groups;			/* what travels in place of rows; NULL: rows do */
 	List	   *attnums;		/* that travel; no generated ones */
 	List	   *generated;		/* of GeneratedColumn * */
 	ExprContext *econtext;		/* to compute those; NULL if there are none */
@@ -59,6 +60,8 @@ struct HallwayFetch
 	uint64		received;		/* rows of all batches */
 };
 
+static HallwayFetch *open_fetch(Relation rel, Oid userid, Hallway__V1__ScanRequest *request,
+								List *attnums, TupleDesc groups);
 static void choose_columns(HallwayFetch *fetch, List *attnums);
 static void compute_generated(HallwayFetch *fetch, TupleTableSlot *slot);
 static void send_request(HallwayFetch *fetch);
@@ -73,6 +76,20 @@ static void pb_free(void *context, void *pointer);
 HallwayFetch *
 hallway_fetch_open(Relation rel, Oid userid, Hallway__V1__ScanRequest *request, List *attnums)
 {
+	return open_fetch(rel, userid, request, attnums, NULL);
+}
+
+HallwayFetch *
+hallway_fetch_open_groups(Relation rel, Oid userid, Hallway__V1__ScanRequest *request,
+						  TupleDesc groups)
+{
+	return open_fetch(rel, userid, request, NIL, groups);
+}
+
+static HallwayFetch *
+open_fetch(Relation rel, Oid userid, Hallway__V1__ScanRequest *request, List *attnums,
+		   TupleDesc groups)
+{
 	HallwayFetch *fetch = palloc0(sizeof(HallwayFetch));
 	MemoryContext oldcontext;
 
@@ -81,11 +98,16 @@ hallway_fetch_open(Relation rel, Oid userid, Hallway__V1__ScanRequest *request, 
 	fetch->rel = rel;
 	fetch->userid = userid;
 	fetch->request = request;
+	fetch->groups = groups;
 
 	oldcontext = MemoryContextSwitchTo(fetch->context);
-	choose_columns(fetch, attnums);
+	if (groups == NULL)
+		choose_columns(fetch, attnums);
 	send_request(fetch);
-	fetch->reader = hallway_reader_create(RelationGetDescr(rel), fetch->attnums);
+	for (int i = 0; groups != NULL && i < groups->natts; i++)
+		fetch->attnums = lappend_int(fetch->attnums, i + 1);
+	fetch->reader = hallway_reader_create(groups != NULL ? groups : RelationGetDescr(rel),
+										  fetch->attnums);
 	MemoryContextSwitchTo(oldcontext);
 
 	return fetch;

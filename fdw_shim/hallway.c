@@ -78,10 +78,11 @@ hallway_fdw_handler(PG_FUNCTION_ARGS)
 {
 	FdwRoutine *routine = makeNode(FdwRoutine);
 
-	/* Planning: plan.c, paths.c; what may be pushed: quals.c */
+	/* Planning: plan.c, paths.c; what may be pushed: quals.c; groups: upper.c */
 	routine->GetForeignRelSize = hallwayGetForeignRelSize;
 	routine->GetForeignPaths = hallwayGetForeignPaths;
 	routine->GetForeignPlan = hallwayGetForeignPlan;
+	routine->GetForeignUpperPaths = hallwayGetForeignUpperPaths;
 
 	/* Reading: scan.c, with fetch.c, rows.c and channel.c below it */
 	routine->BeginForeignScan = hallwayBeginForeignScan;

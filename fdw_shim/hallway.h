@@ -343,6 +343,11 @@ extern ForeignScan *hallwayGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel
 										  ForeignPath *path, List *tlist,
 										  List *scan_clauses, Plan *outer_plan);
 
+/* upper.c */
+extern void hallwayGetForeignUpperPaths(PlannerInfo *root, UpperRelationKind stage,
+										RelOptInfo *input_rel, RelOptInfo *output_rel,
+										void *extra);
+
 /* ---- fetch.c: one Scan RPC as rows -------------------------------------- */
 
 typedef struct HallwayFetch HallwayFetch;
@@ -362,6 +367,10 @@ typedef enum HallwayFetchStatus
  */
 extern HallwayFetch *hallway_fetch_open(Relation rel, Oid userid,
 										Hallway__V1__ScanRequest *request, List *attnums);
+/* The same for a plan whose rows are groups, which are as groups says. */
+extern HallwayFetch *hallway_fetch_open_groups(Relation rel, Oid userid,
+											   Hallway__V1__ScanRequest *request,
+											   TupleDesc groups);
 /* From here on a failure before the first row is a status, not an ERROR. */
 extern void hallway_fetch_tolerate(HallwayFetch *fetch);
 extern const Hallway__V1__Error *hallway_fetch_error(HallwayFetch *fetch);

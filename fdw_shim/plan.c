@@ -54,13 +54,14 @@ static bool limit_possible(PlannerInfo *root, RelOptInfo *baserel);
 static uint64 limit_rows(PlannerInfo *root);
 static void offer_orderings(PlannerInfo *root, HallwayQualContext *cxt,
 							PlanCall *call, Hallway__V1__PlanRequest *request);
+static void ship_clauses(HallwayQualContext *cxt, PlanCall *call, List *clauses,
+						 Hallway__V1__PlanRequest *request);
 static List *needed_attnums(RelOptInfo *baserel, TablePlanning *state, List *clauses);
 static bool same_clauses(const PlanCall *call, List *clauses);
 static bool limit_goes_down(PlannerInfo *root, TablePlanning *state, PlanCall *call,
 							ForeignPath *path, int ordering, int nexact, int nclauses);
 static List *describe_ordering(TablePlanning *state, PlanCall *call, RelOptInfo *baserel,
 							   int ordering);
-static Const *bytes_const(const ProtobufCBinaryData *bytes);
 static List *without_pseudoconstants(List *clauses);
 
 
@@ -117,8 +118,8 @@ hallwayGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid relid,
 					  ForeignPath *path, List *tlist, List *scan_clauses, Plan *outer_plan)
 {
 	TablePlanning *state = baserel->fdw_private;
-	PlanCall   *call = list_nth(state->calls, intVal(linitial(path->fdw_private)));
-	int			ordering = intVal(lsecond(path->fdw_private));
+	PlanCall   *call;
+	int			ordering;
 	List	   *local_exprs = NIL;
 	List	   *recheck_exprs = NIL;
 	List	   *exact = NIL;
@@ -131,6 +132,11 @@ hallwayGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid relid,
 	bool		has_limit;
 	ListCell   *lc;
 
+	if (baserel->reloptkind == RELOPT_UPPER_REL)
+		return hallway_upper_plan(baserel, tlist, outer_plan);
+
+	call = list_nth(state->calls, intVal(linitial(path->fdw_private)));
+	ordering = intVal(lsecond(path->fdw_private));
 	scan_clauses = without_pseudoconstants(scan_clauses);
 
 	/* A path made for another relation of a partitioned join has its own clauses. */
@@ -176,7 +182,7 @@ hallwayGetForeignPlan(PlannerInfo *root, RelOptInfo *baserel, Oid relid,
 		exprs = lappend(exprs, offset != NULL ? offset : none);
 	}
 
-	fdw_private = list_make5(bytes_const(&call->answer->plan),
+	fdw_private = list_make5(hallway_bytes_const(&call->answer->plan),
 							 needed_attnums(baserel, state, scan_clauses),
 							 exact,
 							 makeInteger(list_length(call->params)),
@@ -212,7 +218,8 @@ hallway_scan_plan(const ForeignScan *scan, HallwayScanPlan *out)
 bool
 hallway_path_async(ForeignPath *path)
 {
-	return ((TablePlanning *) path->path.parent->fdw_private)->async;
+	return path->path.parent->reloptkind != RELOPT_UPPER_REL &&
+		((TablePlanning *) path->path.parent->fdw_private)->async;
 }
 
 /* ---- one set of clauses -------------------------------------------------- */
@@ -231,29 +238,7 @@ hallway_plan_clauses(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *stat
 	List	   *attnums;
 	ListCell   *lc;
 
-	call->considered = without_pseudoconstants(clauses);
-	request.conjuncts = palloc(sizeof(Hallway__V1__Expr *) * list_length(call->considered));
-	foreach(lc, call->considered)
-	{
-		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
-		Hallway__V1__Expr *expr;
-
-		/*
-		 * What comes after a security barrier may see only rows that passed it.
-		 * An API could tell a user of others by what it answers or refuses.
-		 */
-		if (!restriction_is_securely_promotable(rinfo, baserel))
-			continue;
-		expr = hallway_ship_expr(&cxt, rinfo->clause);
-		if (expr == NULL)
-			continue;
-		request.conjuncts[request.n_conjuncts++] = expr;
-		call->shipped = lappend(call->shipped, rinfo);
-		call->param_ends = lappend_int(call->param_ends, list_length(cxt.params));
-	}
-	call->conjuncts = request.conjuncts;
-	call->parameters = cxt.parameters;
-	call->params = cxt.params;
+	ship_clauses(&cxt, call, clauses, &request);
 
 	if (with_orderings)
 		offer_orderings(root, &cxt, call, &request);
@@ -280,6 +265,56 @@ hallway_plan_clauses(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *stat
 	call->index = list_length(state->calls);
 	state->calls = lappend(state->calls, call);
 	return call;
+}
+
+/*
+ * Asks for groups of the rows for which the relation's own clauses hold. What is
+ * known of the relation stays as it is.
+ */
+PlanCall *
+hallway_plan_groups(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state,
+					Hallway__V1__Aggregation *aggregation)
+{
+	PlanCall   *call = palloc0(sizeof(PlanCall));
+	HallwayQualContext cxt = {.root = root,.baserel = baserel,.relation = state->relation};
+	Hallway__V1__PlanRequest request = HALLWAY__V1__PLAN_REQUEST__INIT;
+
+	ship_clauses(&cxt, call, baserel->baserestrictinfo, &request);
+	request.aggregation = aggregation;
+	call->answer = hallway_cached_plan(state->relation, &request, cxt.parameters);
+	return call;
+}
+
+/* Makes the request's conjuncts of clauses, as far as they have a neutral form. */
+static void
+ship_clauses(HallwayQualContext *cxt, PlanCall *call, List *clauses,
+			 Hallway__V1__PlanRequest *request)
+{
+	ListCell   *lc;
+
+	call->considered = without_pseudoconstants(clauses);
+	request->conjuncts = palloc(sizeof(Hallway__V1__Expr *) * list_length(call->considered));
+	foreach(lc, call->considered)
+	{
+		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
+		Hallway__V1__Expr *expr;
+
+		/*
+		 * What comes after a security barrier may see only rows that passed it.
+		 * An API could tell a user of others by what it answers or refuses.
+		 */
+		if (!restriction_is_securely_promotable(rinfo, cxt->baserel))
+			continue;
+		expr = hallway_ship_expr(cxt, rinfo->clause);
+		if (expr == NULL)
+			continue;
+		request->conjuncts[request->n_conjuncts++] = expr;
+		call->shipped = lappend(call->shipped, rinfo);
+		call->param_ends = lappend_int(call->param_ends, list_length(cxt->params));
+	}
+	call->conjuncts = request->conjuncts;
+	call->parameters = cxt->parameters;
+	call->params = cxt->params;
 }
 
 /* The verdict on a clause, and its conjunct's index, -1 if it was not shipped. */
@@ -489,8 +524,8 @@ describe_ordering(TablePlanning *state, PlanCall *call, RelOptInfo *baserel, int
 }
 
 /* A plan's bytes as a node that can be copied, written and read. */
-static Const *
-bytes_const(const ProtobufCBinaryData *bytes)
+Const *
+hallway_bytes_const(const ProtobufCBinaryData *bytes)
 {
 	bytea	   *value = palloc(bytes->len + VARHDRSZ);
 

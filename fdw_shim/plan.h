@@ -54,6 +54,10 @@ typedef struct PlanCall
 extern PlanCall *hallway_plan_clauses(PlannerInfo *root, RelOptInfo *baserel,
 									  TablePlanning *state, List *clauses,
 									  bool with_orderings);
+extern PlanCall *hallway_plan_groups(PlannerInfo *root, RelOptInfo *baserel,
+									 TablePlanning *state,
+									 Hallway__V1__Aggregation *aggregation);
+extern Const *hallway_bytes_const(const ProtobufCBinaryData *bytes);
 extern Hallway__V1__Verdict hallway_verdict(const PlanCall *call, RestrictInfo *rinfo,
 											int *conjunct);
 extern bool hallway_ordering_is_exact(const Hallway__V1__PlanResponse *answer, int ordering);
@@ -69,6 +73,9 @@ extern void hallway_add_plain_paths(PlannerInfo *root, RelOptInfo *baserel,
 									TablePlanning *state, PlanCall *call);
 extern void hallway_add_lookup_paths(PlannerInfo *root, RelOptInfo *baserel,
 									 TablePlanning *state);
+
+/* upper.c: the plan of groups that the API makes. */
+extern ForeignScan *hallway_upper_plan(RelOptInfo *rel, List *tlist, Plan *outer_plan);
 
 /*
  * plan_cache.c: the answer to request (whose Parameter messages are parameters),

@@ -81,7 +81,6 @@ static void stop(HallwayScanState *state);
 static void forget_stored(HallwayScanState *state);
 static bool replay(HallwayScanState *state);
 static void take_stats(HallwayScanState *state);
-static void add_stats(Hallway__V1__ScanStats *sum, const Hallway__V1__ScanStats *stats);
 static void read_header(ForeignScanState *node);
 static TupleTableSlot *next_row(ForeignScanState *node);
 static TupleTableSlot *cached_row(HallwayScanState *state);
@@ -95,8 +94,15 @@ void
 hallwayBeginForeignScan(ForeignScanState *node, int eflags)
 {
 	EState	   *estate = node->ss.ps.state;
-	HallwayScanState *state = palloc0(sizeof(HallwayScanState));
+	HallwayScanState *state;
 
+	if (hallway_is_upper(node))
+	{
+		hallway_upper_begin(node);
+		return;
+	}
+
+	state = palloc0(sizeof(HallwayScanState));
 	hallway_scan_plan((ForeignScan *) node->ss.ps.plan, &state->plan);
 	state->query_context = estate->es_query_cxt;
 
@@ -132,6 +138,8 @@ hallwayIterateForeignScan(ForeignScanState *node)
 {
 	HallwayScanState *state = node->fdw_state;
 
+	if (unlikely(hallway_is_upper(node)))
+		return hallway_upper_iterate(node);
 	if (!started(state) || state->rescanned)
 		start(node);
 	if (state->hit)
@@ -154,6 +162,11 @@ hallwayReScanForeignScan(ForeignScanState *node)
 {
 	HallwayScanState *state = node->fdw_state;
 
+	if (hallway_is_upper(node))
+	{
+		hallway_upper_rescan(node);
+		return;
+	}
 	if (!started(state))
 		return;
 
@@ -181,6 +194,11 @@ hallwayEndForeignScan(ForeignScanState *node)
 {
 	HallwayScanState *state = node->fdw_state;
 
+	if (hallway_is_upper(node))
+	{
+		hallway_upper_end(node);
+		return;
+	}
 	if (state == NULL)
 		return;
 	stop(state);
@@ -231,6 +249,36 @@ hallway_scan_socket(ForeignScanState *node)
 	HallwayScanState *state = node->fdw_state;
 
 	return state->fetch == NULL ? PGINVALID_SOCKET : hallway_fetch_socket(state->fetch);
+}
+
+bool
+hallway_scan_caches(ForeignScanState *node)
+{
+	return ((HallwayScanState *) node->fdw_state)->cache != NULL;
+}
+
+bool
+hallway_scan_would_hit(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+
+	if (state->cache == NULL)
+		return false;
+	hallway_request_init(node, &state->plan, &state->exprs);
+	return hallway_cache_would_hit(state->cache,
+								   hallway_request_build(node, &state->plan, &state->exprs));
+}
+
+bool
+hallway_scan_foresees_hit(ForeignScanState *node)
+{
+	HallwayScanState *state = node->fdw_state;
+
+	if (state->cache == NULL || started(state))
+		return state->hit;
+	hallway_request_init(node, &state->plan, &state->exprs);
+	return hallway_cache_foresee(state->cache,
+								 hallway_request_foresee(node, &state->plan, &state->exprs));
 }
 
 /*
@@ -573,7 +621,7 @@ take_stats(HallwayScanState *state)
 	if (stats == NULL)
 		return;
 
-	add_stats(&state->stats, stats);
+	hallway_add_stats(&state->stats, stats);
 	state->has_stats = true;
 	state->stats_taken = true;
 	if (hallway_fetch_footer(state->fetch) != NULL)
@@ -581,8 +629,8 @@ take_stats(HallwayScanState *state)
 											hallway_fetch_footer(state->fetch)->cache);
 }
 
-static void
-add_stats(Hallway__V1__ScanStats *sum, const Hallway__V1__ScanStats *stats)
+void
+hallway_add_stats(Hallway__V1__ScanStats *sum, const Hallway__V1__ScanStats *stats)
 {
 	sum->calls += stats->calls;
 	sum->pages += stats->pages;

@@ -41,6 +41,12 @@ func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder)
 	}
 	res := connectors.ScanResult{TotalRows: float64(t.size())}
 	p := pager{settings: &t.settings, stats: q.Stats, out: out}
+	if q.Aggregation != nil {
+		if err := t.scanGroups(ctx, cur, q, &p); err != nil {
+			return res, err
+		}
+		return res, out.Flush()
+	}
 	emitted := int64(0)
 	emit := func(row int64) error {
 		if emitted%t.pageRows == 0 {

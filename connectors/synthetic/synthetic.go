@@ -85,6 +85,7 @@ type settings struct {
 	writeError               connectors.Class // if writesFail
 	writesFail               bool
 	ignoreFilters            bool
+	groups                   int64 // most of one scan; 0: it makes none
 	batchRows                int64 // of one call that writes
 	upsert, idempotent       bool
 	atomic                   bool
@@ -207,6 +208,9 @@ func knobs() []knob {
 		}},
 		{"ignore_filters", "false", "Whether filters are taken, called a superset, and ignored, as many APIs do.", func(s *settings, v string) error {
 			return setBool(&s.ignoreFilters, v)
+		}},
+		{"groups", "0", "Most groups that the object makes of its rows itself, for aggregates, where pushdown is exact; 0: it makes none.", func(s *settings, v string) error {
+			return setInt(&s.groups, v, 0, 1<<40)
 		}},
 		{"pushdown", "exact", "What is done with filters and orders: exact; superset (some rows more come than match); none.", func(s *settings, v string) error {
 			switch v {

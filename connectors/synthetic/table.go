@@ -101,7 +101,8 @@ func (t *table) size() int64 {
 
 // Describe tells the key; only stores can be written.
 func (t *table) Describe() connectors.Description {
-	d := connectors.Description{Object: t.object(), ListLag: -1, Key: t.key, Rows: float64(t.size())}
+	d := connectors.Description{Object: t.object(), ListLag: -1, Key: t.key, Rows: float64(t.size()),
+		Aggregates: t.groups > 0 && t.pushdown == modeExact && !t.ignoreFilters}
 	if t.lag > 0 {
 		d.ListLag = t.lag
 	}
@@ -175,6 +176,12 @@ func (t *table) Plan(req pushdown.Request) pushdown.Plan {
 		}
 	}
 	p.LimitExact = t.pushdown == modeExact && !t.ignoreFilters
+	if req.Aggregation != nil && t.aggregates(req.Aggregation) {
+		p.AggregationExact = true
+		if p.Rows = 1; len(req.Aggregation.Keys) > 0 {
+			p.Rows = min(10, total)
+		}
+	}
 	// A page costs its latency, a row a little more than a local one; a
 	// millisecond is about a hundred units.
 	pages := 1 + p.Rows/float64(t.pageRows)
@@ -233,6 +240,9 @@ func (t *table) Request(q connectors.Query) string {
 	}
 	if q.Sample > 0 {
 		fmt.Fprintf(&b, " sample %d", q.Sample)
+	}
+	if q.Aggregation != nil {
+		b.WriteString(groupsRequest(q.Aggregation, fields))
 	}
 	names := make([]string, len(q.Columns))
 	for i, c := range q.Columns {

@@ -308,5 +308,42 @@ func convert(rel *relation, req *hallwayv1.PlanRequest, scan bool, values []*hal
 	// A conjunct that stays here decides about rows, so no LIMIT goes down.
 	out.LimitPossible = req.GetLimitPossible() && len(out.Conjuncts) == len(out.at)
 	out.LimitRows = req.GetLimitRows()
+	if out.Aggregation, err = aggregationOf(rel, req.GetAggregation()); err != nil {
+		return nil, err
+	}
+	if out.Aggregation != nil && (len(out.Orderings) > 0 || len(out.Columns) > 0 || req.GetLimitPossible()) {
+		return nil, protocolError("an aggregation with orderings, columns or a limit")
+	}
+	return out, nil
+}
+
+// aggregationOf is nil if the rows are wanted, or what a newer shim may want that
+// this version does not know.
+func aggregationOf(rel *relation, a *hallwayv1.Aggregation) (*pushdown.Aggregation, error) {
+	if a == nil {
+		return nil, nil
+	}
+	if n := len(a.GetAggregates()); n == 0 || n > maxColumns {
+		return nil, protocolError("%d aggregates", n)
+	}
+	out := &pushdown.Aggregation{}
+	var err error
+	if out.Keys, err = rel.columnsAt(a.GetKeys()); err != nil {
+		return nil, err
+	}
+	for _, w := range a.GetAggregates() {
+		f := w.GetFunction()
+		if f <= 0 || f > hallwayv1.AggregateFunction_AGGREGATE_FUNCTION_MAX {
+			return nil, protocolError("aggregate function %d", f)
+		}
+		if int64(w.GetColumn()) >= int64(max(len(rel.spec.Columns), 1)) {
+			return nil, protocolError("column index %d of %d columns", w.GetColumn(), len(rel.spec.Columns))
+		}
+		t, err := typeOf(w.GetType())
+		if err != nil {
+			return nil, err
+		}
+		out.Aggregates = append(out.Aggregates, pushdown.Aggregate{Function: pushdown.AggregateFunction(f), Column: int(w.GetColumn()), Type: t})
+	}
 	return out, nil
 }

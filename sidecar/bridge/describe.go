@@ -21,7 +21,7 @@ func (s *Server) Describe(ctx context.Context, req *hallwayv1.DescribeRequest) (
 	d := b.table.Describe()
 	resp := &hallwayv1.DescribeResponse{
 		Insertable: d.Insertable, Updatable: d.Updatable, Deletable: d.Deletable,
-		ReadOnlyReason: d.ReadOnlyReason, Rows: finite(d.Rows),
+		ReadOnlyReason: d.ReadOnlyReason, Rows: finite(d.Rows), Aggregates: d.Aggregates,
 		InsertRows: batchRows(ahead(&d, d.BatchRows.Insert)), UpdateRows: batchRows(ahead(&d, d.BatchRows.Update)),
 		DeleteRows: batchRows(ahead(&d, d.BatchRows.Delete)),
 		// Also where rows are written one by one they are looked for together.

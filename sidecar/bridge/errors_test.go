@@ -44,13 +44,13 @@ func TestPanic_IsThatOneCallsError(t *testing.T) {
 }
 
 func TestErrors_EachClassHasItsSQLSTATE(t *testing.T) {
-	for class := connectors.Internal; class <= connectors.Ambiguous; class++ {
+	for class := connectors.Internal; class <= connectors.NotAggregated; class++ {
 		c, ok := classes[class]
 		require.True(t, ok, "class %d", class)
 		assert.Len(t, c.sqlstate, 5)
 		assert.NotEqual(t, codes.OK, c.code)
 	}
-	assert.Len(t, classes, int(connectors.Ambiguous)+1, "a class was added without a test")
+	assert.Len(t, classes, int(connectors.NotAggregated)+1, "a class was added without a test")
 	want := map[connectors.Class]string{
 		connectors.CheckViolation: "23514", connectors.NotNullViolation: "23502", connectors.UniqueViolation: "23505",
 		connectors.ForeignKeyViolation: "23503", connectors.TooLong: "22001", connectors.Unauthenticated: "28000",
@@ -58,6 +58,7 @@ func TestErrors_EachClassHasItsSQLSTATE(t *testing.T) {
 		connectors.RateLimited: "53400", connectors.Unavailable: "08006", connectors.UnknownOutcome: "08007",
 		connectors.NotSupported: "0A000", connectors.DeadlineExceeded: "57014", connectors.Protocol: "HV000",
 		connectors.InvalidOption: "HV00D", connectors.InvalidOptionValue: "HV024", connectors.Ambiguous: "21000",
+		connectors.NotAggregated: "0A000",
 	}
 	for class, state := range want {
 		assert.Equal(t, state, classes[class].sqlstate, "class %d", class)

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -38,6 +39,7 @@ func (s *Server) Plan(ctx context.Context, req *hallwayv1.PlanRequest) (*hallway
 		StartupCost: finite(p.StartupCost), TotalCost: finite(p.TotalCost),
 		ValueDependent: p.ValueDependent,
 	}
+	resp.AggregationExact = r.Aggregation != nil && p.AggregationExact && allExact(resp.GetVerdicts())
 	for _, o := range p.ExactOrderings {
 		resp.ExactOrderings = append(resp.ExactOrderings, uint32(o))
 	}
@@ -45,6 +47,12 @@ func (s *Server) Plan(ctx context.Context, req *hallwayv1.PlanRequest) (*hallway
 		return nil, err
 	}
 	return resp, nil
+}
+
+func allExact(verdicts []*hallwayv1.ConjunctVerdict) bool {
+	return !slices.ContainsFunc(verdicts, func(v *hallwayv1.ConjunctVerdict) bool {
+		return v.GetVerdict() != hallwayv1.Verdict_VERDICT_EXACT
+	})
 }
 
 func finite(f float64) float64 {
@@ -99,7 +107,7 @@ func (p plan) verdicts(r *request) []*hallwayv1.ConjunctVerdict {
 const planVersion = 1
 
 func encodePlan(rel *relation, req *hallwayv1.PlanRequest, resp *hallwayv1.PlanResponse) ([]byte, error) {
-	kept := &hallwayv1.PlanRequest{Orderings: req.GetOrderings(), Columns: req.GetColumns(),
+	kept := &hallwayv1.PlanRequest{Orderings: req.GetOrderings(), Columns: req.GetColumns(), Aggregation: req.GetAggregation(),
 		LimitPossible: req.GetLimitPossible(), LimitRows: req.GetLimitRows(),
 		Conjuncts: make([]*hallwayv1.Expr, len(req.GetConjuncts()))}
 	for i, e := range req.GetConjuncts() {

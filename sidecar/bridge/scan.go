@@ -41,7 +41,11 @@ func (s *Server) Scan(req *hallwayv1.ScanRequest, stream grpc.ServerStreamingSer
 	}
 	var f *overlay.Filter
 	if t != nil && !req.GetExplainOnly() && req.GetSampleRows() == 0 {
-		if f, err = p.lay(b.rel, t, s.overlay.View(t.place)); err != nil {
+		view := s.overlay.View(t.place)
+		if p.query.Aggregation != nil && (view.Unsure || len(view.Rows) > 0) {
+			return notAggregated("the API may not count own writes yet")
+		}
+		if f, err = p.lay(b.rel, t, view); err != nil {
 			return err
 		}
 	}
@@ -81,7 +85,11 @@ func runScan(ctx context.Context, b *bound, q *connectors.Query, f *overlay.Filt
 			return sink(tuples, n)
 		}
 	}
-	builder := rows.NewBuilder(b.rel.typesAt(q.Columns), direct, rows.Options{Reuse: true})
+	types := b.rel.typesAt(q.Columns)
+	if q.Aggregation != nil {
+		types = q.Aggregation.Types(b.rel.types())
+	}
+	builder := rows.NewBuilder(types, direct, rows.Options{Reuse: true})
 	result, err := b.table.Scan(ctx, *q, builder)
 	if err == nil {
 		err = builder.Flush()
@@ -155,6 +163,14 @@ func prepareScan(ctx context.Context, b *bound, req *hallwayv1.ScanRequest, only
 		}
 	}
 	q.Request, q.Stats, q.Sample = r.Request, &connectors.Stats{}, req.GetSampleRows()
+	if r.Aggregation != nil {
+		if req.GetFill() != nil || req.GetSampleRows() > 0 || req.GetOrdering() > 0 || req.GetLimit() > 0 {
+			return nil, protocolError("an aggregation with a fill, sample, ordering or limit")
+		}
+		if !allExact || !now.AggregationExact {
+			return nil, notAggregated("a condition is not exact for these values")
+		}
+	}
 	if o := req.GetOrdering(); o > 0 {
 		if int64(o) > int64(len(r.Orderings)) {
 			return nil, protocolError("ordering %d of %d", o, len(r.Orderings))
@@ -171,19 +187,20 @@ func prepareScan(ctx context.Context, b *bound, req *hallwayv1.ScanRequest, only
 	return p, nil
 }
 
+// notAggregated has the backend read the rows.
+func notAggregated(why string) error {
+	return &connectors.Error{Class: connectors.NotAggregated, Message: why}
+}
+
 // lay prepares a view of own writes to be laid over the scan; nil: there are
 // none, or they cannot be brought into the order that is relied upon.
 func (p *prepared) lay(rel *relation, t *cachedTable, view overlay.View) (*overlay.Filter, error) {
 	if len(view.Rows) == 0 {
 		return nil, nil
 	}
-	types := make([]pushdown.Type, len(rel.spec.Columns))
-	for i, c := range rel.spec.Columns {
-		types[i] = c.Type
-	}
 	q := &p.query
 	columns, extra := overlay.Columns(q.Columns, t.def.Key, q.Ordering)
-	f, err := view.Filter(overlay.Scan{Types: types, Columns: columns, Extra: extra, Key: t.def.Key,
+	f, err := view.Filter(overlay.Scan{Types: rel.types(), Columns: columns, Extra: extra, Key: t.def.Key,
 		Conjuncts: q.Conjuncts, Ordering: q.Ordering})
 	var unsupported *pushdown.UnsupportedError
 	var failed *pushdown.EvalError

@@ -60,6 +60,7 @@ var classes = map[connectors.Class]struct {
 	connectors.UnknownOutcome:      {"08007", codes.Unknown, slog.LevelError},
 	connectors.Protocol:            {"HV000", codes.DataLoss, slog.LevelWarn},
 	connectors.Ambiguous:           {"21000", codes.FailedPrecondition, slog.LevelInfo},
+	connectors.NotAggregated:       {"0A000", codes.FailedPrecondition, slog.LevelDebug},
 	connectors.DeadlineExceeded:    {stateCanceled, codes.DeadlineExceeded, slog.LevelInfo},
 }
 
@@ -186,6 +187,7 @@ func fromConnector(out *hallwayv1.Error, e *connectors.Error) codes.Code {
 		out.Message = "[" + e.API + "]: " + out.Message
 	}
 	out.ColumnName = e.Column
+	out.NotAggregated = e.Class == connectors.NotAggregated
 	if e.HTTPStatus >= 100 && e.HTTPStatus <= 999 {
 		out.HttpStatus = uint32(e.HTTPStatus)
 	}

@@ -34,6 +34,9 @@ type Request struct {
 	// LimitRows is the LIMIT when known; 0: unknown. More rows are read for it
 	// where LimitPossible is false.
 	LimitRows uint64
+	// Aggregation asks for groups in place of rows; nil: rows are wanted. With it
+	// there are no orderings and no columns.
+	Aggregation *Aggregation
 }
 
 // Plan is a connector's answer to a Request.
@@ -53,4 +56,7 @@ type Plan struct {
 	// ValueDependent: for other values of known parameters the verdicts could
 	// be others.
 	ValueDependent bool
+	// AggregationExact: the API makes the groups of Request.Aggregation as PostgreSQL
+	// would, if every conjunct is exact. Rows and costs are then those of the groups.
+	AggregationExact bool
 }

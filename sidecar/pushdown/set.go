@@ -102,6 +102,16 @@ func hashKey(t Type) func(Value) (any, bool) {
 	return nil
 }
 
+// GroupKey returns what makes of each value that is not NULL a Go value, comparable
+// by ==, that is the same for two if GROUP BY finds them equal. nil: there is no
+// such thing for the type.
+func GroupKey(t Type) func(Value) (any, bool) {
+	if t.Array {
+		return nil
+	}
+	return hashKey(t)
+}
+
 func itself[T comparable](v Value) (any, bool) {
 	_, ok := v.V.(T)
 	return v.V, ok

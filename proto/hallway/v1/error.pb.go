@@ -49,7 +49,10 @@ type Error struct {
 	// The handle of RelationRef is not known here: send the definition.
 	UnknownHandle bool `protobuf:"varint,10,opt,name=unknown_handle,json=unknownHandle,proto3" json:"unknown_handle,omitempty"`
 	// HTTP status of the API's answer; 0: none.
-	HttpStatus    uint32 `protobuf:"varint,11,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
+	HttpStatus uint32 `protobuf:"varint,11,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
+	// The API cannot make the groups that the plan asks for, for these values or as
+	// it turned out: the query is to read the rows.
+	NotAggregated bool `protobuf:"varint,12,opt,name=not_aggregated,json=notAggregated,proto3" json:"not_aggregated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -159,6 +162,13 @@ func (x *Error) GetHttpStatus() uint32 {
 		return x.HttpStatus
 	}
 	return 0
+}
+
+func (x *Error) GetNotAggregated() bool {
+	if x != nil {
+		return x.NotAggregated
+	}
+	return false
 }
 
 type RpcStatus struct {
@@ -278,7 +288,7 @@ var File_hallway_v1_error_proto protoreflect.FileDescriptor
 const file_hallway_v1_error_proto_rawDesc = "" +
 	"\n" +
 	"\x16hallway/v1/error.proto\x12\n" +
-	"hallway.v1\"\xc8\x02\n" +
+	"hallway.v1\"\xef\x02\n" +
 	"\x05Error\x12\x1a\n" +
 	"\bsqlstate\x18\x01 \x01(\tR\bsqlstate\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
@@ -295,7 +305,8 @@ const file_hallway_v1_error_proto_rawDesc = "" +
 	"\x0eunknown_handle\x18\n" +
 	" \x01(\bR\runknownHandle\x12\x1f\n" +
 	"\vhttp_status\x18\v \x01(\rR\n" +
-	"httpStatus\"p\n" +
+	"httpStatus\x12%\n" +
+	"\x0enot_aggregated\x18\f \x01(\bR\rnotAggregated\"p\n" +
 	"\tRpcStatus\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x125\n" +

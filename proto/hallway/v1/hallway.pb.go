@@ -86,6 +86,70 @@ func (CacheMode) EnumDescriptor() ([]byte, []int) {
 	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{0}
 }
 
+type AggregateFunction int32
+
+const (
+	AggregateFunction_AGGREGATE_FUNCTION_UNSPECIFIED AggregateFunction = 0
+	// count(*)
+	AggregateFunction_AGGREGATE_FUNCTION_COUNT_ROWS AggregateFunction = 1
+	// Of values that are not NULL; so are the following ones, which are NULL where
+	// there is no such value.
+	AggregateFunction_AGGREGATE_FUNCTION_COUNT AggregateFunction = 2
+	// Of integers and numerics, exact. There is no avg(): it is asked for as SUM and
+	// COUNT, and divided by the backend.
+	AggregateFunction_AGGREGATE_FUNCTION_SUM AggregateFunction = 3
+	// By the default order of the type; never of text.
+	AggregateFunction_AGGREGATE_FUNCTION_MIN AggregateFunction = 4
+	AggregateFunction_AGGREGATE_FUNCTION_MAX AggregateFunction = 5
+)
+
+// Enum value maps for AggregateFunction.
+var (
+	AggregateFunction_name = map[int32]string{
+		0: "AGGREGATE_FUNCTION_UNSPECIFIED",
+		1: "AGGREGATE_FUNCTION_COUNT_ROWS",
+		2: "AGGREGATE_FUNCTION_COUNT",
+		3: "AGGREGATE_FUNCTION_SUM",
+		4: "AGGREGATE_FUNCTION_MIN",
+		5: "AGGREGATE_FUNCTION_MAX",
+	}
+	AggregateFunction_value = map[string]int32{
+		"AGGREGATE_FUNCTION_UNSPECIFIED": 0,
+		"AGGREGATE_FUNCTION_COUNT_ROWS":  1,
+		"AGGREGATE_FUNCTION_COUNT":       2,
+		"AGGREGATE_FUNCTION_SUM":         3,
+		"AGGREGATE_FUNCTION_MIN":         4,
+		"AGGREGATE_FUNCTION_MAX":         5,
+	}
+)
+
+func (x AggregateFunction) Enum() *AggregateFunction {
+	p := new(AggregateFunction)
+	*p = x
+	return p
+}
+
+func (x AggregateFunction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AggregateFunction) Descriptor() protoreflect.EnumDescriptor {
+	return file_hallway_v1_hallway_proto_enumTypes[1].Descriptor()
+}
+
+func (AggregateFunction) Type() protoreflect.EnumType {
+	return &file_hallway_v1_hallway_proto_enumTypes[1]
+}
+
+func (x AggregateFunction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AggregateFunction.Descriptor instead.
+func (AggregateFunction) EnumDescriptor() ([]byte, []int) {
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{1}
+}
+
 type Verdict int32
 
 const (
@@ -125,11 +189,11 @@ func (x Verdict) String() string {
 }
 
 func (Verdict) Descriptor() protoreflect.EnumDescriptor {
-	return file_hallway_v1_hallway_proto_enumTypes[1].Descriptor()
+	return file_hallway_v1_hallway_proto_enumTypes[2].Descriptor()
 }
 
 func (Verdict) Type() protoreflect.EnumType {
-	return &file_hallway_v1_hallway_proto_enumTypes[1]
+	return &file_hallway_v1_hallway_proto_enumTypes[2]
 }
 
 func (x Verdict) Number() protoreflect.EnumNumber {
@@ -138,7 +202,7 @@ func (x Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Verdict.Descriptor instead.
 func (Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{1}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{2}
 }
 
 type Operation int32
@@ -181,11 +245,11 @@ func (x Operation) String() string {
 }
 
 func (Operation) Descriptor() protoreflect.EnumDescriptor {
-	return file_hallway_v1_hallway_proto_enumTypes[2].Descriptor()
+	return file_hallway_v1_hallway_proto_enumTypes[3].Descriptor()
 }
 
 func (Operation) Type() protoreflect.EnumType {
-	return &file_hallway_v1_hallway_proto_enumTypes[2]
+	return &file_hallway_v1_hallway_proto_enumTypes[3]
 }
 
 func (x Operation) Number() protoreflect.EnumNumber {
@@ -194,7 +258,7 @@ func (x Operation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Operation.Descriptor instead.
 func (Operation) EnumDescriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{2}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{3}
 }
 
 // OnRollback is what becomes of applied rows whose local (sub)transaction was
@@ -232,11 +296,11 @@ func (x OnRollback) String() string {
 }
 
 func (OnRollback) Descriptor() protoreflect.EnumDescriptor {
-	return file_hallway_v1_hallway_proto_enumTypes[3].Descriptor()
+	return file_hallway_v1_hallway_proto_enumTypes[4].Descriptor()
 }
 
 func (OnRollback) Type() protoreflect.EnumType {
-	return &file_hallway_v1_hallway_proto_enumTypes[3]
+	return &file_hallway_v1_hallway_proto_enumTypes[4]
 }
 
 func (x OnRollback) Number() protoreflect.EnumNumber {
@@ -245,7 +309,7 @@ func (x OnRollback) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use OnRollback.Descriptor instead.
 func (OnRollback) EnumDescriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{3}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{4}
 }
 
 type RowOutcome int32
@@ -290,11 +354,11 @@ func (x RowOutcome) String() string {
 }
 
 func (RowOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_hallway_v1_hallway_proto_enumTypes[4].Descriptor()
+	return file_hallway_v1_hallway_proto_enumTypes[5].Descriptor()
 }
 
 func (RowOutcome) Type() protoreflect.EnumType {
-	return &file_hallway_v1_hallway_proto_enumTypes[4]
+	return &file_hallway_v1_hallway_proto_enumTypes[5]
 }
 
 func (x RowOutcome) Number() protoreflect.EnumNumber {
@@ -303,7 +367,7 @@ func (x RowOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RowOutcome.Descriptor instead.
 func (RowOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{4}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{5}
 }
 
 type TransactionEnd int32
@@ -339,11 +403,11 @@ func (x TransactionEnd) String() string {
 }
 
 func (TransactionEnd) Descriptor() protoreflect.EnumDescriptor {
-	return file_hallway_v1_hallway_proto_enumTypes[5].Descriptor()
+	return file_hallway_v1_hallway_proto_enumTypes[6].Descriptor()
 }
 
 func (TransactionEnd) Type() protoreflect.EnumType {
-	return &file_hallway_v1_hallway_proto_enumTypes[5]
+	return &file_hallway_v1_hallway_proto_enumTypes[6]
 }
 
 func (x TransactionEnd) Number() protoreflect.EnumNumber {
@@ -352,7 +416,7 @@ func (x TransactionEnd) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TransactionEnd.Descriptor instead.
 func (TransactionEnd) EnumDescriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{5}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{6}
 }
 
 type MaintainAction int32
@@ -402,11 +466,11 @@ func (x MaintainAction) String() string {
 }
 
 func (MaintainAction) Descriptor() protoreflect.EnumDescriptor {
-	return file_hallway_v1_hallway_proto_enumTypes[6].Descriptor()
+	return file_hallway_v1_hallway_proto_enumTypes[7].Descriptor()
 }
 
 func (MaintainAction) Type() protoreflect.EnumType {
-	return &file_hallway_v1_hallway_proto_enumTypes[6]
+	return &file_hallway_v1_hallway_proto_enumTypes[7]
 }
 
 func (x MaintainAction) Number() protoreflect.EnumNumber {
@@ -415,7 +479,7 @@ func (x MaintainAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MaintainAction.Descriptor instead.
 func (MaintainAction) EnumDescriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{6}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{7}
 }
 
 // ProtocolVersion: equal major versions can talk; minor only adds.
@@ -1130,8 +1194,10 @@ type DescribeResponse struct {
 	UpsertRows uint32 `protobuf:"varint,14,opt,name=upsert_rows,json=upsertRows,proto3" json:"upsert_rows,omitempty"`
 	// Columns that the API fills in if they are not given, and that take no NULL.
 	UnnullableColumns []uint32 `protobuf:"varint,15,rep,packed,name=unnullable_columns,json=unnullableColumns,proto3" json:"unnullable_columns,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// PlanRequest.aggregation is worth asking: the API may make some groups itself.
+	Aggregates    bool `protobuf:"varint,16,opt,name=aggregates,proto3" json:"aggregates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DescribeResponse) Reset() {
@@ -1269,6 +1335,13 @@ func (x *DescribeResponse) GetUnnullableColumns() []uint32 {
 	return nil
 }
 
+func (x *DescribeResponse) GetAggregates() bool {
+	if x != nil {
+		return x.Aggregates
+	}
+	return false
+}
+
 type LookupKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Columns       []uint32               `protobuf:"varint,1,rep,packed,name=columns,proto3" json:"columns,omitempty"`
@@ -1335,7 +1408,10 @@ type PlanRequest struct {
 	LimitPossible bool `protobuf:"varint,5,opt,name=limit_possible,json=limitPossible,proto3" json:"limit_possible,omitempty"`
 	// Rows the LIMIT lets through when known at planning; 0: unknown. Where
 	// limit_possible is false, more rows than these will be read for them.
-	LimitRows     uint64 `protobuf:"varint,6,opt,name=limit_rows,json=limitRows,proto3" json:"limit_rows,omitempty"`
+	LimitRows uint64 `protobuf:"varint,6,opt,name=limit_rows,json=limitRows,proto3" json:"limit_rows,omitempty"`
+	// The groups are wanted, and not the rows. Not set: the rows are. Then orderings
+	// and columns are empty and limit_possible is false.
+	Aggregation   *Aggregation `protobuf:"bytes,7,opt,name=aggregation,proto3" json:"aggregation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1412,6 +1488,135 @@ func (x *PlanRequest) GetLimitRows() uint64 {
 	return 0
 }
 
+func (x *PlanRequest) GetAggregation() *Aggregation {
+	if x != nil {
+		return x.Aggregation
+	}
+	return nil
+}
+
+// Aggregation: SELECT keys, aggregates GROUP BY keys, of the rows for which the
+// conjuncts hold. A tuple of the scan is a group: the keys' values in their order,
+// then the aggregates'. Without keys there is one group, also of no rows; with
+// keys, none that has no rows.
+type Aggregation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Columns, each once. Rows are in one group if for each key they are equal by
+	// the default equality of its type (of text: byte by byte), or both NULL.
+	Keys []uint32 `protobuf:"varint,1,rep,packed,name=keys,proto3" json:"keys,omitempty"`
+	// At least one.
+	Aggregates    []*Aggregate `protobuf:"bytes,2,rep,name=aggregates,proto3" json:"aggregates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Aggregation) Reset() {
+	*x = Aggregation{}
+	mi := &file_hallway_v1_hallway_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Aggregation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Aggregation) ProtoMessage() {}
+
+func (x *Aggregation) ProtoReflect() protoreflect.Message {
+	mi := &file_hallway_v1_hallway_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Aggregation.ProtoReflect.Descriptor instead.
+func (*Aggregation) Descriptor() ([]byte, []int) {
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Aggregation) GetKeys() []uint32 {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *Aggregation) GetAggregates() []*Aggregate {
+	if x != nil {
+		return x.Aggregates
+	}
+	return nil
+}
+
+type Aggregate struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Function AggregateFunction      `protobuf:"varint,1,opt,name=function,proto3,enum=hallway.v1.AggregateFunction" json:"function,omitempty"`
+	// Column index; 0 for COUNT_ROWS.
+	Column uint32 `protobuf:"varint,2,opt,name=column,proto3" json:"column,omitempty"`
+	// Of the result, in which it travels: int8 of counts, int8 or numeric of sums,
+	// the column's of MIN and MAX.
+	Type          *Type `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Aggregate) Reset() {
+	*x = Aggregate{}
+	mi := &file_hallway_v1_hallway_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Aggregate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Aggregate) ProtoMessage() {}
+
+func (x *Aggregate) ProtoReflect() protoreflect.Message {
+	mi := &file_hallway_v1_hallway_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Aggregate.ProtoReflect.Descriptor instead.
+func (*Aggregate) Descriptor() ([]byte, []int) {
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Aggregate) GetFunction() AggregateFunction {
+	if x != nil {
+		return x.Function
+	}
+	return AggregateFunction_AGGREGATE_FUNCTION_UNSPECIFIED
+}
+
+func (x *Aggregate) GetColumn() uint32 {
+	if x != nil {
+		return x.Column
+	}
+	return 0
+}
+
+func (x *Aggregate) GetType() *Type {
+	if x != nil {
+		return x.Type
+	}
+	return nil
+}
+
 type ConjunctVerdict struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Verdict Verdict                `protobuf:"varint,1,opt,name=verdict,proto3,enum=hallway.v1.Verdict" json:"verdict,omitempty"`
@@ -1423,7 +1628,7 @@ type ConjunctVerdict struct {
 
 func (x *ConjunctVerdict) Reset() {
 	*x = ConjunctVerdict{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[12]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1640,7 @@ func (x *ConjunctVerdict) String() string {
 func (*ConjunctVerdict) ProtoMessage() {}
 
 func (x *ConjunctVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[12]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1653,7 @@ func (x *ConjunctVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConjunctVerdict.ProtoReflect.Descriptor instead.
 func (*ConjunctVerdict) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{12}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ConjunctVerdict) GetVerdict() Verdict {
@@ -1486,13 +1691,19 @@ type PlanResponse struct {
 	// The verdicts depend on the values of known parameters: the shim may reuse
 	// this answer for equal values only, else for every query of this shape.
 	ValueDependent bool `protobuf:"varint,9,opt,name=value_dependent,json=valueDependent,proto3" json:"value_dependent,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The API makes the groups of PlanRequest.aggregation exactly as PostgreSQL would,
+	// and every conjunct is exact. Where values that were not known yet do not allow
+	// it, or something else that comes to light when it runs, Scan fails with
+	// Error.not_aggregated before the first row, and the backend reads the rows. Rows
+	// and costs are then those of the groups.
+	AggregationExact bool `protobuf:"varint,10,opt,name=aggregation_exact,json=aggregationExact,proto3" json:"aggregation_exact,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[13]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +1715,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[13]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1728,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{13}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PlanResponse) GetVerdicts() []*ConjunctVerdict {
@@ -1583,6 +1794,13 @@ func (x *PlanResponse) GetValueDependent() bool {
 	return false
 }
 
+func (x *PlanResponse) GetAggregationExact() bool {
+	if x != nil {
+		return x.AggregationExact
+	}
+	return false
+}
+
 type ScanRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Relation *RelationRef           `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
@@ -1590,7 +1808,8 @@ type ScanRequest struct {
 	// Values of the parameters by Parameter.index.
 	Parameters []*Value `protobuf:"bytes,3,rep,name=parameters,proto3" json:"parameters,omitempty"`
 	// Columns of the tuples, in this order. Empty: tuples without columns, for
-	// count(*).
+	// count(*). Of a plan with an aggregation: empty, and the tuples are its groups;
+	// then there is no ordering, limit, sample or fill.
 	Columns []uint32 `protobuf:"varint,4,rep,packed,name=columns,proto3" json:"columns,omitempty"`
 	// Index into the plan's orderings that is relied upon, plus 1; 0: none.
 	Ordering uint32 `protobuf:"varint,5,opt,name=ordering,proto3" json:"ordering,omitempty"`
@@ -1617,7 +1836,7 @@ type ScanRequest struct {
 
 func (x *ScanRequest) Reset() {
 	*x = ScanRequest{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[14]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +1848,7 @@ func (x *ScanRequest) String() string {
 func (*ScanRequest) ProtoMessage() {}
 
 func (x *ScanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[14]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +1861,7 @@ func (x *ScanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanRequest.ProtoReflect.Descriptor instead.
 func (*ScanRequest) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{14}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ScanRequest) GetRelation() *RelationRef {
@@ -1739,7 +1958,7 @@ type CacheFill struct {
 
 func (x *CacheFill) Reset() {
 	*x = CacheFill{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[15]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +1970,7 @@ func (x *CacheFill) String() string {
 func (*CacheFill) ProtoMessage() {}
 
 func (x *CacheFill) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[15]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +1983,7 @@ func (x *CacheFill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CacheFill.ProtoReflect.Descriptor instead.
 func (*CacheFill) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{15}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CacheFill) GetPredicate() []byte {
@@ -1803,7 +2022,7 @@ type ScanResponse struct {
 
 func (x *ScanResponse) Reset() {
 	*x = ScanResponse{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[16]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1815,7 +2034,7 @@ func (x *ScanResponse) String() string {
 func (*ScanResponse) ProtoMessage() {}
 
 func (x *ScanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[16]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1828,7 +2047,7 @@ func (x *ScanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanResponse.ProtoReflect.Descriptor instead.
 func (*ScanResponse) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{16}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ScanResponse) GetMessage() isScanResponse_Message {
@@ -1919,7 +2138,7 @@ type ScanHeader struct {
 
 func (x *ScanHeader) Reset() {
 	*x = ScanHeader{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[17]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2150,7 @@ func (x *ScanHeader) String() string {
 func (*ScanHeader) ProtoMessage() {}
 
 func (x *ScanHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[17]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2163,7 @@ func (x *ScanHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanHeader.ProtoReflect.Descriptor instead.
 func (*ScanHeader) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{17}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ScanHeader) GetRecheck() []uint32 {
@@ -1984,7 +2203,7 @@ type RowBatch struct {
 
 func (x *RowBatch) Reset() {
 	*x = RowBatch{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[18]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1996,7 +2215,7 @@ func (x *RowBatch) String() string {
 func (*RowBatch) ProtoMessage() {}
 
 func (x *RowBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[18]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2009,7 +2228,7 @@ func (x *RowBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowBatch.ProtoReflect.Descriptor instead.
 func (*RowBatch) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{18}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RowBatch) GetTuples() []byte {
@@ -2042,7 +2261,7 @@ type ScanFooter struct {
 
 func (x *ScanFooter) Reset() {
 	*x = ScanFooter{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[19]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2054,7 +2273,7 @@ func (x *ScanFooter) String() string {
 func (*ScanFooter) ProtoMessage() {}
 
 func (x *ScanFooter) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[19]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2067,7 +2286,7 @@ func (x *ScanFooter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanFooter.ProtoReflect.Descriptor instead.
 func (*ScanFooter) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{19}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ScanFooter) GetStats() *ScanStats {
@@ -2116,7 +2335,7 @@ type ScanStats struct {
 
 func (x *ScanStats) Reset() {
 	*x = ScanStats{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[20]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2128,7 +2347,7 @@ func (x *ScanStats) String() string {
 func (*ScanStats) ProtoMessage() {}
 
 func (x *ScanStats) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[20]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2141,7 +2360,7 @@ func (x *ScanStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanStats.ProtoReflect.Descriptor instead.
 func (*ScanStats) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{20}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ScanStats) GetCalls() uint64 {
@@ -2205,7 +2424,7 @@ type Transaction struct {
 
 func (x *Transaction) Reset() {
 	*x = Transaction{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[21]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2217,7 +2436,7 @@ func (x *Transaction) String() string {
 func (*Transaction) ProtoMessage() {}
 
 func (x *Transaction) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[21]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2230,7 +2449,7 @@ func (x *Transaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transaction.ProtoReflect.Descriptor instead.
 func (*Transaction) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{21}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Transaction) GetXid() uint64 {
@@ -2294,7 +2513,7 @@ type ModifyRequest struct {
 
 func (x *ModifyRequest) Reset() {
 	*x = ModifyRequest{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[22]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +2525,7 @@ func (x *ModifyRequest) String() string {
 func (*ModifyRequest) ProtoMessage() {}
 
 func (x *ModifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[22]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +2538,7 @@ func (x *ModifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModifyRequest.ProtoReflect.Descriptor instead.
 func (*ModifyRequest) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{22}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ModifyRequest) GetRelation() *RelationRef {
@@ -2473,7 +2692,7 @@ type RowResult struct {
 
 func (x *RowResult) Reset() {
 	*x = RowResult{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[23]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2704,7 @@ func (x *RowResult) String() string {
 func (*RowResult) ProtoMessage() {}
 
 func (x *RowResult) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[23]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2717,7 @@ func (x *RowResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowResult.ProtoReflect.Descriptor instead.
 func (*RowResult) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{23}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RowResult) GetOutcome() RowOutcome {
@@ -2554,7 +2773,7 @@ type ModifyResponse struct {
 
 func (x *ModifyResponse) Reset() {
 	*x = ModifyResponse{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[24]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2566,7 +2785,7 @@ func (x *ModifyResponse) String() string {
 func (*ModifyResponse) ProtoMessage() {}
 
 func (x *ModifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[24]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2579,7 +2798,7 @@ func (x *ModifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModifyResponse.ProtoReflect.Descriptor instead.
 func (*ModifyResponse) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{24}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ModifyResponse) GetResults() []*RowResult {
@@ -2634,7 +2853,7 @@ type EndTransactionRequest struct {
 
 func (x *EndTransactionRequest) Reset() {
 	*x = EndTransactionRequest{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[25]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2646,7 +2865,7 @@ func (x *EndTransactionRequest) String() string {
 func (*EndTransactionRequest) ProtoMessage() {}
 
 func (x *EndTransactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[25]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2659,7 +2878,7 @@ func (x *EndTransactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndTransactionRequest.ProtoReflect.Descriptor instead.
 func (*EndTransactionRequest) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{25}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *EndTransactionRequest) GetTransaction() *Transaction {
@@ -2684,7 +2903,7 @@ type EndTransactionResponse struct {
 
 func (x *EndTransactionResponse) Reset() {
 	*x = EndTransactionResponse{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[26]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2696,7 +2915,7 @@ func (x *EndTransactionResponse) String() string {
 func (*EndTransactionResponse) ProtoMessage() {}
 
 func (x *EndTransactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[26]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2709,7 +2928,7 @@ func (x *EndTransactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndTransactionResponse.ProtoReflect.Descriptor instead.
 func (*EndTransactionResponse) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{26}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{28}
 }
 
 type SettleRequest struct {
@@ -2727,7 +2946,7 @@ type SettleRequest struct {
 
 func (x *SettleRequest) Reset() {
 	*x = SettleRequest{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[27]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +2958,7 @@ func (x *SettleRequest) String() string {
 func (*SettleRequest) ProtoMessage() {}
 
 func (x *SettleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[27]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +2971,7 @@ func (x *SettleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleRequest.ProtoReflect.Descriptor instead.
 func (*SettleRequest) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{27}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SettleRequest) GetRelation() *RelationRef {
@@ -2793,7 +3012,7 @@ type SettleResponse struct {
 
 func (x *SettleResponse) Reset() {
 	*x = SettleResponse{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[28]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2805,7 +3024,7 @@ func (x *SettleResponse) String() string {
 func (*SettleResponse) ProtoMessage() {}
 
 func (x *SettleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[28]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2818,7 +3037,7 @@ func (x *SettleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleResponse.ProtoReflect.Descriptor instead.
 func (*SettleResponse) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{28}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SettleResponse) GetSettled() bool {
@@ -2837,7 +3056,7 @@ type TouchRequest struct {
 
 func (x *TouchRequest) Reset() {
 	*x = TouchRequest{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[29]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2849,7 +3068,7 @@ func (x *TouchRequest) String() string {
 func (*TouchRequest) ProtoMessage() {}
 
 func (x *TouchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[29]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2862,7 +3081,7 @@ func (x *TouchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TouchRequest.ProtoReflect.Descriptor instead.
 func (*TouchRequest) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{29}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *TouchRequest) GetUses() []*RegionUse {
@@ -2883,7 +3102,7 @@ type RegionUse struct {
 
 func (x *RegionUse) Reset() {
 	*x = RegionUse{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[30]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2895,7 +3114,7 @@ func (x *RegionUse) String() string {
 func (*RegionUse) ProtoMessage() {}
 
 func (x *RegionUse) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[30]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2908,7 +3127,7 @@ func (x *RegionUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegionUse.ProtoReflect.Descriptor instead.
 func (*RegionUse) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{30}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RegionUse) GetCacheId() int64 {
@@ -2933,7 +3152,7 @@ type TouchResponse struct {
 
 func (x *TouchResponse) Reset() {
 	*x = TouchResponse{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[31]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2945,7 +3164,7 @@ func (x *TouchResponse) String() string {
 func (*TouchResponse) ProtoMessage() {}
 
 func (x *TouchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[31]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2958,7 +3177,7 @@ func (x *TouchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TouchResponse.ProtoReflect.Descriptor instead.
 func (*TouchResponse) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{31}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{33}
 }
 
 type MaintainRequest struct {
@@ -2976,7 +3195,7 @@ type MaintainRequest struct {
 
 func (x *MaintainRequest) Reset() {
 	*x = MaintainRequest{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[32]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2988,7 +3207,7 @@ func (x *MaintainRequest) String() string {
 func (*MaintainRequest) ProtoMessage() {}
 
 func (x *MaintainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[32]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3001,7 +3220,7 @@ func (x *MaintainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MaintainRequest.ProtoReflect.Descriptor instead.
 func (*MaintainRequest) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{32}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MaintainRequest) GetRelation() *RelationRef {
@@ -3042,7 +3261,7 @@ type MaintainResponse struct {
 
 func (x *MaintainResponse) Reset() {
 	*x = MaintainResponse{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[33]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3054,7 +3273,7 @@ func (x *MaintainResponse) String() string {
 func (*MaintainResponse) ProtoMessage() {}
 
 func (x *MaintainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[33]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3067,7 +3286,7 @@ func (x *MaintainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MaintainResponse.ProtoReflect.Descriptor instead.
 func (*MaintainResponse) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{33}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MaintainResponse) GetRows() uint64 {
@@ -3095,7 +3314,7 @@ type ImportSchemaRequest struct {
 
 func (x *ImportSchemaRequest) Reset() {
 	*x = ImportSchemaRequest{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[34]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3107,7 +3326,7 @@ func (x *ImportSchemaRequest) String() string {
 func (*ImportSchemaRequest) ProtoMessage() {}
 
 func (x *ImportSchemaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[34]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3120,7 +3339,7 @@ func (x *ImportSchemaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportSchemaRequest.ProtoReflect.Descriptor instead.
 func (*ImportSchemaRequest) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{34}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ImportSchemaRequest) GetRelation() *RelationRef {
@@ -3174,7 +3393,7 @@ type ImportSchemaResponse struct {
 
 func (x *ImportSchemaResponse) Reset() {
 	*x = ImportSchemaResponse{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[35]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3186,7 +3405,7 @@ func (x *ImportSchemaResponse) String() string {
 func (*ImportSchemaResponse) ProtoMessage() {}
 
 func (x *ImportSchemaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[35]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3199,7 +3418,7 @@ func (x *ImportSchemaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportSchemaResponse.ProtoReflect.Descriptor instead.
 func (*ImportSchemaResponse) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{35}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ImportSchemaResponse) GetTables() []*ImportedTable {
@@ -3222,7 +3441,7 @@ type ImportedTable struct {
 
 func (x *ImportedTable) Reset() {
 	*x = ImportedTable{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[36]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3234,7 +3453,7 @@ func (x *ImportedTable) String() string {
 func (*ImportedTable) ProtoMessage() {}
 
 func (x *ImportedTable) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[36]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3247,7 +3466,7 @@ func (x *ImportedTable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportedTable.ProtoReflect.Descriptor instead.
 func (*ImportedTable) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{36}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ImportedTable) GetName() string {
@@ -3293,7 +3512,7 @@ type ImportedColumn struct {
 
 func (x *ImportedColumn) Reset() {
 	*x = ImportedColumn{}
-	mi := &file_hallway_v1_hallway_proto_msgTypes[37]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3305,7 +3524,7 @@ func (x *ImportedColumn) String() string {
 func (*ImportedColumn) ProtoMessage() {}
 
 func (x *ImportedColumn) ProtoReflect() protoreflect.Message {
-	mi := &file_hallway_v1_hallway_proto_msgTypes[37]
+	mi := &file_hallway_v1_hallway_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3318,7 +3537,7 @@ func (x *ImportedColumn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportedColumn.ProtoReflect.Descriptor instead.
 func (*ImportedColumn) Descriptor() ([]byte, []int) {
-	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{37}
+	return file_hallway_v1_hallway_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ImportedColumn) GetName() string {
@@ -3422,7 +3641,7 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"definition\x18\x02 \x01(\v2\x14.hallway.v1.RelationR\n" +
 	"definition\"F\n" +
 	"\x0fDescribeRequest\x123\n" +
-	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\"\xaa\x04\n" +
+	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\"\xca\x04\n" +
 	"\x10DescribeResponse\x12\x1f\n" +
 	"\vkey_columns\x18\x01 \x03(\rR\n" +
 	"keyColumns\x12\x1e\n" +
@@ -3448,10 +3667,13 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"deleteRows\x12\x1f\n" +
 	"\vupsert_rows\x18\x0e \x01(\rR\n" +
 	"upsertRows\x12-\n" +
-	"\x12unnullable_columns\x18\x0f \x03(\rR\x11unnullableColumns\"=\n" +
+	"\x12unnullable_columns\x18\x0f \x03(\rR\x11unnullableColumns\x12\x1e\n" +
+	"\n" +
+	"aggregates\x18\x10 \x01(\bR\n" +
+	"aggregates\"=\n" +
 	"\tLookupKey\x12\x18\n" +
 	"\acolumns\x18\x01 \x03(\rR\acolumns\x12\x16\n" +
-	"\x06unique\x18\x02 \x01(\bR\x06unique\"\x86\x02\n" +
+	"\x06unique\x18\x02 \x01(\bR\x06unique\"\xc1\x02\n" +
 	"\vPlanRequest\x123\n" +
 	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\x12.\n" +
 	"\tconjuncts\x18\x02 \x03(\v2\x10.hallway.v1.ExprR\tconjuncts\x122\n" +
@@ -3459,10 +3681,20 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\acolumns\x18\x04 \x03(\rR\acolumns\x12%\n" +
 	"\x0elimit_possible\x18\x05 \x01(\bR\rlimitPossible\x12\x1d\n" +
 	"\n" +
-	"limit_rows\x18\x06 \x01(\x04R\tlimitRows\"X\n" +
+	"limit_rows\x18\x06 \x01(\x04R\tlimitRows\x129\n" +
+	"\vaggregation\x18\a \x01(\v2\x17.hallway.v1.AggregationR\vaggregation\"X\n" +
+	"\vAggregation\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\rR\x04keys\x125\n" +
+	"\n" +
+	"aggregates\x18\x02 \x03(\v2\x15.hallway.v1.AggregateR\n" +
+	"aggregates\"\x84\x01\n" +
+	"\tAggregate\x129\n" +
+	"\bfunction\x18\x01 \x01(\x0e2\x1d.hallway.v1.AggregateFunctionR\bfunction\x12\x16\n" +
+	"\x06column\x18\x02 \x01(\rR\x06column\x12$\n" +
+	"\x04type\x18\x03 \x01(\v2\x10.hallway.v1.TypeR\x04type\"X\n" +
 	"\x0fConjunctVerdict\x12-\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x13.hallway.v1.VerdictR\averdict\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xba\x02\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xe7\x02\n" +
 	"\fPlanResponse\x127\n" +
 	"\bverdicts\x18\x01 \x03(\v2\x1b.hallway.v1.ConjunctVerdictR\bverdicts\x12'\n" +
 	"\x0fexact_orderings\x18\x02 \x03(\rR\x0eexactOrderings\x12\x1f\n" +
@@ -3474,7 +3706,9 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\n" +
 	"total_cost\x18\a \x01(\x01R\ttotalCost\x12\x12\n" +
 	"\x04plan\x18\b \x01(\fR\x04plan\x12'\n" +
-	"\x0fvalue_dependent\x18\t \x01(\bR\x0evalueDependent\"\xfe\x02\n" +
+	"\x0fvalue_dependent\x18\t \x01(\bR\x0evalueDependent\x12+\n" +
+	"\x11aggregation_exact\x18\n" +
+	" \x01(\bR\x10aggregationExact\"\xfe\x02\n" +
 	"\vScanRequest\x123\n" +
 	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\x12\x12\n" +
 	"\x04plan\x18\x02 \x01(\fR\x04plan\x121\n" +
@@ -3616,7 +3850,14 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\x16CACHE_MODE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eCACHE_MODE_OFF\x10\x01\x12\x1b\n" +
 	"\x17CACHE_MODE_READ_THROUGH\x10\x02\x12\x16\n" +
-	"\x12CACHE_MODE_REPLICA\x10\x03*^\n" +
+	"\x12CACHE_MODE_REPLICA\x10\x03*\xcc\x01\n" +
+	"\x11AggregateFunction\x12\"\n" +
+	"\x1eAGGREGATE_FUNCTION_UNSPECIFIED\x10\x00\x12!\n" +
+	"\x1dAGGREGATE_FUNCTION_COUNT_ROWS\x10\x01\x12\x1c\n" +
+	"\x18AGGREGATE_FUNCTION_COUNT\x10\x02\x12\x1a\n" +
+	"\x16AGGREGATE_FUNCTION_SUM\x10\x03\x12\x1a\n" +
+	"\x16AGGREGATE_FUNCTION_MIN\x10\x04\x12\x1a\n" +
+	"\x16AGGREGATE_FUNCTION_MAX\x10\x05*^\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rVERDICT_EXACT\x10\x01\x12\x14\n" +
@@ -3675,131 +3916,138 @@ func file_hallway_v1_hallway_proto_rawDescGZIP() []byte {
 	return file_hallway_v1_hallway_proto_rawDescData
 }
 
-var file_hallway_v1_hallway_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_hallway_v1_hallway_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_hallway_v1_hallway_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_hallway_v1_hallway_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_hallway_v1_hallway_proto_goTypes = []any{
 	(CacheMode)(0),                 // 0: hallway.v1.CacheMode
-	(Verdict)(0),                   // 1: hallway.v1.Verdict
-	(Operation)(0),                 // 2: hallway.v1.Operation
-	(OnRollback)(0),                // 3: hallway.v1.OnRollback
-	(RowOutcome)(0),                // 4: hallway.v1.RowOutcome
-	(TransactionEnd)(0),            // 5: hallway.v1.TransactionEnd
-	(MaintainAction)(0),            // 6: hallway.v1.MaintainAction
-	(*ProtocolVersion)(nil),        // 7: hallway.v1.ProtocolVersion
-	(*HandshakeRequest)(nil),       // 8: hallway.v1.HandshakeRequest
-	(*HandshakeResponse)(nil),      // 9: hallway.v1.HandshakeResponse
-	(*Option)(nil),                 // 10: hallway.v1.Option
-	(*Relation)(nil),               // 11: hallway.v1.Relation
-	(*CachePolicy)(nil),            // 12: hallway.v1.CachePolicy
-	(*Column)(nil),                 // 13: hallway.v1.Column
-	(*RelationRef)(nil),            // 14: hallway.v1.RelationRef
-	(*DescribeRequest)(nil),        // 15: hallway.v1.DescribeRequest
-	(*DescribeResponse)(nil),       // 16: hallway.v1.DescribeResponse
-	(*LookupKey)(nil),              // 17: hallway.v1.LookupKey
-	(*PlanRequest)(nil),            // 18: hallway.v1.PlanRequest
-	(*ConjunctVerdict)(nil),        // 19: hallway.v1.ConjunctVerdict
-	(*PlanResponse)(nil),           // 20: hallway.v1.PlanResponse
-	(*ScanRequest)(nil),            // 21: hallway.v1.ScanRequest
-	(*CacheFill)(nil),              // 22: hallway.v1.CacheFill
-	(*ScanResponse)(nil),           // 23: hallway.v1.ScanResponse
-	(*ScanHeader)(nil),             // 24: hallway.v1.ScanHeader
-	(*RowBatch)(nil),               // 25: hallway.v1.RowBatch
-	(*ScanFooter)(nil),             // 26: hallway.v1.ScanFooter
-	(*ScanStats)(nil),              // 27: hallway.v1.ScanStats
-	(*Transaction)(nil),            // 28: hallway.v1.Transaction
-	(*ModifyRequest)(nil),          // 29: hallway.v1.ModifyRequest
-	(*RowResult)(nil),              // 30: hallway.v1.RowResult
-	(*ModifyResponse)(nil),         // 31: hallway.v1.ModifyResponse
-	(*EndTransactionRequest)(nil),  // 32: hallway.v1.EndTransactionRequest
-	(*EndTransactionResponse)(nil), // 33: hallway.v1.EndTransactionResponse
-	(*SettleRequest)(nil),          // 34: hallway.v1.SettleRequest
-	(*SettleResponse)(nil),         // 35: hallway.v1.SettleResponse
-	(*TouchRequest)(nil),           // 36: hallway.v1.TouchRequest
-	(*RegionUse)(nil),              // 37: hallway.v1.RegionUse
-	(*TouchResponse)(nil),          // 38: hallway.v1.TouchResponse
-	(*MaintainRequest)(nil),        // 39: hallway.v1.MaintainRequest
-	(*MaintainResponse)(nil),       // 40: hallway.v1.MaintainResponse
-	(*ImportSchemaRequest)(nil),    // 41: hallway.v1.ImportSchemaRequest
-	(*ImportSchemaResponse)(nil),   // 42: hallway.v1.ImportSchemaResponse
-	(*ImportedTable)(nil),          // 43: hallway.v1.ImportedTable
-	(*ImportedColumn)(nil),         // 44: hallway.v1.ImportedColumn
-	(*Type)(nil),                   // 45: hallway.v1.Type
-	(*Expr)(nil),                   // 46: hallway.v1.Expr
-	(*Ordering)(nil),               // 47: hallway.v1.Ordering
-	(*Value)(nil),                  // 48: hallway.v1.Value
-	(*Error)(nil),                  // 49: hallway.v1.Error
+	(AggregateFunction)(0),         // 1: hallway.v1.AggregateFunction
+	(Verdict)(0),                   // 2: hallway.v1.Verdict
+	(Operation)(0),                 // 3: hallway.v1.Operation
+	(OnRollback)(0),                // 4: hallway.v1.OnRollback
+	(RowOutcome)(0),                // 5: hallway.v1.RowOutcome
+	(TransactionEnd)(0),            // 6: hallway.v1.TransactionEnd
+	(MaintainAction)(0),            // 7: hallway.v1.MaintainAction
+	(*ProtocolVersion)(nil),        // 8: hallway.v1.ProtocolVersion
+	(*HandshakeRequest)(nil),       // 9: hallway.v1.HandshakeRequest
+	(*HandshakeResponse)(nil),      // 10: hallway.v1.HandshakeResponse
+	(*Option)(nil),                 // 11: hallway.v1.Option
+	(*Relation)(nil),               // 12: hallway.v1.Relation
+	(*CachePolicy)(nil),            // 13: hallway.v1.CachePolicy
+	(*Column)(nil),                 // 14: hallway.v1.Column
+	(*RelationRef)(nil),            // 15: hallway.v1.RelationRef
+	(*DescribeRequest)(nil),        // 16: hallway.v1.DescribeRequest
+	(*DescribeResponse)(nil),       // 17: hallway.v1.DescribeResponse
+	(*LookupKey)(nil),              // 18: hallway.v1.LookupKey
+	(*PlanRequest)(nil),            // 19: hallway.v1.PlanRequest
+	(*Aggregation)(nil),            // 20: hallway.v1.Aggregation
+	(*Aggregate)(nil),              // 21: hallway.v1.Aggregate
+	(*ConjunctVerdict)(nil),        // 22: hallway.v1.ConjunctVerdict
+	(*PlanResponse)(nil),           // 23: hallway.v1.PlanResponse
+	(*ScanRequest)(nil),            // 24: hallway.v1.ScanRequest
+	(*CacheFill)(nil),              // 25: hallway.v1.CacheFill
+	(*ScanResponse)(nil),           // 26: hallway.v1.ScanResponse
+	(*ScanHeader)(nil),             // 27: hallway.v1.ScanHeader
+	(*RowBatch)(nil),               // 28: hallway.v1.RowBatch
+	(*ScanFooter)(nil),             // 29: hallway.v1.ScanFooter
+	(*ScanStats)(nil),              // 30: hallway.v1.ScanStats
+	(*Transaction)(nil),            // 31: hallway.v1.Transaction
+	(*ModifyRequest)(nil),          // 32: hallway.v1.ModifyRequest
+	(*RowResult)(nil),              // 33: hallway.v1.RowResult
+	(*ModifyResponse)(nil),         // 34: hallway.v1.ModifyResponse
+	(*EndTransactionRequest)(nil),  // 35: hallway.v1.EndTransactionRequest
+	(*EndTransactionResponse)(nil), // 36: hallway.v1.EndTransactionResponse
+	(*SettleRequest)(nil),          // 37: hallway.v1.SettleRequest
+	(*SettleResponse)(nil),         // 38: hallway.v1.SettleResponse
+	(*TouchRequest)(nil),           // 39: hallway.v1.TouchRequest
+	(*RegionUse)(nil),              // 40: hallway.v1.RegionUse
+	(*TouchResponse)(nil),          // 41: hallway.v1.TouchResponse
+	(*MaintainRequest)(nil),        // 42: hallway.v1.MaintainRequest
+	(*MaintainResponse)(nil),       // 43: hallway.v1.MaintainResponse
+	(*ImportSchemaRequest)(nil),    // 44: hallway.v1.ImportSchemaRequest
+	(*ImportSchemaResponse)(nil),   // 45: hallway.v1.ImportSchemaResponse
+	(*ImportedTable)(nil),          // 46: hallway.v1.ImportedTable
+	(*ImportedColumn)(nil),         // 47: hallway.v1.ImportedColumn
+	(*Type)(nil),                   // 48: hallway.v1.Type
+	(*Expr)(nil),                   // 49: hallway.v1.Expr
+	(*Ordering)(nil),               // 50: hallway.v1.Ordering
+	(*Value)(nil),                  // 51: hallway.v1.Value
+	(*Error)(nil),                  // 52: hallway.v1.Error
 }
 var file_hallway_v1_hallway_proto_depIdxs = []int32{
-	7,  // 0: hallway.v1.HandshakeRequest.protocol:type_name -> hallway.v1.ProtocolVersion
-	7,  // 1: hallway.v1.HandshakeResponse.protocol:type_name -> hallway.v1.ProtocolVersion
-	10, // 2: hallway.v1.Relation.server_options:type_name -> hallway.v1.Option
-	10, // 3: hallway.v1.Relation.user_options:type_name -> hallway.v1.Option
-	10, // 4: hallway.v1.Relation.table_options:type_name -> hallway.v1.Option
-	13, // 5: hallway.v1.Relation.columns:type_name -> hallway.v1.Column
-	12, // 6: hallway.v1.Relation.cache:type_name -> hallway.v1.CachePolicy
+	8,  // 0: hallway.v1.HandshakeRequest.protocol:type_name -> hallway.v1.ProtocolVersion
+	8,  // 1: hallway.v1.HandshakeResponse.protocol:type_name -> hallway.v1.ProtocolVersion
+	11, // 2: hallway.v1.Relation.server_options:type_name -> hallway.v1.Option
+	11, // 3: hallway.v1.Relation.user_options:type_name -> hallway.v1.Option
+	11, // 4: hallway.v1.Relation.table_options:type_name -> hallway.v1.Option
+	14, // 5: hallway.v1.Relation.columns:type_name -> hallway.v1.Column
+	13, // 6: hallway.v1.Relation.cache:type_name -> hallway.v1.CachePolicy
 	0,  // 7: hallway.v1.CachePolicy.mode:type_name -> hallway.v1.CacheMode
-	45, // 8: hallway.v1.Column.type:type_name -> hallway.v1.Type
-	10, // 9: hallway.v1.Column.options:type_name -> hallway.v1.Option
-	11, // 10: hallway.v1.RelationRef.definition:type_name -> hallway.v1.Relation
-	14, // 11: hallway.v1.DescribeRequest.relation:type_name -> hallway.v1.RelationRef
-	17, // 12: hallway.v1.DescribeResponse.lookup_keys:type_name -> hallway.v1.LookupKey
-	14, // 13: hallway.v1.PlanRequest.relation:type_name -> hallway.v1.RelationRef
-	46, // 14: hallway.v1.PlanRequest.conjuncts:type_name -> hallway.v1.Expr
-	47, // 15: hallway.v1.PlanRequest.orderings:type_name -> hallway.v1.Ordering
-	1,  // 16: hallway.v1.ConjunctVerdict.verdict:type_name -> hallway.v1.Verdict
-	19, // 17: hallway.v1.PlanResponse.verdicts:type_name -> hallway.v1.ConjunctVerdict
-	14, // 18: hallway.v1.ScanRequest.relation:type_name -> hallway.v1.RelationRef
-	48, // 19: hallway.v1.ScanRequest.parameters:type_name -> hallway.v1.Value
-	22, // 20: hallway.v1.ScanRequest.fill:type_name -> hallway.v1.CacheFill
-	24, // 21: hallway.v1.ScanResponse.header:type_name -> hallway.v1.ScanHeader
-	25, // 22: hallway.v1.ScanResponse.batch:type_name -> hallway.v1.RowBatch
-	26, // 23: hallway.v1.ScanResponse.footer:type_name -> hallway.v1.ScanFooter
-	27, // 24: hallway.v1.ScanResponse.progress:type_name -> hallway.v1.ScanStats
-	27, // 25: hallway.v1.ScanFooter.stats:type_name -> hallway.v1.ScanStats
-	14, // 26: hallway.v1.ModifyRequest.relation:type_name -> hallway.v1.RelationRef
-	2,  // 27: hallway.v1.ModifyRequest.operation:type_name -> hallway.v1.Operation
-	28, // 28: hallway.v1.ModifyRequest.transaction:type_name -> hallway.v1.Transaction
-	3,  // 29: hallway.v1.ModifyRequest.on_rollback:type_name -> hallway.v1.OnRollback
-	4,  // 30: hallway.v1.RowResult.outcome:type_name -> hallway.v1.RowOutcome
-	49, // 31: hallway.v1.RowResult.error:type_name -> hallway.v1.Error
-	30, // 32: hallway.v1.ModifyResponse.results:type_name -> hallway.v1.RowResult
-	28, // 33: hallway.v1.EndTransactionRequest.transaction:type_name -> hallway.v1.Transaction
-	5,  // 34: hallway.v1.EndTransactionRequest.end:type_name -> hallway.v1.TransactionEnd
-	14, // 35: hallway.v1.SettleRequest.relation:type_name -> hallway.v1.RelationRef
-	37, // 36: hallway.v1.TouchRequest.uses:type_name -> hallway.v1.RegionUse
-	14, // 37: hallway.v1.MaintainRequest.relation:type_name -> hallway.v1.RelationRef
-	6,  // 38: hallway.v1.MaintainRequest.action:type_name -> hallway.v1.MaintainAction
-	14, // 39: hallway.v1.ImportSchemaRequest.relation:type_name -> hallway.v1.RelationRef
-	10, // 40: hallway.v1.ImportSchemaRequest.options:type_name -> hallway.v1.Option
-	43, // 41: hallway.v1.ImportSchemaResponse.tables:type_name -> hallway.v1.ImportedTable
-	44, // 42: hallway.v1.ImportedTable.columns:type_name -> hallway.v1.ImportedColumn
-	10, // 43: hallway.v1.ImportedTable.options:type_name -> hallway.v1.Option
-	10, // 44: hallway.v1.ImportedColumn.options:type_name -> hallway.v1.Option
-	8,  // 45: hallway.v1.Bridge.Handshake:input_type -> hallway.v1.HandshakeRequest
-	15, // 46: hallway.v1.Bridge.Describe:input_type -> hallway.v1.DescribeRequest
-	18, // 47: hallway.v1.Bridge.Plan:input_type -> hallway.v1.PlanRequest
-	21, // 48: hallway.v1.Bridge.Scan:input_type -> hallway.v1.ScanRequest
-	29, // 49: hallway.v1.Bridge.Modify:input_type -> hallway.v1.ModifyRequest
-	32, // 50: hallway.v1.Bridge.EndTransaction:input_type -> hallway.v1.EndTransactionRequest
-	41, // 51: hallway.v1.Bridge.ImportSchema:input_type -> hallway.v1.ImportSchemaRequest
-	34, // 52: hallway.v1.Bridge.Settle:input_type -> hallway.v1.SettleRequest
-	36, // 53: hallway.v1.Bridge.Touch:input_type -> hallway.v1.TouchRequest
-	39, // 54: hallway.v1.Bridge.Maintain:input_type -> hallway.v1.MaintainRequest
-	9,  // 55: hallway.v1.Bridge.Handshake:output_type -> hallway.v1.HandshakeResponse
-	16, // 56: hallway.v1.Bridge.Describe:output_type -> hallway.v1.DescribeResponse
-	20, // 57: hallway.v1.Bridge.Plan:output_type -> hallway.v1.PlanResponse
-	23, // 58: hallway.v1.Bridge.Scan:output_type -> hallway.v1.ScanResponse
-	31, // 59: hallway.v1.Bridge.Modify:output_type -> hallway.v1.ModifyResponse
-	33, // 60: hallway.v1.Bridge.EndTransaction:output_type -> hallway.v1.EndTransactionResponse
-	42, // 61: hallway.v1.Bridge.ImportSchema:output_type -> hallway.v1.ImportSchemaResponse
-	35, // 62: hallway.v1.Bridge.Settle:output_type -> hallway.v1.SettleResponse
-	38, // 63: hallway.v1.Bridge.Touch:output_type -> hallway.v1.TouchResponse
-	40, // 64: hallway.v1.Bridge.Maintain:output_type -> hallway.v1.MaintainResponse
-	55, // [55:65] is the sub-list for method output_type
-	45, // [45:55] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	48, // 8: hallway.v1.Column.type:type_name -> hallway.v1.Type
+	11, // 9: hallway.v1.Column.options:type_name -> hallway.v1.Option
+	12, // 10: hallway.v1.RelationRef.definition:type_name -> hallway.v1.Relation
+	15, // 11: hallway.v1.DescribeRequest.relation:type_name -> hallway.v1.RelationRef
+	18, // 12: hallway.v1.DescribeResponse.lookup_keys:type_name -> hallway.v1.LookupKey
+	15, // 13: hallway.v1.PlanRequest.relation:type_name -> hallway.v1.RelationRef
+	49, // 14: hallway.v1.PlanRequest.conjuncts:type_name -> hallway.v1.Expr
+	50, // 15: hallway.v1.PlanRequest.orderings:type_name -> hallway.v1.Ordering
+	20, // 16: hallway.v1.PlanRequest.aggregation:type_name -> hallway.v1.Aggregation
+	21, // 17: hallway.v1.Aggregation.aggregates:type_name -> hallway.v1.Aggregate
+	1,  // 18: hallway.v1.Aggregate.function:type_name -> hallway.v1.AggregateFunction
+	48, // 19: hallway.v1.Aggregate.type:type_name -> hallway.v1.Type
+	2,  // 20: hallway.v1.ConjunctVerdict.verdict:type_name -> hallway.v1.Verdict
+	22, // 21: hallway.v1.PlanResponse.verdicts:type_name -> hallway.v1.ConjunctVerdict
+	15, // 22: hallway.v1.ScanRequest.relation:type_name -> hallway.v1.RelationRef
+	51, // 23: hallway.v1.ScanRequest.parameters:type_name -> hallway.v1.Value
+	25, // 24: hallway.v1.ScanRequest.fill:type_name -> hallway.v1.CacheFill
+	27, // 25: hallway.v1.ScanResponse.header:type_name -> hallway.v1.ScanHeader
+	28, // 26: hallway.v1.ScanResponse.batch:type_name -> hallway.v1.RowBatch
+	29, // 27: hallway.v1.ScanResponse.footer:type_name -> hallway.v1.ScanFooter
+	30, // 28: hallway.v1.ScanResponse.progress:type_name -> hallway.v1.ScanStats
+	30, // 29: hallway.v1.ScanFooter.stats:type_name -> hallway.v1.ScanStats
+	15, // 30: hallway.v1.ModifyRequest.relation:type_name -> hallway.v1.RelationRef
+	3,  // 31: hallway.v1.ModifyRequest.operation:type_name -> hallway.v1.Operation
+	31, // 32: hallway.v1.ModifyRequest.transaction:type_name -> hallway.v1.Transaction
+	4,  // 33: hallway.v1.ModifyRequest.on_rollback:type_name -> hallway.v1.OnRollback
+	5,  // 34: hallway.v1.RowResult.outcome:type_name -> hallway.v1.RowOutcome
+	52, // 35: hallway.v1.RowResult.error:type_name -> hallway.v1.Error
+	33, // 36: hallway.v1.ModifyResponse.results:type_name -> hallway.v1.RowResult
+	31, // 37: hallway.v1.EndTransactionRequest.transaction:type_name -> hallway.v1.Transaction
+	6,  // 38: hallway.v1.EndTransactionRequest.end:type_name -> hallway.v1.TransactionEnd
+	15, // 39: hallway.v1.SettleRequest.relation:type_name -> hallway.v1.RelationRef
+	40, // 40: hallway.v1.TouchRequest.uses:type_name -> hallway.v1.RegionUse
+	15, // 41: hallway.v1.MaintainRequest.relation:type_name -> hallway.v1.RelationRef
+	7,  // 42: hallway.v1.MaintainRequest.action:type_name -> hallway.v1.MaintainAction
+	15, // 43: hallway.v1.ImportSchemaRequest.relation:type_name -> hallway.v1.RelationRef
+	11, // 44: hallway.v1.ImportSchemaRequest.options:type_name -> hallway.v1.Option
+	46, // 45: hallway.v1.ImportSchemaResponse.tables:type_name -> hallway.v1.ImportedTable
+	47, // 46: hallway.v1.ImportedTable.columns:type_name -> hallway.v1.ImportedColumn
+	11, // 47: hallway.v1.ImportedTable.options:type_name -> hallway.v1.Option
+	11, // 48: hallway.v1.ImportedColumn.options:type_name -> hallway.v1.Option
+	9,  // 49: hallway.v1.Bridge.Handshake:input_type -> hallway.v1.HandshakeRequest
+	16, // 50: hallway.v1.Bridge.Describe:input_type -> hallway.v1.DescribeRequest
+	19, // 51: hallway.v1.Bridge.Plan:input_type -> hallway.v1.PlanRequest
+	24, // 52: hallway.v1.Bridge.Scan:input_type -> hallway.v1.ScanRequest
+	32, // 53: hallway.v1.Bridge.Modify:input_type -> hallway.v1.ModifyRequest
+	35, // 54: hallway.v1.Bridge.EndTransaction:input_type -> hallway.v1.EndTransactionRequest
+	44, // 55: hallway.v1.Bridge.ImportSchema:input_type -> hallway.v1.ImportSchemaRequest
+	37, // 56: hallway.v1.Bridge.Settle:input_type -> hallway.v1.SettleRequest
+	39, // 57: hallway.v1.Bridge.Touch:input_type -> hallway.v1.TouchRequest
+	42, // 58: hallway.v1.Bridge.Maintain:input_type -> hallway.v1.MaintainRequest
+	10, // 59: hallway.v1.Bridge.Handshake:output_type -> hallway.v1.HandshakeResponse
+	17, // 60: hallway.v1.Bridge.Describe:output_type -> hallway.v1.DescribeResponse
+	23, // 61: hallway.v1.Bridge.Plan:output_type -> hallway.v1.PlanResponse
+	26, // 62: hallway.v1.Bridge.Scan:output_type -> hallway.v1.ScanResponse
+	34, // 63: hallway.v1.Bridge.Modify:output_type -> hallway.v1.ModifyResponse
+	36, // 64: hallway.v1.Bridge.EndTransaction:output_type -> hallway.v1.EndTransactionResponse
+	45, // 65: hallway.v1.Bridge.ImportSchema:output_type -> hallway.v1.ImportSchemaResponse
+	38, // 66: hallway.v1.Bridge.Settle:output_type -> hallway.v1.SettleResponse
+	41, // 67: hallway.v1.Bridge.Touch:output_type -> hallway.v1.TouchResponse
+	43, // 68: hallway.v1.Bridge.Maintain:output_type -> hallway.v1.MaintainResponse
+	59, // [59:69] is the sub-list for method output_type
+	49, // [49:59] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_hallway_v1_hallway_proto_init() }
@@ -3809,7 +4057,7 @@ func file_hallway_v1_hallway_proto_init() {
 	}
 	file_hallway_v1_error_proto_init()
 	file_hallway_v1_expr_proto_init()
-	file_hallway_v1_hallway_proto_msgTypes[16].OneofWrappers = []any{
+	file_hallway_v1_hallway_proto_msgTypes[18].OneofWrappers = []any{
 		(*ScanResponse_Header)(nil),
 		(*ScanResponse_Batch)(nil),
 		(*ScanResponse_Footer)(nil),
@@ -3820,8 +4068,8 @@ func file_hallway_v1_hallway_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hallway_v1_hallway_proto_rawDesc), len(file_hallway_v1_hallway_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   38,
+			NumEnums:      8,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

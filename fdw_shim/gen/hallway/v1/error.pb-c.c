@@ -142,7 +142,7 @@ void   hallway__v1__rpc_status_detail__free_unpacked
   assert(message->base.descriptor == &hallway__v1__rpc_status_detail__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor hallway__v1__error__field_descriptors[11] =
+static const ProtobufCFieldDescriptor hallway__v1__error__field_descriptors[12] =
 {
   {
     "sqlstate",
@@ -276,6 +276,18 @@ static const ProtobufCFieldDescriptor hallway__v1__error__field_descriptors[11] 
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "not_aggregated",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__Error, not_aggregated),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__error__field_indices_by_name[] = {
   4,   /* field[4] = column_name */
@@ -283,6 +295,7 @@ static const unsigned hallway__v1__error__field_indices_by_name[] = {
   3,   /* field[3] = hint */
   10,   /* field[10] = http_status */
   1,   /* field[1] = message */
+  11,   /* field[11] = not_aggregated */
   6,   /* field[6] = request_id */
   8,   /* field[8] = retry_after_ms */
   7,   /* field[7] = row */
@@ -293,7 +306,7 @@ static const unsigned hallway__v1__error__field_indices_by_name[] = {
 static const ProtobufCIntRange hallway__v1__error__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 11 }
+  { 0, 12 }
 };
 const ProtobufCMessageDescriptor hallway__v1__error__descriptor =
 {
@@ -303,7 +316,7 @@ const ProtobufCMessageDescriptor hallway__v1__error__descriptor =
   "Hallway__V1__Error",
   "hallway.v1",
   sizeof(Hallway__V1__Error),
-  11,
+  12,
   hallway__v1__error__field_descriptors,
   hallway__v1__error__field_indices_by_name,
   1,  hallway__v1__error__number_ranges,

@@ -67,10 +67,15 @@ struct  Hallway__V1__Error
    * HTTP status of the API's answer; 0: none.
    */
   uint32_t http_status;
+  /*
+   * The API cannot make the groups that the plan asks for, for these values or as
+   * it turned out: the query is to read the rows.
+   */
+  protobuf_c_boolean not_aggregated;
 };
 #define HALLWAY__V1__ERROR__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__error__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0 }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0 }
 
 
 struct  Hallway__V1__RpcStatus

@@ -547,6 +547,96 @@ void   hallway__v1__plan_request__free_unpacked
   assert(message->base.descriptor == &hallway__v1__plan_request__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   hallway__v1__aggregation__init
+                     (Hallway__V1__Aggregation         *message)
+{
+  static const Hallway__V1__Aggregation init_value = HALLWAY__V1__AGGREGATION__INIT;
+  *message = init_value;
+}
+size_t hallway__v1__aggregation__get_packed_size
+                     (const Hallway__V1__Aggregation *message)
+{
+  assert(message->base.descriptor == &hallway__v1__aggregation__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t hallway__v1__aggregation__pack
+                     (const Hallway__V1__Aggregation *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &hallway__v1__aggregation__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t hallway__v1__aggregation__pack_to_buffer
+                     (const Hallway__V1__Aggregation *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &hallway__v1__aggregation__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Hallway__V1__Aggregation *
+       hallway__v1__aggregation__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Hallway__V1__Aggregation *)
+     protobuf_c_message_unpack (&hallway__v1__aggregation__descriptor,
+                                allocator, len, data);
+}
+void   hallway__v1__aggregation__free_unpacked
+                     (Hallway__V1__Aggregation *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &hallway__v1__aggregation__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   hallway__v1__aggregate__init
+                     (Hallway__V1__Aggregate         *message)
+{
+  static const Hallway__V1__Aggregate init_value = HALLWAY__V1__AGGREGATE__INIT;
+  *message = init_value;
+}
+size_t hallway__v1__aggregate__get_packed_size
+                     (const Hallway__V1__Aggregate *message)
+{
+  assert(message->base.descriptor == &hallway__v1__aggregate__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t hallway__v1__aggregate__pack
+                     (const Hallway__V1__Aggregate *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &hallway__v1__aggregate__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t hallway__v1__aggregate__pack_to_buffer
+                     (const Hallway__V1__Aggregate *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &hallway__v1__aggregate__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Hallway__V1__Aggregate *
+       hallway__v1__aggregate__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Hallway__V1__Aggregate *)
+     protobuf_c_message_unpack (&hallway__v1__aggregate__descriptor,
+                                allocator, len, data);
+}
+void   hallway__v1__aggregate__free_unpacked
+                     (Hallway__V1__Aggregate *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &hallway__v1__aggregate__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   hallway__v1__conjunct_verdict__init
                      (Hallway__V1__ConjunctVerdict         *message)
 {
@@ -2475,7 +2565,7 @@ const ProtobufCMessageDescriptor hallway__v1__describe_request__descriptor =
   (ProtobufCMessageInit) hallway__v1__describe_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_descriptors[15] =
+static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_descriptors[16] =
 {
   {
     "key_columns",
@@ -2657,8 +2747,21 @@ static const ProtobufCFieldDescriptor hallway__v1__describe_response__field_desc
     0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "aggregates",
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__DescribeResponse, aggregates),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__describe_response__field_indices_by_name[] = {
+  15,   /* field[15] = aggregates */
   8,   /* field[8] = cache_account */
   9,   /* field[9] = cache_shape */
   3,   /* field[3] = deletable */
@@ -2678,7 +2781,7 @@ static const unsigned hallway__v1__describe_response__field_indices_by_name[] = 
 static const ProtobufCIntRange hallway__v1__describe_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 15 }
+  { 0, 16 }
 };
 const ProtobufCMessageDescriptor hallway__v1__describe_response__descriptor =
 {
@@ -2688,7 +2791,7 @@ const ProtobufCMessageDescriptor hallway__v1__describe_response__descriptor =
   "Hallway__V1__DescribeResponse",
   "hallway.v1",
   sizeof(Hallway__V1__DescribeResponse),
-  15,
+  16,
   hallway__v1__describe_response__field_descriptors,
   hallway__v1__describe_response__field_indices_by_name,
   1,  hallway__v1__describe_response__number_ranges,
@@ -2746,7 +2849,7 @@ const ProtobufCMessageDescriptor hallway__v1__lookup_key__descriptor =
   (ProtobufCMessageInit) hallway__v1__lookup_key__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__plan_request__field_descriptors[6] =
+static const ProtobufCFieldDescriptor hallway__v1__plan_request__field_descriptors[7] =
 {
   {
     "relation",
@@ -2820,8 +2923,21 @@ static const ProtobufCFieldDescriptor hallway__v1__plan_request__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "aggregation",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__PlanRequest, aggregation),
+    &hallway__v1__aggregation__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__plan_request__field_indices_by_name[] = {
+  6,   /* field[6] = aggregation */
   3,   /* field[3] = columns */
   1,   /* field[1] = conjuncts */
   4,   /* field[4] = limit_possible */
@@ -2832,7 +2948,7 @@ static const unsigned hallway__v1__plan_request__field_indices_by_name[] = {
 static const ProtobufCIntRange hallway__v1__plan_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 6 }
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor hallway__v1__plan_request__descriptor =
 {
@@ -2842,11 +2958,126 @@ const ProtobufCMessageDescriptor hallway__v1__plan_request__descriptor =
   "Hallway__V1__PlanRequest",
   "hallway.v1",
   sizeof(Hallway__V1__PlanRequest),
-  6,
+  7,
   hallway__v1__plan_request__field_descriptors,
   hallway__v1__plan_request__field_indices_by_name,
   1,  hallway__v1__plan_request__number_ranges,
   (ProtobufCMessageInit) hallway__v1__plan_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor hallway__v1__aggregation__field_descriptors[2] =
+{
+  {
+    "keys",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Hallway__V1__Aggregation, n_keys),
+    offsetof(Hallway__V1__Aggregation, keys),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "aggregates",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Hallway__V1__Aggregation, n_aggregates),
+    offsetof(Hallway__V1__Aggregation, aggregates),
+    &hallway__v1__aggregate__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned hallway__v1__aggregation__field_indices_by_name[] = {
+  1,   /* field[1] = aggregates */
+  0,   /* field[0] = keys */
+};
+static const ProtobufCIntRange hallway__v1__aggregation__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor hallway__v1__aggregation__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "hallway.v1.Aggregation",
+  "Aggregation",
+  "Hallway__V1__Aggregation",
+  "hallway.v1",
+  sizeof(Hallway__V1__Aggregation),
+  2,
+  hallway__v1__aggregation__field_descriptors,
+  hallway__v1__aggregation__field_indices_by_name,
+  1,  hallway__v1__aggregation__number_ranges,
+  (ProtobufCMessageInit) hallway__v1__aggregation__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor hallway__v1__aggregate__field_descriptors[3] =
+{
+  {
+    "function",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__Aggregate, function),
+    &hallway__v1__aggregate_function__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "column",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__Aggregate, column),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "type",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__Aggregate, type),
+    &hallway__v1__type__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned hallway__v1__aggregate__field_indices_by_name[] = {
+  1,   /* field[1] = column */
+  0,   /* field[0] = function */
+  2,   /* field[2] = type */
+};
+static const ProtobufCIntRange hallway__v1__aggregate__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor hallway__v1__aggregate__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "hallway.v1.Aggregate",
+  "Aggregate",
+  "Hallway__V1__Aggregate",
+  "hallway.v1",
+  sizeof(Hallway__V1__Aggregate),
+  3,
+  hallway__v1__aggregate__field_descriptors,
+  hallway__v1__aggregate__field_indices_by_name,
+  1,  hallway__v1__aggregate__number_ranges,
+  (ProtobufCMessageInit) hallway__v1__aggregate__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor hallway__v1__conjunct_verdict__field_descriptors[2] =
@@ -2900,7 +3131,7 @@ const ProtobufCMessageDescriptor hallway__v1__conjunct_verdict__descriptor =
   (ProtobufCMessageInit) hallway__v1__conjunct_verdict__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__plan_response__field_descriptors[9] =
+static const ProtobufCFieldDescriptor hallway__v1__plan_response__field_descriptors[10] =
 {
   {
     "verdicts",
@@ -3010,8 +3241,21 @@ static const ProtobufCFieldDescriptor hallway__v1__plan_response__field_descript
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "aggregation_exact",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__PlanResponse, aggregation_exact),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__plan_response__field_indices_by_name[] = {
+  9,   /* field[9] = aggregation_exact */
   1,   /* field[1] = exact_orderings */
   2,   /* field[2] = limit_exact */
   7,   /* field[7] = plan */
@@ -3025,7 +3269,7 @@ static const unsigned hallway__v1__plan_response__field_indices_by_name[] = {
 static const ProtobufCIntRange hallway__v1__plan_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 10 }
 };
 const ProtobufCMessageDescriptor hallway__v1__plan_response__descriptor =
 {
@@ -3035,7 +3279,7 @@ const ProtobufCMessageDescriptor hallway__v1__plan_response__descriptor =
   "Hallway__V1__PlanResponse",
   "hallway.v1",
   sizeof(Hallway__V1__PlanResponse),
-  9,
+  10,
   hallway__v1__plan_response__field_descriptors,
   hallway__v1__plan_response__field_indices_by_name,
   1,  hallway__v1__plan_response__number_ranges,
@@ -4919,6 +5163,42 @@ const ProtobufCEnumDescriptor hallway__v1__cache_mode__descriptor =
   hallway__v1__cache_mode__enum_values_by_name,
   1,
   hallway__v1__cache_mode__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue hallway__v1__aggregate_function__enum_values_by_number[6] =
+{
+  { "AGGREGATE_FUNCTION_UNSPECIFIED", "HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_UNSPECIFIED", 0 },
+  { "AGGREGATE_FUNCTION_COUNT_ROWS", "HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_COUNT_ROWS", 1 },
+  { "AGGREGATE_FUNCTION_COUNT", "HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_COUNT", 2 },
+  { "AGGREGATE_FUNCTION_SUM", "HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_SUM", 3 },
+  { "AGGREGATE_FUNCTION_MIN", "HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_MIN", 4 },
+  { "AGGREGATE_FUNCTION_MAX", "HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_MAX", 5 },
+};
+static const ProtobufCIntRange hallway__v1__aggregate_function__value_ranges[] = {
+{0, 0},{0, 6}
+};
+static const ProtobufCEnumValueIndex hallway__v1__aggregate_function__enum_values_by_name[6] =
+{
+  { "AGGREGATE_FUNCTION_COUNT", 2 },
+  { "AGGREGATE_FUNCTION_COUNT_ROWS", 1 },
+  { "AGGREGATE_FUNCTION_MAX", 5 },
+  { "AGGREGATE_FUNCTION_MIN", 4 },
+  { "AGGREGATE_FUNCTION_SUM", 3 },
+  { "AGGREGATE_FUNCTION_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor hallway__v1__aggregate_function__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "hallway.v1.AggregateFunction",
+  "AggregateFunction",
+  "Hallway__V1__AggregateFunction",
+  "hallway.v1",
+  6,
+  hallway__v1__aggregate_function__enum_values_by_number,
+  6,
+  hallway__v1__aggregate_function__enum_values_by_name,
+  1,
+  hallway__v1__aggregate_function__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue hallway__v1__verdict__enum_values_by_number[4] =

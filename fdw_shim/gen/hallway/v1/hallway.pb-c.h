@@ -29,6 +29,8 @@ typedef struct Hallway__V1__DescribeRequest Hallway__V1__DescribeRequest;
 typedef struct Hallway__V1__DescribeResponse Hallway__V1__DescribeResponse;
 typedef struct Hallway__V1__LookupKey Hallway__V1__LookupKey;
 typedef struct Hallway__V1__PlanRequest Hallway__V1__PlanRequest;
+typedef struct Hallway__V1__Aggregation Hallway__V1__Aggregation;
+typedef struct Hallway__V1__Aggregate Hallway__V1__Aggregate;
 typedef struct Hallway__V1__ConjunctVerdict Hallway__V1__ConjunctVerdict;
 typedef struct Hallway__V1__PlanResponse Hallway__V1__PlanResponse;
 typedef struct Hallway__V1__ScanRequest Hallway__V1__ScanRequest;
@@ -66,6 +68,29 @@ typedef enum _Hallway__V1__CacheMode {
   HALLWAY__V1__CACHE_MODE__CACHE_MODE_REPLICA = 3
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__CACHE_MODE)
 } Hallway__V1__CacheMode;
+typedef enum _Hallway__V1__AggregateFunction {
+  HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_UNSPECIFIED = 0,
+  /*
+   * count(*)
+   */
+  HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_COUNT_ROWS = 1,
+  /*
+   * Of values that are not NULL; so are the following ones, which are NULL where
+   * there is no such value.
+   */
+  HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_COUNT = 2,
+  /*
+   * Of integers and numerics, exact. There is no avg(): it is asked for as SUM and
+   * COUNT, and divided by the backend.
+   */
+  HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_SUM = 3,
+  /*
+   * By the default order of the type; never of text.
+   */
+  HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_MIN = 4,
+  HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_MAX = 5
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__AGGREGATE_FUNCTION)
+} Hallway__V1__AggregateFunction;
 typedef enum _Hallway__V1__Verdict {
   HALLWAY__V1__VERDICT__VERDICT_UNSPECIFIED = 0,
   /*
@@ -399,10 +424,14 @@ struct  Hallway__V1__DescribeResponse
    */
   size_t n_unnullable_columns;
   uint32_t *unnullable_columns;
+  /*
+   * PlanRequest.aggregation is worth asking: the API may make some groups itself.
+   */
+  protobuf_c_boolean aggregates;
 };
 #define HALLWAY__V1__DESCRIBE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__describe_response__descriptor) \
-    , 0,NULL, 0, 0, 0, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, {0,NULL}, {0,NULL}, 0, 0, 0, 0, 0,NULL }
+    , 0,NULL, 0, 0, 0, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0, {0,NULL}, {0,NULL}, 0, 0, 0, 0, 0,NULL, 0 }
 
 
 struct  Hallway__V1__LookupKey
@@ -446,10 +475,60 @@ struct  Hallway__V1__PlanRequest
    * limit_possible is false, more rows than these will be read for them.
    */
   uint64_t limit_rows;
+  /*
+   * The groups are wanted, and not the rows. Not set: the rows are. Then orderings
+   * and columns are empty and limit_possible is false.
+   */
+  Hallway__V1__Aggregation *aggregation;
 };
 #define HALLWAY__V1__PLAN_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__plan_request__descriptor) \
-    , NULL, 0,NULL, 0,NULL, 0,NULL, 0, 0 }
+    , NULL, 0,NULL, 0,NULL, 0,NULL, 0, 0, NULL }
+
+
+/*
+ * Aggregation: SELECT keys, aggregates GROUP BY keys, of the rows for which the
+ * conjuncts hold. A tuple of the scan is a group: the keys' values in their order,
+ * then the aggregates'. Without keys there is one group, also of no rows; with
+ * keys, none that has no rows.
+ */
+struct  Hallway__V1__Aggregation
+{
+  ProtobufCMessage base;
+  /*
+   * Columns, each once. Rows are in one group if for each key they are equal by
+   * the default equality of its type (of text: byte by byte), or both NULL.
+   */
+  size_t n_keys;
+  uint32_t *keys;
+  /*
+   * At least one.
+   */
+  size_t n_aggregates;
+  Hallway__V1__Aggregate **aggregates;
+};
+#define HALLWAY__V1__AGGREGATION__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__aggregation__descriptor) \
+    , 0,NULL, 0,NULL }
+
+
+struct  Hallway__V1__Aggregate
+{
+  ProtobufCMessage base;
+  Hallway__V1__AggregateFunction function;
+  /*
+   * Column index; 0 for COUNT_ROWS.
+   */
+  uint32_t column;
+  /*
+   * Of the result, in which it travels: int8 of counts, int8 or numeric of sums,
+   * the column's of MIN and MAX.
+   */
+  Hallway__V1__Type *type;
+};
+#define HALLWAY__V1__AGGREGATE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__aggregate__descriptor) \
+    , HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_UNSPECIFIED, 0, NULL }
 
 
 struct  Hallway__V1__ConjunctVerdict
@@ -502,10 +581,18 @@ struct  Hallway__V1__PlanResponse
    * this answer for equal values only, else for every query of this shape.
    */
   protobuf_c_boolean value_dependent;
+  /*
+   * The API makes the groups of PlanRequest.aggregation exactly as PostgreSQL would,
+   * and every conjunct is exact. Where values that were not known yet do not allow
+   * it, or something else that comes to light when it runs, Scan fails with
+   * Error.not_aggregated before the first row, and the backend reads the rows. Rows
+   * and costs are then those of the groups.
+   */
+  protobuf_c_boolean aggregation_exact;
 };
 #define HALLWAY__V1__PLAN_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__plan_response__descriptor) \
-    , 0,NULL, 0,NULL, 0, 0, 0, 0, 0, {0,NULL}, 0 }
+    , 0,NULL, 0,NULL, 0, 0, 0, 0, 0, {0,NULL}, 0, 0 }
 
 
 struct  Hallway__V1__ScanRequest
@@ -520,7 +607,8 @@ struct  Hallway__V1__ScanRequest
   Hallway__V1__Value **parameters;
   /*
    * Columns of the tuples, in this order. Empty: tuples without columns, for
-   * count(*).
+   * count(*). Of a plan with an aggregation: empty, and the tuples are its groups;
+   * then there is no ordering, limit, sample or fill.
    */
   size_t n_columns;
   uint32_t *columns;
@@ -1289,6 +1377,44 @@ Hallway__V1__PlanRequest *
 void   hallway__v1__plan_request__free_unpacked
                      (Hallway__V1__PlanRequest *message,
                       ProtobufCAllocator *allocator);
+/* Hallway__V1__Aggregation methods */
+void   hallway__v1__aggregation__init
+                     (Hallway__V1__Aggregation         *message);
+size_t hallway__v1__aggregation__get_packed_size
+                     (const Hallway__V1__Aggregation   *message);
+size_t hallway__v1__aggregation__pack
+                     (const Hallway__V1__Aggregation   *message,
+                      uint8_t             *out);
+size_t hallway__v1__aggregation__pack_to_buffer
+                     (const Hallway__V1__Aggregation   *message,
+                      ProtobufCBuffer     *buffer);
+Hallway__V1__Aggregation *
+       hallway__v1__aggregation__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   hallway__v1__aggregation__free_unpacked
+                     (Hallway__V1__Aggregation *message,
+                      ProtobufCAllocator *allocator);
+/* Hallway__V1__Aggregate methods */
+void   hallway__v1__aggregate__init
+                     (Hallway__V1__Aggregate         *message);
+size_t hallway__v1__aggregate__get_packed_size
+                     (const Hallway__V1__Aggregate   *message);
+size_t hallway__v1__aggregate__pack
+                     (const Hallway__V1__Aggregate   *message,
+                      uint8_t             *out);
+size_t hallway__v1__aggregate__pack_to_buffer
+                     (const Hallway__V1__Aggregate   *message,
+                      ProtobufCBuffer     *buffer);
+Hallway__V1__Aggregate *
+       hallway__v1__aggregate__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   hallway__v1__aggregate__free_unpacked
+                     (Hallway__V1__Aggregate *message,
+                      ProtobufCAllocator *allocator);
 /* Hallway__V1__ConjunctVerdict methods */
 void   hallway__v1__conjunct_verdict__init
                      (Hallway__V1__ConjunctVerdict         *message);
@@ -1821,6 +1947,12 @@ typedef void (*Hallway__V1__LookupKey_Closure)
 typedef void (*Hallway__V1__PlanRequest_Closure)
                  (const Hallway__V1__PlanRequest *message,
                   void *closure_data);
+typedef void (*Hallway__V1__Aggregation_Closure)
+                 (const Hallway__V1__Aggregation *message,
+                  void *closure_data);
+typedef void (*Hallway__V1__Aggregate_Closure)
+                 (const Hallway__V1__Aggregate *message,
+                  void *closure_data);
 typedef void (*Hallway__V1__ConjunctVerdict_Closure)
                  (const Hallway__V1__ConjunctVerdict *message,
                   void *closure_data);
@@ -2008,6 +2140,7 @@ void hallway__v1__bridge__maintain(ProtobufCService *service,
 /* --- descriptors --- */
 
 extern const ProtobufCEnumDescriptor    hallway__v1__cache_mode__descriptor;
+extern const ProtobufCEnumDescriptor    hallway__v1__aggregate_function__descriptor;
 extern const ProtobufCEnumDescriptor    hallway__v1__verdict__descriptor;
 extern const ProtobufCEnumDescriptor    hallway__v1__operation__descriptor;
 extern const ProtobufCEnumDescriptor    hallway__v1__on_rollback__descriptor;
@@ -2026,6 +2159,8 @@ extern const ProtobufCMessageDescriptor hallway__v1__describe_request__descripto
 extern const ProtobufCMessageDescriptor hallway__v1__describe_response__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__lookup_key__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__plan_request__descriptor;
+extern const ProtobufCMessageDescriptor hallway__v1__aggregation__descriptor;
+extern const ProtobufCMessageDescriptor hallway__v1__aggregate__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__conjunct_verdict__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__plan_response__descriptor;
 extern const ProtobufCMessageDescriptor hallway__v1__scan_request__descriptor;
