@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	"github.com/hallwaydb/hallway/sidecar/rows"
@@ -56,6 +58,51 @@ type Keeper interface {
 	Keeps(column int, has, given pushdown.Value) bool
 }
 
+// Replayer is a Modifier that sends a single request of a batch again, where
+// Description.Idempotent says that this does nothing twice.
+type Replayer interface {
+	Modifier
+	// RequestKeys gives for each row of an Insert, Update or Upsert that Modify
+	// would take the idempotency key of the request in which it goes: a RequestKey.
+	// It calls no API. An error is one that Modify would give, too.
+	RequestKeys(batch *Batch) ([]string, error)
+}
+
+// RequestKey is the idempotency key of one request of a write: of row first alone
+// (n is 0), or of n rows of which that is the first.
+func RequestKey(write string, first, n int) string {
+	key := write + "-" + strconv.Itoa(first)
+	if n > 0 {
+		key += "-" + strconv.Itoa(n)
+	}
+	return key
+}
+
+// ParseRequestKey takes a RequestKey apart; false: it is none. n is 0 for a row
+// alone. The write's own key does not end in a number after a hyphen.
+func ParseRequestKey(key string) (write string, first, n int, ok bool) {
+	number := func() (int, bool) {
+		at := strings.LastIndexByte(key, '-')
+		if at < 0 {
+			return 0, false
+		}
+		i, err := strconv.Atoi(key[at+1:])
+		if err != nil || i < 0 || strconv.Itoa(i) != key[at+1:] {
+			return 0, false
+		}
+		key = key[:at]
+		return i, true
+	}
+	last, ok := number()
+	if !ok {
+		return "", 0, 0, false
+	}
+	if i, two := number(); two {
+		return key, i, last, true
+	}
+	return key, last, 0, true
+}
+
 // Batch is the rows of one Modify call.
 type Batch struct {
 	Op Operation
@@ -81,9 +128,15 @@ type Batch struct {
 	Recorded      []bool
 	// Results has one entry a row when Modify returns without error.
 	Results []Result
-	// IdempotencyKey is unique to this write. A request for row i alone has the
-	// key + "-" + i; one for n rows of which i is the first, that + "-" + n.
+	// IdempotencyKey is unique to this write, and does not end in a number after a
+	// hyphen. A request has a RequestKey of it, in which rows are counted from
+	// FirstRow.
 	IdempotencyKey string
+	FirstRow       int
+	// Again is set only for a Replayer: these are the rows of one request of an
+	// earlier batch, in which the first of them was row FirstRow, and the request's
+	// RequestKey. They go as that request, or not at all: NotSupported.
+	Again string
 	// Stats is where the connector counts; never nil.
 	Stats *Stats
 	// Ready, if not nil, is called before rows are sent, by a connector whose

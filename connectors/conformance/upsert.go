@@ -146,6 +146,10 @@ func testIdempotent(t *testing.T, h *harness) {
 	made := send("conformance-i", h.batch(connectors.Insert, nil, given))
 	same(made, send("conformance-i", h.batch(connectors.Insert, nil, given)))
 	require.Len(t, h.mustScan(t, connectors.Query{}), before+3, "it was done once")
+	if r, ok := m.(connectors.Replayer); ok {
+		same(made, testRequestsAgain(t, h, r, given))
+		require.Len(t, h.mustScan(t, connectors.Query{}), before+3, "it was done once")
+	}
 	other := send("conformance-o", h.batch(connectors.Insert, nil, []Row{h.Writes.Insert(403)}))
 	require.NotEqual(t, h.keyOf(made[0]), h.keyOf(other[0]), "another key is another write")
 
@@ -174,4 +178,29 @@ func testIdempotent(t *testing.T, h *harness) {
 		}
 		require.Len(t, h.mustScan(t, connectors.Query{}), before)
 	}
+}
+
+// testRequestsAgain sends the requests of a batch that was made under the key
+// "conformance-i" again, each by itself, and gives what they answer.
+func testRequestsAgain(t *testing.T, h *harness, r connectors.Replayer, given []Row) (back [][]pushdown.Value) {
+	t.Helper()
+	whole := h.batch(connectors.Insert, nil, given)
+	whole.IdempotencyKey = "conformance-i"
+	keys, err := r.RequestKeys(whole)
+	require.NoError(t, err)
+	require.Len(t, keys, len(given))
+	for first, end := 0, 0; first < len(given); first = end {
+		for end = first; end < len(given) && keys[end] == keys[first]; {
+			end++
+		}
+		b := h.batch(connectors.Insert, nil, given[first:end])
+		b.IdempotencyKey, b.FirstRow, b.Again = whole.IdempotencyKey, first, keys[first]
+		back = append(back, h.mustModify(t, r, b)...)
+		b.Again = connectors.RequestKey(whole.IdempotencyKey, first, end-first+1)
+		_, err := h.modify(t.Context(), r, b)
+		var e *connectors.Error
+		require.ErrorAs(t, err, &e, "what would be another request is not sent again")
+		require.Equal(t, connectors.NotSupported, e.Class)
+	}
+	return back
 }

@@ -256,7 +256,7 @@ func (m *modification) requestWith(rows []int, list entries) (*transport.Request
 	req := &transport.Request{Method: b.Method, Path: m.t.pathOf(m.batch, b.Path, ""), Write: true, Stats: m.batch.Stats, Header: http.Header{}}
 	if h := m.w.IdempotencyHeader; h != "" && m.batch.IdempotencyKey != "" {
 		// Sent again without some of its rows, it is another write.
-		req.Header.Set(h, m.batch.IdempotencyKey+"-"+itoa(rows[0])+"-"+itoa(len(rows)))
+		req.Header.Set(h, connectors.RequestKey(m.batch.IdempotencyKey, m.batch.FirstRow+rows[0], len(rows)))
 	}
 	if b.Param != "" {
 		req.Query = url.Values{b.Param: list.keys}

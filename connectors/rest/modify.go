@@ -61,6 +61,9 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 	refused := -1
 	var last []*chunk // of which nothing is handed on yet
 	ahead := m.wave(0)
+	if err := m.asBefore(ahead); err != nil {
+		return err
+	}
 	for refused < 0 && ahead.first < len(batch.Rows) {
 		now := ahead
 		if now.err != nil {
@@ -88,7 +91,7 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 			if i := c.refused(); i >= 0 && refused < 0 {
 				refused = i
 			}
-			if c.single {
+			if c.single && !m.w.IdempotencyReplays { // what has keys goes as they say
 				m.many = nil
 				ahead = m.wave(now.end)
 			}
@@ -456,7 +459,7 @@ func (m *modification) writeRequest(ctx context.Context, i int) (*transport.Requ
 	}
 	req := &transport.Request{Method: w.Method, Path: t.pathOf(batch, w.Path, key), Write: true, Stats: batch.Stats, Header: http.Header{}}
 	if w.IdempotencyHeader != "" && batch.IdempotencyKey != "" {
-		req.Header.Set(w.IdempotencyHeader, batch.IdempotencyKey+"-"+itoa(i))
+		req.Header.Set(w.IdempotencyHeader, connectors.RequestKey(batch.IdempotencyKey, batch.FirstRow+i, 0))
 	}
 	if batch.Op == connectors.Delete {
 		return req, nil

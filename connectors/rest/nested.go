@@ -31,7 +31,7 @@ func (m *modification) bodyOf(ctx context.Context, i int) ([]byte, error) {
 	id := ""
 	if needs && m.w.IdempotencyHeader != "" && m.batch.IdempotencyKey != "" {
 		// Sent again under its key it must be the same, whatever the record has now.
-		id = m.batch.IdempotencyKey + "-" + itoa(i)
+		id = connectors.RequestKey(m.batch.IdempotencyKey, m.batch.FirstRow+i, 0)
 		if sent := m.t.src.sent.get(id); sent != nil {
 			return sent, nil
 		}

@@ -33,6 +33,9 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if batch.Again != "" && (int64(len(batch.Rows)) > t.batchRows || requestKey(batch, 0, len(batch.Rows)) != batch.Again) {
+		return &connectors.Error{Class: connectors.NotSupported, API: apiName, Message: "the call cannot be made again as it was"}
+	}
 	batch.Results = make([]connectors.Result, len(batch.Rows))
 	batch.Recorded = make([]bool, len(batch.Rows))
 	for first := 0; first < len(batch.Rows); {
@@ -43,6 +46,24 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 		first = end
 	}
 	return nil
+}
+
+// RequestKeys tells which rows a call has.
+func (t *table) RequestKeys(batch *connectors.Batch) ([]string, error) {
+	keys := make([]string, len(batch.Rows))
+	for i := range keys {
+		first := int64(i) / t.batchRows * t.batchRows
+		keys[i] = requestKey(batch, int(first), int(min(first+t.batchRows, int64(len(keys)))))
+	}
+	return keys, nil
+}
+
+func requestKey(batch *connectors.Batch, first, end int) string {
+	n := end - first
+	if n == 1 {
+		n = 0
+	}
+	return connectors.RequestKey(batch.IdempotencyKey, batch.FirstRow+first, n)
 }
 
 // call is one request: the rows from first up to end.
@@ -102,10 +123,7 @@ func (t *table) answer(batch *connectors.Batch, first, end int) (*answer, error)
 	}
 	key, text := "", ""
 	if t.idempotent && batch.IdempotencyKey != "" {
-		key = batch.IdempotencyKey + "-" + strconv.Itoa(first)
-		if n := end - first; n > 1 {
-			key += "-" + strconv.Itoa(n)
-		}
+		key = requestKey(batch, first, end)
 		text = t.requestText(batch, first, end)
 		if before := s.answers[key]; before != nil && before.request != text {
 			return nil, &connectors.Error{Class: connectors.Conflict, API: apiName,

@@ -108,6 +108,9 @@ func (j *journaling) begin(ctx context.Context, batch *connectors.Batch, at []in
 		return nil, nil
 	}
 	w := &journaled{j: j, batch: batch, at: at, before: before}
+	if !j.stmt.AfterCommit {
+		w.keys = requestKeys(j.b.table, &j.desc, batch)
+	}
 	if w.stage(ctx, first); w.begun() < len(batch.Rows) {
 		return w, nil
 	}
@@ -115,6 +118,23 @@ func (j *journaling) begin(ctx context.Context, batch *connectors.Batch, at []in
 		return nil, err
 	}
 	return w, nil
+}
+
+// requestKeys are the idempotency keys of a batch's requests by row, under which each
+// can be sent again by itself; nil: none can.
+func requestKeys(t connectors.Table, d *connectors.Description, batch *connectors.Batch) []string {
+	r, ok := t.(connectors.Replayer)
+	if !ok || !d.Idempotent || batch.IdempotencyKey == "" || batch.Op == connectors.Delete {
+		return nil
+	}
+	if u, ok := t.(connectors.Upserter); batch.Op == connectors.Upsert && (!ok || !u.Upserts(batch.MatchColumns)) {
+		return nil
+	}
+	keys, err := r.RequestKeys(batch)
+	if err != nil || len(keys) != len(batch.Rows) {
+		return nil // then Modify fails, too
+	}
+	return keys
 }
 
 // commit journals the rows from first up to end.
@@ -132,6 +152,9 @@ func (w *journaled) commit(ctx context.Context, first, end int) (*journal.Write,
 	for i := range list.Rows {
 		e, row := &list.Rows[i], &batch.Rows[first+i]
 		e.Number = j.number(w.at[first+i])
+		if w.keys != nil {
+			e.RequestKey = w.keys[first+i]
+		}
 		if batch.Op == connectors.Update || batch.Op == connectors.Delete {
 			e.Key = j.key(batch.KeyColumns, row.Key)
 		} else {
@@ -214,6 +237,8 @@ type journaled struct {
 	batch  *connectors.Batch
 	at     []int
 	before []*liveRow
+	// keys of the requests by row; nil: see requestKeys.
+	keys   []string
 	stages []*stage
 	// sent are the rows that may have been sent.
 	sent int
@@ -428,6 +453,11 @@ func (t *journalTable) Columns() []connectors.ColumnSpec { return t.b.rel.spec.C
 func (t *journalTable) Describe() connectors.Description { return t.b.table.Describe() }
 
 func (t *journalTable) Release() { t.b.release() }
+
+func (t *journalTable) RequestKeys(batch *connectors.Batch) []string {
+	d := t.b.table.Describe()
+	return requestKeys(t.b.table, &d, batch)
+}
 
 func (t *journalTable) Rows(ctx context.Context, match []int, values [][]pushdown.Value, columns []int) ([][]journal.Row, error) {
 	columns = slices.DeleteFunc(slices.Clone(columns), func(c int) bool { return t.b.rel.spec.Columns[c].Generated })

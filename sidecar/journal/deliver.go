@@ -62,7 +62,7 @@ func (n *node) deliverTogether(ctx context.Context, list []*entry) (wait bool, s
 	defer cancel()
 	t, failed := n.open(ctx, list[0])
 	if failed != nil {
-		group, err := n.claim(ctx, deliverGroup(nil, list, deliverRows), stateQueued, statePending, "")
+		group, err := n.claim(ctx, deliverGroup(nil, list, deliverRows), stateQueued, statePending, nil)
 		if err != nil {
 			return false, 0, err
 		}
@@ -71,14 +71,14 @@ func (n *node) deliverTogether(ctx context.Context, list []*entry) (wait bool, s
 	defer t.Release()
 	group := deliverGroup(t, list, batchSize(t.Describe(), operationOf(list[0].Operation)))
 	sent = len(group)
-	key := fmt.Sprintf("%s-d%d-%d", strings.SplitN(list[0].Idempotency, "-d", 2)[0], list[0].ID, list[0].Attempts)
-	if group, err = n.claim(ctx, group, stateQueued, statePending, key); err != nil {
+	p := parcelOf(t, group, fmt.Sprintf("%s-d%dx%d", strings.SplitN(list[0].Idempotency, "-d", 2)[0], list[0].ID, list[0].Attempts))
+	if group, err = n.claim(ctx, group, stateQueued, statePending, p.keys); err != nil {
 		return false, 0, err
 	}
 	if len(group) < sent {
 		return true, 0, nil // somebody else is at it
 	}
-	verdicts := n.send(ctx, t, group, key)
+	verdicts := n.send(ctx, t, p)
 	for _, v := range verdicts {
 		wait = wait || v.state == stateUnknown || v.state == stateQueued
 	}
@@ -146,15 +146,26 @@ func (n *node) notDelivered(e *entry, err error) verdict {
 	return verdict{state: stateQueued, keep: true, message: "It could not be sent, and is tried again: " + text, again: backoff(e.Attempts)}
 }
 
-// send is one request, and what the API says of each row.
-func (n *node) send(ctx context.Context, t Table, list []*entry, key string) []verdict {
-	out := make([]verdict, len(list))
+// parcel is entries that are sent together.
+type parcel struct {
+	list  []*entry
+	batch *connectors.Batch
+	// at are those that are in it, and out has verdicts on the others.
+	at  []int
+	out []verdict
+	// keys are the idempotency keys of the requests by entry.
+	keys []string
+}
+
+// sentLater is a verdict: at once, by a request that differs and has a key of its own.
+func sentLater() verdict { return verdict{state: stateQueued, keep: true, again: time.Millisecond} }
+
+func parcelOf(t Table, list []*entry, key string) *parcel {
 	b := newBatch(operationOf(list[0].Operation), key)
+	p := &parcel{list: list, batch: b, out: make([]verdict, len(list)), keys: make([]string, len(list))}
 	d, spec := t.Describe(), t.Columns()
-	// At once, by a request that differs and has a key of its own.
-	later := verdict{state: stateQueued, keep: true, again: time.Millisecond}
-	var at []int
 	for i, e := range list {
+		p.keys[i] = key
 		row := connectors.Row{}
 		var err error
 		var im *image
@@ -165,7 +176,7 @@ func (n *node) send(ctx context.Context, t Table, list []*entry, key string) []v
 					b.Columns, b.MatchColumns = im.columns, im.match
 				} else if !slices.Equal(b.Columns, im.columns) || len(b.MatchColumns) != len(im.match) {
 					// The table's upsert_key was another: it goes by itself.
-					out[i] = later
+					p.out[i] = sentLater()
 					continue
 				}
 			}
@@ -175,16 +186,25 @@ func (n *node) send(ctx context.Context, t Table, list []*entry, key string) []v
 			row.Key, err = keyValues(t, e.Key)
 		}
 		if err != nil {
-			out[i] = verdict{state: stateRefused, keep: true, message: "It cannot be sent: " + err.Error() + "."}
+			p.out[i] = verdict{state: stateRefused, keep: true, message: "It cannot be sent: " + err.Error() + "."}
 			continue
 		}
-		b.Rows, at = append(b.Rows, row), append(at, i)
+		b.Rows, p.at = append(b.Rows, row), append(p.at, i)
 	}
+	for k, key := range t.RequestKeys(b) {
+		p.keys[p.at[k]] = key
+	}
+	return p
+}
+
+// send sends it, and gives what the API says of each row.
+func (n *node) send(ctx context.Context, t Table, p *parcel) []verdict {
+	b, list, out := p.batch, p.list, p.out
 	if len(b.Rows) == 0 {
 		return out
 	}
-	recorded, err := t.Modify(ctx, b, d.Key)
-	for k, i := range at {
+	recorded, err := t.Modify(ctx, b, t.Describe().Key)
+	for k, i := range p.at {
 		known := k < len(b.Results) && b.Results[k].Outcome != 0
 		switch {
 		case known && b.Results[k].Outcome == connectors.Applied:
@@ -201,7 +221,7 @@ func (n *node) send(ctx context.Context, t Table, list []*entry, key string) []v
 				out[i] = verdict{state: stateRefused, keep: true, message: text}
 			}
 		case known:
-			out[i] = later // it was not judged
+			out[i] = sentLater() // it was not judged
 		case isUnknown(err):
 			text, _ := n.explain(err)
 			out[i] = verdict{state: stateUnknown, keep: true, message: text, again: 1}

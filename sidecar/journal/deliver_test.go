@@ -157,3 +157,24 @@ func TestDeliver_AfterAnotherUpsertKey(t *testing.T) {
 	}), w.log(admin))
 	require.Equal(t, "a A 1; b B 2", w.rows(admin, "items"))
 }
+
+// A sidecar dies while it delivers: each request that it may have made is asked about
+// by its own key, also where the API was not asked for others of the delivery.
+func TestDeliver_IsTakenUpRequestByRequest(t *testing.T) {
+	w, c, admin := queued(t)
+	admin.Exec(`CREATE FOREIGN TABLE notes (id bigint OPTIONS (key 'true', computed 'sequence'), text text)
+SERVER api OPTIONS (store 'notes', idempotent 'true')`)
+	admin.Exec(`CREATE FOREIGN TABLE hanging (id bigint OPTIONS (key 'true', computed 'sequence'), text text)
+SERVER api OPTIONS (store 'notes', idempotent 'true', hang_at 'applied', hang_times 'once')`)
+	c.Exec("INSERT INTO hanging (text) VALUES ('a'), ('a'), ('b')")
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
+		return admin.Value("SELECT count(*) FROM notes") == "1"
+	}), "the API has the first row")
+	w.sc.kill()
+	w.start()
+	admin = w.db.Connect(t)
+	_, _ = admin.Try("SELECT * FROM notes")
+	// Of its two equal rows reading does not tell which the API has.
+	w.becomes(admin, "insert 1 applied", "insert 2 applied", "insert 3 applied")
+	require.Equal(t, "{a,a,b}", admin.Value("SELECT array_agg(text ORDER BY id) FROM notes"))
+}

@@ -4,6 +4,7 @@ package journal
 // sessions share a commit when they come while another is under way.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,8 @@ type Statement struct {
 // Rows are those of one request to the connector.
 type Rows struct {
 	Op connectors.Operation
-	// IdempotencyKey that the connector gets with them.
+	// IdempotencyKey that the connector gets with them. Where an Entry has one of
+	// its own, that is its request's: see connectors.RequestKey.
 	IdempotencyKey string
 	// Columns given, by name.
 	Columns []string
@@ -61,12 +63,17 @@ type Rows struct {
 type Entry struct {
 	// Number in the statement, from 1.
 	Number uint64
+	// RequestKey is empty where single requests cannot be sent again.
+	RequestKey string
 	// Key as text; nil: not known yet.
 	Key []string
 	// Values to be written with the key, and the whole row before, are images; nil:
 	// not to be kept.
 	Values, Before []byte
 }
+
+// key is a row's idempotency key.
+func (r *Rows) key(i int) string { return cmp.Or(r.Rows[i].RequestKey, r.IdempotencyKey) }
 
 // Write is rows between intent and outcome. A nil one is not journaled: its
 // methods do nothing.
@@ -224,8 +231,8 @@ func (it *intent) tell(n *node, err error) {
 	}
 }
 
-// insertIntents has an array a column: first what the rows of a request have in
-// common, then each row with the number of its request. Nothing else waits for
+// insertIntents has an array a column: first what rows with the same idempotency
+// key have in common, then each row with the number of that. Nothing else waits for
 // these commits, so they can wait for the disk, and standbys as configured.
 const insertIntents = `WITH durable AS (SELECT set_config('synchronous_commit', 'on', true))
 INSERT INTO hallway.write_log (system_identifier, timeline, database, environment, instance,
@@ -270,7 +277,7 @@ func (n *node) commitIntent(ctx context.Context, it *intent) error {
 	var id int64
 	err = conn.QueryRow(ctx, insertIntent, int64(n.id.SystemIdentifier), int64(n.id.DatabaseOID), n.m.cfg.Environment, n.m.cfg.Instance,
 		strconv.FormatUint(s.XID, 10), strconv.FormatUint(s.SubXID, 10), s.PID, s.Role, s.Application, int64(s.Relid), s.Table, int64(s.ServerOID), s.Server, s.Object,
-		operationName(r.Op), r.Columns, r.IdempotencyKey, s.RequestID, onRollbackName(s.Compensate), s.state(),
+		operationName(r.Op), r.Columns, r.key(0), s.RequestID, onRollbackName(s.Compensate), s.state(),
 		int64(e.Number), e.Key, e.Before, e.Values).Scan(&id)
 	if err != nil {
 		return err //nolint:wrapcheck // as in commitIntents
@@ -293,18 +300,20 @@ func (n *node) commitIntents(list []*intent) error {
 	var statement, number []int64
 	var key []*string
 	var before, values [][]byte
-	for i, it := range list {
+	for _, it := range list {
 		s, r := it.w.stmt, it.w.rows
-		xid, subxid = append(xid, int64(s.XID)), append(subxid, int64(s.SubXID))
-		pid = append(pid, s.PID)
-		role, application = append(role, s.Role), append(application, s.Application)
-		relid, table = append(relid, int64(s.Relid)), append(table, s.Table)
-		server, serverName, object = append(server, int64(s.ServerOID)), append(serverName, s.Server), append(object, s.Object)
-		op, columns = append(op, operationName(r.Op)), append(columns, *textArray(r.Columns))
-		idempotency, request = append(idempotency, r.IdempotencyKey), append(request, s.RequestID)
-		onRollback, state = append(onRollback, onRollbackName(s.Compensate)), append(state, s.state())
-		for _, e := range r.Rows {
-			statement, number = append(statement, int64(i)+1), append(number, int64(e.Number))
+		for i, e := range r.Rows {
+			if i == 0 || r.key(i) != r.key(i-1) {
+				xid, subxid = append(xid, int64(s.XID)), append(subxid, int64(s.SubXID))
+				pid = append(pid, s.PID)
+				role, application = append(role, s.Role), append(application, s.Application)
+				relid, table = append(relid, int64(s.Relid)), append(table, s.Table)
+				server, serverName, object = append(server, int64(s.ServerOID)), append(serverName, s.Server), append(object, s.Object)
+				op, columns = append(op, operationName(r.Op)), append(columns, *textArray(r.Columns))
+				idempotency, request = append(idempotency, r.key(i)), append(request, s.RequestID)
+				onRollback, state = append(onRollback, onRollbackName(s.Compensate)), append(state, s.state())
+			}
+			statement, number = append(statement, int64(len(xid))), append(number, int64(e.Number))
 			key = append(key, textArray(e.Key))
 			before, values = append(before, e.Before), append(values, e.Values)
 		}

@@ -91,6 +91,9 @@ type Table interface {
 	// values the rows that have it in the columns match. What columns does not
 	// name may be missing of them.
 	Rows(ctx context.Context, match []int, values [][]pushdown.Value, columns []int) ([][]Row, error)
+	// RequestKeys are the idempotency keys of the requests that Modify would make,
+	// by row; nil: it cannot send them again by themselves.
+	RequestKeys(batch *connectors.Batch) []string
 	// Modify writes, and gives of each row what the API answered of the columns
 	// recorded; nil where it did not say.
 	Modify(ctx context.Context, batch *connectors.Batch, recorded []int) ([]Row, error)

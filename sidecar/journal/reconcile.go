@@ -91,34 +91,52 @@ type finder struct {
 }
 
 // replayAll sends requests again of which reading tells nothing, and whose rows the
-// journal has all.
+// journal has all. What is known of some rows of a request is said once all are.
 func (f *finder) replayAll(ctx context.Context) {
-	byKey := map[string][]int{}
-	told := map[string]bool{}
+	requests := map[string][]int{}
 	for i, e := range f.list {
-		if f.out[i].state != stateNeedsAttention {
-			told[e.Idempotency] = true
-			continue
-		}
-		// Of a DELETE the API does not say again what it said: that the row is gone
-		// shows in reading.
-		if e.Operation != "delete" && time.Since(e.WrittenAt) < replayFor {
-			byKey[e.Idempotency] = append(byKey[e.Idempotency], i)
-		}
+		requests[e.Idempotency] = append(requests[e.Idempotency], i)
 	}
-	for key, at := range byKey {
-		if told[key] {
-			continue
+	for key, at := range requests {
+		var doubt []int
+		var wait *verdict
+		for _, i := range at {
+			switch f.out[i].state {
+			case stateNeedsAttention:
+				doubt = append(doubt, i)
+			case stateUnknown:
+				wait = &f.out[i]
+			}
 		}
-		if err := f.replay(ctx, key, at); err != nil {
-			f.n.log.Info("a write cannot be sent again", "error", err.Error())
+		_, _, _, single := connectors.ParseRequestKey(key)
+		e := f.list[at[0]]
+		switch {
+		case len(doubt) == 0 || time.Since(e.WrittenAt) >= replayFor || e.Operation == "delete":
+			// Of a DELETE the API does not say again what it said: that the row is gone
+			// shows in reading.
+		case !single && len(doubt) < len(at):
+			// Others of these rows were perhaps never sent.
+		case wait != nil:
+			f.later(at, *wait)
+		default:
+			if err := f.replay(ctx, key, at); err != nil {
+				f.n.log.Info("a write cannot be sent again", "error", err.Error())
+			}
 		}
 	}
 }
 
+// later lets all rows of a request wait as one of them has to.
+func (f *finder) later(at []int, wait verdict) {
+	for _, i := range at {
+		f.out[i] = wait
+	}
+}
+
+// replay sends a request again, of which the rows at are open.
 func (f *finder) replay(ctx context.Context, key string, at []int) error {
 	// Rows of the same request that are known must be in it too.
-	all, err := f.n.entriesOf(ctx, key)
+	all, count, err := f.n.entriesOf(ctx, key)
 	if err != nil {
 		// The database has gone meanwhile, and comes back.
 		for _, i := range at {
@@ -126,96 +144,128 @@ func (f *finder) replay(ctx context.Context, key string, at []int) error {
 		}
 		return err
 	}
-	if all == nil {
+	write, first, rows, single := connectors.ParseRequestKey(key)
+	switch {
+	case single && count < rows && !all[0].Outbox:
+		// Nothing is sent before the journal has all of it.
+		for _, i := range at {
+			f.out[i] = verdict{state: stateRefused, message: "It was not sent."}
+		}
+		return nil
+	case count != len(all):
+		return nil
+	case single && len(all) > len(at):
+		f.later(at, verdict{state: stateUnknown, keep: true, again: time.Second, message: "It is being found out about."})
 		return nil
 	}
-	b := newBatch(operationOf(all[0].Operation), key)
-	spec := f.t.Columns()
-	for i, e := range all {
-		row := connectors.Row{}
-		var columns []int
-		if b.Op != connectors.Delete {
-			if e.Values == nil {
-				return nil
-			}
-			im, err := readImage(spec, e.Values)
-			if err != nil {
-				return err
-			}
-			columns, row.Values, b.MatchColumns = im.columns, im.values, im.match
-		}
-		if b.Op == connectors.Update || b.Op == connectors.Delete {
-			b.KeyColumns = f.d.Key
-			if row.Key, err = keyValues(f.t, e.Key); err != nil {
-				return err
-			}
-		}
-		if operationOf(e.Operation) != b.Op || i > 0 && !slices.Equal(columns, b.Columns) {
-			return nil
-		}
-		b.Columns = columns
-		b.Rows = append(b.Rows, row)
+	b, err := f.batchOf(all)
+	if b == nil || err != nil {
+		return err
 	}
-	if len(b.MatchColumns) == 0 {
-		b.MatchColumns = nil
+	if b.IdempotencyKey = key; single {
+		b.IdempotencyKey, b.FirstRow, b.Again = write, first, key
 	}
 	recorded, err := f.t.Modify(ctx, b, f.d.Key)
 	for _, i := range at {
 		k := slices.IndexFunc(all, func(e *entry) bool { return e.ID == f.list[i].ID })
-		if k < 0 || k >= len(b.Results) {
-			if err != nil {
-				if _, transient := Explain(err); transient {
-					f.out[i] = f.n.notFoundOut(f.list[i], err)
-				}
+		if k < 0 {
+			continue
+		}
+		if k < len(b.Results) && b.Results[k].Outcome != 0 {
+			var row Row
+			if k < len(recorded) {
+				row = recorded[k]
+			}
+			if v, ok := f.answered(f.list[i], b.Results[k], row, single); ok {
+				f.out[i] = v
 			}
 			continue
 		}
-		switch r := b.Results[k]; r.Outcome {
-		case connectors.Applied:
-			f.out[i] = verdict{state: stateApplied, keep: true, message: "Found out by sending it again with its idempotency key."}
-			if k < len(recorded) && recorded[k] != nil {
-				f.out[i].key = keyText(f.t, recorded[k])
-			}
-		case connectors.NotFound:
-			f.out[i] = verdict{state: stateRefused, message: "The API has no such row."}
-		case connectors.Refused:
-			if r.Bystander || r.Err == nil {
-				continue
-			}
-			text, transient := Explain(r.Err)
-			if transient && r.Err.Class != connectors.Conflict {
-				f.out[i] = f.n.notFoundOut(f.list[i], r.Err)
-				continue
-			}
-			f.out[i] = verdict{state: stateRefused, message: text}
+		if err == nil {
+			continue
+		}
+		if _, transient := Explain(err); transient {
+			f.out[i] = f.n.notFoundOut(f.list[i], err)
 		}
 	}
-	return nil
+	return err
 }
 
-// entriesOf are all entries of one request, in its order; nil if some are not open
-// any more.
-func (n *node) entriesOf(ctx context.Context, key string) ([]*entry, error) {
-	list, err := n.entries(ctx, `w.idempotency_key = $4 ORDER BY w.id`, key)
-	if err != nil {
-		return nil, err
+// batchOf makes a request's batch of its entries; nil: they do not make one.
+func (f *finder) batchOf(all []*entry) (*connectors.Batch, error) {
+	b := newBatch(operationOf(all[0].Operation), "")
+	spec := f.t.Columns()
+	for i, e := range all {
+		if e.Values == nil || operationOf(e.Operation) != b.Op {
+			return nil, nil
+		}
+		im, err := readImage(spec, e.Values)
+		if err != nil {
+			return nil, err
+		}
+		row := connectors.Row{Values: im.values}
+		if b.Op == connectors.Update {
+			b.KeyColumns = f.d.Key
+			if row.Key, err = keyValues(f.t, e.Key); err != nil {
+				return nil, err
+			}
+		}
+		if i > 0 && !slices.Equal(im.columns, b.Columns) {
+			return nil, nil
+		}
+		b.Columns = im.columns
+		if len(im.match) > 0 {
+			b.MatchColumns = im.match
+		}
+		b.Rows = append(b.Rows, row)
 	}
-	var count int
-	if err := n.query(ctx, `SELECT count(*) FROM hallway.write_log w WHERE w.idempotency_key = $1 AND w.id BETWEEN $2::int8 - 1000000 AND $2::int8 + 1000000`,
-		[]any{key, firstID(list)}, &count); err != nil {
-		return nil, err
-	}
-	if count != len(list) || count == 0 {
-		return nil, nil
-	}
-	return list, nil
+	return b, nil
 }
 
-func firstID(list []*entry) int64 {
-	if len(list) == 0 {
-		return 0
+// inProgress is how long an API is asked again that says of a key that it is in use:
+// longer than a request may take that was under way.
+const inProgress = 30 * time.Second
+
+// answered is the verdict on a row by what the API says of it, asked again; false:
+// that is none. single: of its request alone.
+func (f *finder) answered(e *entry, r connectors.Result, recorded Row, single bool) (verdict, bool) {
+	switch r.Outcome {
+	case connectors.Applied:
+		v := verdict{state: stateApplied, keep: true, message: "Found out by sending it again with its idempotency key."}
+		if recorded != nil {
+			v.key = keyText(f.t, recorded)
+		}
+		return v, true
+	case connectors.NotFound:
+		return verdict{state: stateRefused, message: "The API has no such row."}, true
+	case connectors.Refused:
+	default:
+		return verdict{}, false
 	}
-	return list[0].ID
+	if r.Err == nil || r.Bystander && !single {
+		return verdict{}, false
+	}
+	text, transient := Explain(r.Err)
+	if transient && (r.Err.Class != connectors.Conflict || e.doubted(f.n, inProgress) > 0) {
+		return f.n.notFoundOut(e, r.Err), true
+	}
+	return verdict{state: stateRefused, message: text}, true
+}
+
+// entriesOf are the open entries of one request, in its order, at least one, and how
+// many there are in all.
+func (n *node) entriesOf(ctx context.Context, key string) (list []*entry, count int, err error) {
+	// What waited for the commit is sent in the order of the entries; stages of a
+	// write may be committed in any.
+	list, err = n.entries(ctx, `w.idempotency_key = $4 ORDER BY CASE WHEN NOT w.outbox THEN w.row_number END, w.id`, key)
+	if err == nil && len(list) == 0 {
+		err = errors.New("the entries are not open any more")
+	}
+	if err == nil {
+		err = n.query(ctx, `SELECT count(*) FROM hallway.write_log w WHERE w.idempotency_key = $1 AND w.id BETWEEN $2::int8 - 1000000 AND $2::int8 + 1000000`,
+			[]any{key, list[0].ID}, &count)
+	}
+	return list, count, err
 }
 
 // question is what to read for an entry.

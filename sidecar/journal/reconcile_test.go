@@ -91,6 +91,26 @@ SERVER api OPTIONS (store 'notes', hang_at 'applied', hang_times 'once', idempot
 	}
 }
 
+// An API that does not answer the repeated key, either, is asked again.
+func TestUnknown_IsAskedAboutUntilTheAPIAnswers(t *testing.T) {
+	w := newWorld(t)
+	c := w.db.Connect(t)
+	c.Exec(`CREATE FOREIGN TABLE notes (id bigint OPTIONS (key 'true', computed 'sequence'), text text)
+SERVER api OPTIONS (store 'notes', idempotent 'true', write_error 'unknown_outcome')`)
+	c.Fails("08007", "INSERT INTO notes (text) VALUES ('x')")
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
+		return c.Value("SELECT attempts > 1 AND message LIKE '%%asking it failed%%' FROM hallway.write_log") == "t"
+	}), w.log(c))
+	require.Equal(t, []string{"insert unknown open"}, w.log(c))
+	w.sc.stop()
+	w.start()
+	c = w.db.Connect(t)
+	c.Exec("ALTER FOREIGN TABLE notes OPTIONS (DROP write_error)")
+	require.Equal(t, "1", c.Value("SELECT count(*) FROM notes"))
+	w.becomes(c, "insert 1 orphaned")
+	require.Equal(t, "1", c.Value("SELECT count(*) FROM notes"))
+}
+
 // The sidecar is killed while the API has the request; the next one finds out.
 func TestKill_BetweenIntentAndOutcome(t *testing.T) {
 	for _, at := range []string{"before", "applied"} {

@@ -107,7 +107,7 @@ func undoGroup(list []*entry) []*entry {
 // have another key now.
 func (n *node) undoTogether(ctx context.Context, list []*entry) (again, moved bool, err error) {
 	wanted := len(list)
-	if list, err = n.claim(ctx, list, stateApplied, stateCompensating, ""); err != nil || len(list) == 0 {
+	if list, err = n.claim(ctx, list, stateApplied, stateCompensating, nil); err != nil || len(list) == 0 {
 		return true, false, err
 	}
 	again = len(list) < wanted // somebody else is at it
@@ -204,7 +204,7 @@ func (u *undoer) sure(e *entry, v verdict) verdict {
 
 // key is the idempotency key of a request of this attempt.
 func (u *undoer) key() string {
-	return fmt.Sprintf("%s-u%d-%d", u.list[0].Idempotency, u.list[0].ID, u.list[0].Attempts)
+	return fmt.Sprintf("%s-u%dx%d", u.list[0].Idempotency, u.list[0].ID, u.list[0].Attempts)
 }
 
 // modify writes rows, of the entries at, and makes verdicts of what the API says.
@@ -369,7 +369,7 @@ func (u *undoer) putBack(ctx context.Context) []verdict {
 		default:
 			if len(at) > 0 && !slices.Equal(b.Columns, r.columns) {
 				u.modify(ctx, out, b, at, stands("It was not undone: the API has no such row any more."))
-				b, at = newBatch(connectors.Update, u.key()+"-"+fmt.Sprint(r.at)), nil
+				b, at = newBatch(connectors.Update, fmt.Sprintf("%s-r%d", u.key(), r.at)), nil
 				b.KeyColumns = u.d.Key
 			}
 			b.Columns = r.columns

@@ -91,18 +91,19 @@ func (n *node) write(ctx context.Context, list []*entry, verdicts []verdict, fro
 }
 
 // claim makes entries this sidecar's to work on, before the API is called, and
-// gives those that were to be had.
-func (n *node) claim(ctx context.Context, list []*entry, from, to, key string) ([]*entry, error) {
+// gives those that were to be had. keys are their new idempotency keys; nil: they have
+// theirs.
+func (n *node) claim(ctx context.Context, list []*entry, from, to string, keys []string) ([]*entry, error) {
 	ids := make([]int64, len(list))
 	for i, e := range list {
 		ids[i] = e.ID
 	}
 	var got []int64
 	err := n.query(ctx, `WITH durable AS (SELECT set_config('synchronous_commit', 'on', true)),
-u AS (UPDATE hallway.write_log w SET state = $2, instance = $3, idempotency_key = coalesce($5, w.idempotency_key),
+u AS (UPDATE hallway.write_log w SET state = $2, instance = $3, idempotency_key = coalesce(($5::text[])[array_position($1, w.id)], w.idempotency_key),
   next_attempt = clock_timestamp() + $6::interval
   FROM durable WHERE w.id = ANY ($1) AND (w.state = $4 OR w.state = 'compensating' AND w.state = $2 AND w.next_attempt <= clock_timestamp()) RETURNING w.id)
-SELECT coalesce(array_agg(id), '{}') FROM u`, []any{ids, to, n.m.cfg.Instance, from, orNull(key), claimFor}, &got)
+SELECT coalesce(array_agg(id), '{}') FROM u`, []any{ids, to, n.m.cfg.Instance, from, keys, claimFor}, &got)
 	if err != nil {
 		// Where it was done after all, nothing came of it: nobody has to wait until it
 		// is over, or to ask what was sent.

@@ -21,7 +21,7 @@ import (
 
 // ledgerManifest has an object for each way in which an API can help to find out
 // what became of a write: by a key that it answers as it did first, by a field
-// that is unique, or not at all. bulk takes many rows in one request.
+// that is unique, or not at all. bulk and keyedbulk take many rows in one request.
 const ledgerManifest = `manifest: 1
 name: Ledger
 base_url: http://127.0.0.1:1
@@ -47,6 +47,21 @@ objects:
       id: {type: text, read_only: true}
       email: {type: text}
       name: {type: text}
+  keyedbulk:
+    path: /keyedbulk
+    key: id
+    create:
+      method: POST
+      idempotency_header: Idempotency-Key
+      idempotency_replays: true
+      batch:
+        path: /batch
+        max: 2
+        list: requests
+        entry: {method: "{method}", url: "{url}", body: "{body}"}
+        answers: {status: status, item: body}
+    update: {method: PATCH, idempotency_header: Idempotency-Key, idempotency_replays: true}
+    fields: *fields
   unique:
     path: /unique
     key: id
@@ -309,6 +324,21 @@ func (c *ledgerCell) answer(r *http.Request, path []string, body []byte) ledgerA
 		}
 		return ledgerAnswer{200, map[string]any{"items": items}}
 	}
+	key := r.Header.Get("Idempotency-Key")
+	if key != "" {
+		if before, ok := c.answers[key]; ok {
+			return before
+		}
+	}
+	a := c.write(r, path, body)
+	if key != "" {
+		c.answers[key] = a
+	}
+	return a
+}
+
+// write does a request that changes something.
+func (c *ledgerCell) write(r *http.Request, path []string, body []byte) ledgerAnswer {
 	if path[0] == "batch" {
 		var in struct {
 			Requests []struct {
@@ -326,17 +356,7 @@ func (c *ledgerCell) answer(r *http.Request, path []string, body []byte) ledgerA
 		}
 		return ledgerAnswer{200, answers}
 	}
-	key := r.Header.Get("Idempotency-Key")
-	if key != "" {
-		if before, ok := c.answers[key]; ok {
-			return before
-		}
-	}
-	a := c.change(r.Method, path, body)
-	if key != "" {
-		c.answers[key] = a
-	}
-	return a
+	return c.change(r.Method, path, body)
 }
 
 func refusal(status int, code, message string) ledgerAnswer {

@@ -185,9 +185,25 @@ type plan struct {
 	perChoice int
 	// real: the API is PocketBase.
 	real bool
+	// name of its worlds among others'.
+	name string
 }
 
-var ledgerPlan = plan{victims, points, operations, objectsFor, 2, false}
+var ledgerPlan = plan{victims: victims, points: points, operations: operations, objectsFor: objectsFor, perChoice: 2}
+
+// keysPlan is an API that has no unique field, and remembers idempotency keys: the
+// only way to find out about a row that it has. What is written by several requests
+// of one statement, or of one delivery, is found out about request by request.
+var keysPlan = plan{
+	victims: []victim{sidecarKilled}, points: points, operations: []operation{insert, many, update},
+	objectsFor: func(op operation) []string {
+		if op == many {
+			return []string{"keyed", "keyedbulk"}
+		}
+		return []string{"keyed"}
+	},
+	perChoice: 5, name: ", idempotency keys",
+}
 
 // matrix makes the cells of a victim by point, and says how many combinations
 // there cannot be, by reason.
@@ -228,8 +244,13 @@ func (pl plan) matrix(v victim) (map[point][]*cell, map[string]int) {
 }
 
 func TestWrites_Matrix(t *testing.T) {
-	if total := ledgerPlan.run(t); total < 150 {
-		t.Fatalf("the matrix has %d cells only", total)
+	var keyed int
+	var wait sync.WaitGroup
+	wait.Go(func() { keyed = keysPlan.run(t) })
+	total := ledgerPlan.run(t)
+	wait.Wait()
+	if total < 150 || keyed < 100 {
+		t.Fatalf("the matrices have %d and %d cells only", total, keyed)
 	}
 }
 
@@ -271,7 +292,7 @@ func (pl plan) run(t *testing.T) (total int) {
 	var wait sync.WaitGroup
 	for _, v := range pl.victims {
 		wait.Go(func() {
-			t.Run(strings.ReplaceAll(string(v), " ", "_"), func(t *testing.T) {
+			t.Run(strings.ReplaceAll(string(v)+pl.name, " ", "_"), func(t *testing.T) {
 				cells, _ := pl.matrix(v)
 				midway := 0
 				w := newWriteWorld(t, v, cells, pockets[v])

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -118,7 +119,7 @@ func newWriteWorld(t *testing.T, v victim, cells map[point][]*cell, pb *pocket) 
 	var sql strings.Builder
 	for _, list := range cells {
 		for _, x := range list {
-			api := w.api.add(x.table, x.object != "keyed" && x.object != "bare")
+			api := w.api.add(x.table, !slices.Contains([]string{"keyed", "keyedbulk", "bare"}, x.object))
 			if pb != nil {
 				pb.add(t, x, api)
 			}
@@ -169,17 +170,21 @@ func (c *cell) readsBefore() int {
 // heldWrite is the request of the cell that is held at the API. Where each row is
 // one, rows before it have their outcome.
 func (c *cell) heldWrite() int {
-	n := 1
-	if c.op == many && c.object != "bulk" && c.object != "records" {
-		n = 2
-		if c.point.undoing() {
-			n = 3
-		}
-	}
 	if c.point.undoing() {
-		n++
+		return c.requests() + 1
 	}
-	return n
+	return min(2, c.requests())
+}
+
+// requests that the cell's rows take.
+func (c *cell) requests() int {
+	switch {
+	case c.op != many || c.object == "bulk" || c.object == "records":
+		return 1
+	case c.object == "keyedbulk":
+		return 2
+	}
+	return c.rows()
 }
 
 // rows that the cell writes.
