@@ -76,6 +76,9 @@ func (r *Read) setDefaults() {
 	if f := r.Fields; f != nil {
 		setDefault(&f.Separator, ",")
 	}
+	if j := r.Job; j != nil && j.PollSeconds == 0 {
+		j.PollSeconds = 1
+	}
 }
 
 func (p *Paging) setDefaults() {
@@ -308,7 +311,7 @@ func (l *loader) checkPaging(m *Manifest, p *Paging, path string) {
 			l.at(path, "the key \"param\" is missing, which style %s needs", p.Style)
 		}
 	}
-	if p.Style == "cursor" && p.Cursor == "" {
+	if p.Style == "cursor" && p.Cursor == "" && p.Header == "" {
 		l.at(path, "the key \"cursor\" is missing, which style cursor needs")
 	}
 	if (p.Style == "page" || p.Style == "offset" || p.Style == "seek") && p.More == "" && m.Read.PageSize.Max == 0 {
@@ -369,6 +372,7 @@ func (l *loader) checkRead(m *Manifest, r *Read, path string) {
 	if f := r.Fields; f != nil && f.Param == "" && r.Statement == nil {
 		l.at(path+".fields", "the key \"param\" is missing")
 	}
+	l.checkJob(m, r, path)
 	s := r.Statement
 	if s == nil {
 		return
@@ -653,6 +657,11 @@ func (l *loader) checkObject(m *Manifest, o *Object) {
 		}
 		for _, p := range f.Filters {
 			l.checkFilters(m, &f, p, at+".filters."+p.Name)
+		}
+		for _, name := range f.Ways {
+			if !slices.ContainsFunc(m.Ways, func(w Way) bool { return w.Name == name }) {
+				l.at(at+".ways", "there is no way %q", name)
+			}
 		}
 		if f.Keeps != "" && f.Type != "datetime" && f.Type != "timestamp" && f.Type != "time" {
 			l.at(at+".keeps", "only a field of type datetime, timestamp or time has fractions of seconds")

@@ -414,6 +414,8 @@ type pageReader struct {
 	outer    [envelopeSlots]span
 	spans    []span
 	rows     int
+	// cells is where the values of CSV are put (csv.go).
+	cells []byte
 	// one: the answer is a record, or null for none.
 	one bool
 	// whole is the slot for the record itself; -1: it is not wanted.

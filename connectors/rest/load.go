@@ -274,6 +274,7 @@ func (l *loader) list(n *yaml.Node, path string, v reflect.Value, r rules, depth
 			l.problem(n, path, "expected a list, found %s", describe(n))
 			return
 		}
+		v.Set(reflect.MakeSlice(v.Type(), 0, len(n.Content))) // an empty list is not nothing
 		for i, c := range n.Content {
 			e := reflect.New(elem).Elem()
 			l.value(c, path+"["+strconv.Itoa(i)+"]", e, r, depth+1)

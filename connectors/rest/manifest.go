@@ -133,7 +133,23 @@ type Read struct {
 	Fields     *Fields    `yaml:"fields" doc:"How the API is told which fields are wanted; without it all come."`
 	Expand     *Expand    `yaml:"expand" doc:"How the API is told to put records in place of their keys: for fields whose path leads through a relation (fields.*.expand)."`
 	None       []string   `yaml:"none" doc:"Codes of errors to the first request that say that no record can match: a filter by the key of a record that is not there."`
+	Job        *Job       `yaml:"job" doc:"Of a way: the request makes a job, whose results are asked for when it is done."`
 	Gone       string     `yaml:"gone" doc:"Where a record says that it is deleted, a dotted path to true; it is left out."`
+}
+
+// Job is a list request that the API works on for a while. Its results are CSV.
+type Job struct {
+	ID          string   `yaml:"id" check:"required" doc:"Where the answer has the job's id, a dotted path."`
+	Path        string   `yaml:"path" check:"required,form=path" doc:"Where the job is, {id} for its id."`
+	State       string   `yaml:"state" check:"required" doc:"Where the answers to the request and of path have its state, a dotted path."`
+	Done        []string `yaml:"done" check:"required" doc:"The states in which its results are there."`
+	Failed      []string `yaml:"failed" doc:"The states in which there will be none."`
+	Message     string   `yaml:"message" doc:"Where path then says why, a dotted path. A code of errors.codes may stand before a colon in it."`
+	PollSeconds float64  `yaml:"poll_seconds" check:"min=0,max=60" doc:"After how long it is looked at first; then whenever it has taken twice as long, at least every 15 seconds. Default 1."`
+	Results     string   `yaml:"results" check:"required,form=path" doc:"Where its results are, {id} for its id: CSV in UTF-8 with names of fields in its first line, dotted paths, and with quotes around texts that have line breaks. An empty value is NULL. The way's paging and page_size are theirs."`
+	Abort       []Pair   `yaml:"abort" doc:"The body of a PATCH of path that ends a job whose scan is over before it is done; true, false and numbers are written as such."`
+	Delete      bool     `yaml:"delete" doc:"A job is taken away by DELETE of path when its scan is over."`
+	MinRows     float64  `yaml:"min_rows" check:"min=0" doc:"How many rows must be expected, at least, for the way to be taken; never under a LIMIT, for a lookup by key, or for what was changed of late. The options bulk and bulk_min_rows override it."`
 }
 
 // Expand is a parameter that has records put in place of their keys.
@@ -172,6 +188,7 @@ type Paging struct {
 	Style    string  `yaml:"style" check:"enum=none|page|offset|cursor|link|seek" doc:"none: one answer has all. page: a page number. offset: a number of records to pass over. cursor: a token that the answer gives. link: the Link header, rel=next (or the URL at cursor). seek: a filter for keys after the last one, with a sort by key; it alone never loses or repeats a row when rows are deleted or created meanwhile."`
 	Param    string  `yaml:"param" doc:"Query parameter of the page number, offset or cursor."`
 	Start    int     `yaml:"start" check:"min=0,max=1" doc:"page: number of the first page, 0 or 1. Default 0."`
+	Header   string  `yaml:"header" doc:"cursor: the header of the answer that has the next cursor, in place of cursor below; null is the end, too."`
 	Cursor   string  `yaml:"cursor" doc:"cursor, link: where the answer has the next cursor or URL, a dotted path; {key} stands for the last record's key. Missing, null or empty: the end. seek: only that is read of it."`
 	More     string  `yaml:"more" doc:"Where the answer says whether there are more, a dotted path to a boolean; without it a page shorter than asked for is the last (cursor, link: one without a cursor)."`
 	Ordered  *Paging `yaml:"ordered" doc:"seek: the paging for sorted requests, which seek cannot do."`
@@ -400,6 +417,7 @@ type Field struct {
 	Merges      bool     `yaml:"merges" doc:"json: an update leaves members that are not sent as they are, and null takes one away. The record is read first, so that those that it should not have any more are taken away."`
 	Whole       bool     `yaml:"whole" doc:"json: an update forgets members that are not sent. If a field below it is changed, the record is read first, and the others are sent along."`
 	Expand      string   `yaml:"expand" doc:"The relation that its path leads through, as read.expand names it."`
+	Ways        []string `yaml:"ways" doc:"Those of the ways at the top that can read it; default all."`
 	Filters     []Pair   `yaml:"filters" doc:"Entry of filter.types by which it is filtered, by way; list is the one at the top."`
 	FilterName  string   `yaml:"filter_name" doc:"Its name in filters and sorts, or an expression of the filter's language; default its path."`
 	SortName    string   `yaml:"sort_name" doc:"Its name in sorts; default filter_name."`

@@ -100,7 +100,7 @@ func (t *table) request(l *list, q *connectors.Query, n int, pos *position) *tra
 			p.constant(pair)
 		}
 	}
-	if l.pageSize > 0 && m.Read.PageSize.Param != "" {
+	if l.pageSize > 0 && m.Read.PageSize.Param != "" && m.Read.Job == nil {
 		size := t.sizeOf(l, q)
 		if pos != nil && pos.size > 0 {
 			size = pos.size

@@ -50,6 +50,9 @@ func (c *Connector) Options() []connectors.OptionSpec {
 		connectors.OptionSpec{Name: "key_id", Where: connectors.OnUserMapping, Help: "Name of that key in the API, if it wants one."},
 		connectors.OptionSpec{Name: "page_size", Where: connectors.OnTable, Help: "Records to ask for at once, as the server option."},
 	)
+	if c.vendor == nil || c.manifest.hasJobs() {
+		specs = append(specs, optionsOfJobs()...)
+	}
 	if c.vendor == nil {
 		return specs
 	}
@@ -171,7 +174,7 @@ func (c *Connector) Open(_ context.Context, env connectors.Env, server connector
 	for i := range m.Ways {
 		w := newSource(m.wayManifest(&m.Ways[i]), server.Name, specs)
 		w.quoter.segment = strings.Contains(m.Ways[i].Path, "{filter}")
-		w.client, w.hooks, w.check, w.way, w.parallel = s.client, s.hooks, s.check, m.Ways[i].Name, s.parallel
+		w.client, w.hooks, w.check, w.way, w.parallel, w.errands = s.client, s.hooks, s.check, m.Ways[i].Name, s.parallel, s.errands
 		if w.pageSize = w.m.Read.PageSize.Default; m.Ways[i].Read == nil {
 			w.pageSize = s.pageSize
 		}
@@ -182,7 +185,7 @@ func (c *Connector) Open(_ context.Context, env connectors.Env, server connector
 
 // newSource makes a source that has no client yet.
 func newSource(m *Manifest, server string, options []connectors.OptionSpec) *source {
-	s := &source{m: m, server: server, options: options}
+	s := &source{m: m, server: server, options: options, errands: &errands{}}
 	if m.Filter != nil {
 		s.quoter = newQuoter(&m.Filter.Literals)
 	}
@@ -205,7 +208,9 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 	}
 	perSecond, lockout, timeout := m.Limits.PerSecond, m.Limits.LockoutSeconds, m.Limits.TimeoutSeconds
 	s.pageSize, s.parallel = m.Read.PageSize.Default, m.Limits.Parallel
-	if err := errors.Join(
+	var bad error
+	s.bulk, bad = bulk{mode: bulkAuto}.with(server.Options)
+	if err := errors.Join(bad,
 		optionNumber(server.Options, "page_size", 1, float64(max(m.Read.PageSize.Max, 1)), func(f float64) { s.pageSize = int(f) }),
 		optionNumber(server.Options, "calls_per_second", 0.001, 1e6, func(f float64) { perSecond = f }),
 		optionNumber(server.Options, "lockout_seconds", 0, 3600, func(f float64) { lockout = f }),
@@ -301,6 +306,8 @@ type source struct {
 	client   *transport.Client
 	quoter   quoter
 	pageSize int
+	bulk     bulk
+	errands  *errands
 	parallel int // requests of one scan under way at once; 0: one
 	// check is the path of auth.check; empty: none. checked is when it last
 	// succeeded, in Unix nanoseconds.
@@ -310,6 +317,7 @@ type source struct {
 
 // Close gives up the connections.
 func (s *source) Close() error {
+	s.errands.wait()
 	s.client.Close()
 	return nil
 }

@@ -22,7 +22,17 @@ import (
 
 // Scan reads the object's rows that the pushed filter lets through.
 func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder) (connectors.ScanResult, error) {
-	t = t.way(q.Request)
+	got, err := t.wayOf(&q).scan(ctx, q, out)
+	var refused *refusedJob
+	if errors.As(err, &refused) && t.bulk.mode != bulkAlways {
+		// No row has come, and the conditions mean the same without a job.
+		return t.way(q.Request, false).scan(ctx, q, out)
+	}
+	return got, err
+}
+
+// scan is Scan by this way.
+func (t *table) scan(ctx context.Context, q connectors.Query, out *rows.Builder) (connectors.ScanResult, error) {
 	l := t.decide(q.Request, q.Ordering)
 	if l.never {
 		return connectors.ScanResult{}, out.Flush()
@@ -40,6 +50,10 @@ func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder)
 		s.had = map[string]struct{}{}
 	}
 	if err := s.walk(ctx); err != nil && !errors.Is(err, errEnough) {
+		var refused *refusedJob
+		if errors.As(err, &refused) && s.rows > 0 {
+			err = refused.error // others of its jobs have been read
+		}
 		return connectors.ScanResult{}, err
 	}
 	return connectors.ScanResult{TotalRows: s.total, Warnings: t.lostWarnings(q.Columns)}, out.Flush()
@@ -74,8 +88,10 @@ type scan struct {
 	timeSlot int // of the time that the list is partitioned by; -1: none
 	total    float64
 	rows     uint64
-	text     []byte // scratch for escapes
-	firstID  string // of the page being read
+	jobs     jobs
+	kinds    []cellKind // by slot, of CSV
+	text     []byte     // scratch for escapes
+	firstID  string     // of the page being read
 	lastID   string
 	// page being read, for error messages.
 	request string
@@ -139,6 +155,19 @@ func (s *scan) bind() {
 	s.reader = newPageReader(s.t.items, s.l.paging, &s.t.src.m.Read, record, width)
 	s.reader.full, s.reader.whole = s.hand, whole
 	s.reader.one = s.t.src.m.Read.One
+	if s.t.src.m.Read.Job != nil {
+		s.kinds = make([]cellKind, width)
+		for _, e := range s.emit {
+			if e.col != nil {
+				s.kinds[e.slot] = cellKindOf(e.col.field)
+			}
+		}
+		if s.verifier != nil {
+			for _, e := range s.verifier.emit {
+				s.kinds[e.slot] = cellKindOf(e.col.field)
+			}
+		}
+	}
 }
 
 func emitKindOf(col *column) emitKind {
@@ -165,6 +194,7 @@ type fetched struct {
 	body    *bytes.Buffer
 	resp    *transport.Response
 	request string
+	none    bool // there is no such record, and body is null
 	err     error
 }
 
@@ -208,8 +238,17 @@ func (s *scan) handed(row int) bool {
 // errEnough ends a scan whose limit is reached.
 var errEnough = errors.New("enough rows")
 
-// fetch gets a page whole.
-func (t *table) fetch(ctx context.Context, req *transport.Request, body *bytes.Buffer) (f fetched) {
+// fetch gets a page of JSON whole.
+func (t *table) fetch(ctx context.Context, req *transport.Request, body *bytes.Buffer) fetched {
+	f := t.get(ctx, req, body)
+	if f.err == nil && !f.resp.IsJSON() && !looksLikeJSON(body.Bytes()) && !f.none {
+		f.err = t.protocol(f.request, fmt.Sprintf("expected JSON, got %s", describeBody(t.src, f.resp, body.Bytes())), nil)
+	}
+	return f
+}
+
+// get gets an answer whole, which must be a success.
+func (t *table) get(ctx context.Context, req *transport.Request, body *bytes.Buffer) (f fetched) {
 	body.Reset()
 	f.body = body
 	resp, err := t.src.client.Do(ctx, req)
@@ -237,14 +276,11 @@ func (t *table) fetch(ctx context.Context, req *transport.Request, body *bytes.B
 	if one && resp.Status == http.StatusNotFound {
 		body.Reset()
 		body.WriteString("null")
+		f.none = true
 		return f
 	}
 	if resp.Status < 200 || resp.Status > 299 {
 		f.err = t.refusal(resp, body.Bytes(), false)
-		return f
-	}
-	if !resp.IsJSON() && !looksLikeJSON(body.Bytes()) {
-		f.err = t.protocol(resp.Request, fmt.Sprintf("expected JSON, got %s", describeBody(t.src, resp, body.Bytes())), nil)
 	}
 	return f
 }
@@ -267,7 +303,7 @@ func (s *scan) read(page fetched) (*position, error) {
 	if page.body.Len() >= escapedBit {
 		return nil, s.t.protocol(page.request, "a page of more than 2 GiB", nil)
 	}
-	if err := s.reader.read(page.body.Bytes()); err != nil {
+	if err := s.take(&page); err != nil {
 		var syntax *syntaxError
 		if errors.As(err, &syntax) || errors.Is(err, errNoItems) {
 			return nil, s.t.protocol(page.request, err.Error(), io.ErrUnexpectedEOF)
@@ -280,6 +316,11 @@ func (s *scan) read(page fetched) (*position, error) {
 	var err error
 	if f.cursor, err = s.reader.scalar(slotCursor); err != nil {
 		return nil, s.t.protocol(page.request, "next page: "+err.Error(), nil)
+	}
+	if h := s.l.paging.Header; h != "" {
+		if f.cursor = page.resp.Header.Get(h); f.cursor == "null" {
+			f.cursor = ""
+		}
 	}
 	f.more, f.moreSaid = s.reader.flag(slotMore)
 	if text, err := s.reader.scalar(slotTotal); err == nil && text != "" {
@@ -304,6 +345,21 @@ func (s *scan) read(page fetched) (*position, error) {
 		return nil, s.t.protocol(page.request, err.Error(), nil)
 	}
 	return next, nil
+}
+
+// take takes a page apart.
+func (s *scan) take(page *fetched) error {
+	if s.t.src.m.Read.Job == nil {
+		return s.reader.read(page.body.Bytes())
+	}
+	j := s.now.job
+	head, err := s.reader.readCSV(page.body.Bytes(), j.head, s.kinds)
+	j.head = head
+	var bad *csvError
+	if errors.As(err, &bad) {
+		return s.t.protocol(page.request, bad.Error(), nil)
+	}
+	return err
 }
 
 func (s *scan) keyLiteral(key string) (string, bool) {

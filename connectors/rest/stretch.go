@@ -40,6 +40,8 @@ type stretch struct {
 	// how far the records reach.
 	stride   int64
 	restarts int
+	// job is what its pages are the results of; nil: there is none, or none yet.
+	job *job
 }
 
 // arrived is a page of a part.
@@ -52,6 +54,7 @@ type arrived struct {
 func (s *scan) walk(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wait sync.WaitGroup
+	defer s.endJobs(ctx)
 	defer wait.Wait()
 	defer cancel()
 	w := &walker{s: s, most: max(1, s.t.src.parallel), pages: make(chan arrived, max(1, s.t.src.parallel))}
@@ -62,7 +65,7 @@ func (s *scan) walk(ctx context.Context) error {
 		body := w.buffer()
 		req := s.t.request(s.l, s.q, p.ask, pos)
 		w.under++
-		wait.Go(func() { w.pages <- arrived{p, s.t.fetch(ctx, req, body)} })
+		wait.Go(func() { w.pages <- arrived{p, s.page(ctx, p, pos, req, body)} })
 	}
 	for i := range s.l.asks {
 		w.queue = append(w.queue, s.newStretch(i))

@@ -44,6 +44,7 @@ type table struct {
 	times    *timeRange
 	timePath []string
 	cost     float64 // of a request against one of the first way
+	bulk     bulk
 	// lost are columns whose fields the API's metadata does not have (any more):
 	// they read NULL.
 	lost []int
@@ -78,6 +79,9 @@ func (s *source) Table(ctx context.Context, spec connectors.TableSpec) (connecto
 	}
 	t, err := s.bind(spec, o)
 	if err != nil {
+		return nil, err
+	}
+	if t.bulk, err = s.bulk.with(spec.Options); err != nil {
 		return nil, err
 	}
 	if err := t.bindWays(); err != nil {
@@ -314,6 +318,10 @@ func (t *table) plan(req pushdown.Request) (_ pushdown.Plan, filters bool) {
 	}
 	// A call costs about what a thousand pages of a local table do.
 	p.StartupCost = callCost
+	if t.src.m.Read.Job != nil {
+		p.StartupCost += callCost * jobCalls
+		calls += jobCalls
+	}
 	p.TotalCost = callCost*calls + 0.02*p.Rows
 	return p, l.never || len(l.asks) > 1 || !l.asks[0].empty()
 }
@@ -561,7 +569,7 @@ func (t *table) wantedAs(f *Fields, lists ...[]int) []string {
 
 // Request describes the first request of a scan.
 func (t *table) Request(q connectors.Query) string {
-	t = t.way(q.Request)
+	t = t.wayOf(&q)
 	l := t.decide(q.Request, q.Ordering)
 	if l.never {
 		return "none: the condition is never true"

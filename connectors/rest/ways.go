@@ -67,14 +67,15 @@ func (t *table) bindWays() error {
 
 // Plan gives the verdicts of the way that is taken.
 func (t *table) Plan(req pushdown.Request) pushdown.Plan {
-	_, p := t.choose(req)
+	_, p := t.choose(req, true)
 	return p
 }
 
 // choose takes a way, by the query's shape alone: an order that a plan relies
 // upon must be there whatever the values are. A way that cannot do without a
-// filter is left again when the values leave it none.
-func (t *table) choose(req pushdown.Request) (*table, pushdown.Plan) {
+// filter is left again when the values leave it none. Without jobs no way by a job
+// is taken.
+func (t *table) choose(req pushdown.Request, jobs bool) (*table, pushdown.Plan) {
 	if len(t.ways) == 0 {
 		p, _ := t.plan(req)
 		return t, p
@@ -86,9 +87,13 @@ func (t *table) choose(req pushdown.Request) (*table, pushdown.Plan) {
 	}
 	first, _ := t.plan(shape)
 	best, least := t, effort(shape, first)
+	if w := t.jobWay(shape, &first); jobs && w != nil {
+		p, _ := w.plan(req)
+		return w, p
+	}
 	for _, w := range t.ways {
 		p, filters := w.plan(shape)
-		if w.needsFilter && !filters {
+		if w.needsFilter && !filters || w.src.m.Read.Job != nil {
 			continue
 		}
 		if e := w.cost * effort(shape, p); e < least {
@@ -109,12 +114,18 @@ func (t *table) choose(req pushdown.Request) (*table, pushdown.Plan) {
 }
 
 // way is the one that choose takes. Without further ways nothing is planned for it.
-func (t *table) way(req pushdown.Request) *table {
+func (t *table) way(req pushdown.Request, jobs bool) *table {
 	if len(t.ways) == 0 {
 		return t
 	}
-	w, _ := t.choose(req)
+	w, _ := t.choose(req, jobs)
 	return w
+}
+
+// wayOf is the way of a scan. A job is for one that reads all, in any order: what is
+// known of the object's size may have changed since the query was planned.
+func (t *table) wayOf(q *connectors.Query) *table {
+	return t.way(q.Request, q.Limit == 0 && q.Sample == 0 && len(q.Ordering) == 0)
 }
 
 // effort is what a plan costs, if a LIMIT that can go down goes down.
@@ -142,6 +153,9 @@ func (l *loader) checkWays(m *Manifest) {
 		path := "ways." + w.Name
 		one := m.wayManifest(w)
 		l.checkRead(one, &one.Read, path+".read")
+		if w.Read != nil && w.Read.Job != nil && (w.Filter != nil || w.Needs == "filter") {
+			l.at(path, "a way with a job has the filter at the top, and need not be filtered")
+		}
 		l.checkPaging(one, &one.Paging, path+".paging")
 		if w.Filter != nil {
 			l.checkFilter(one, w.Filter, path+".filter")

@@ -2,7 +2,11 @@ package salesforce
 
 import (
 	"fmt"
+	"maps"
 	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/connectors/conformance"
@@ -13,13 +17,35 @@ import (
 func TestConformance(t *testing.T) {
 	s := fake.New(fake.Options{PageSize: 20, ShortPages: 4})
 	defer s.Close()
+	conform(t, s, nil, 0)
+	require.Zero(t, s.Calls()["bulk_query"])
+}
+
+// By jobs the same is read.
+func TestConformance_Bulk(t *testing.T) {
+	t.Parallel()
+	s := fake.New(fake.Options{PageSize: 20, BulkPage: 20})
+	defer s.Close()
+	conform(t, s, map[string]string{"bulk": "always"}, 40)
+	require.Greater(t, s.Calls()["bulk_query"], 30)
+	require.Eventually(t, func() bool { return s.Jobs() == 0 }, time.Minute, 10*time.Millisecond, "jobs that nobody has taken away")
+}
+
+func conform(t *testing.T, s *fake.Server, options map[string]string, queries int) {
+	t.Helper()
 	traps(t, s, 130)
 	spec := imported(t.Context(), t, openSource(t, s), "everything__c")
 	server := serverSpec(s)
+	maps.Copy(server.Options, options)
 	v := func(x any) pushdown.Value { return pushdown.Value{V: x} }
 	conformance.Run(t, conformance.Subject{
 		Connector: New(), Env: testEnv(), Server: server, Table: spec, MinPages: 5, Secret: server.Credential["token"], RemoteSchema: "salesforce",
-		Calls:     func() int64 { return int64(s.Calls()[""]) },
+		// Nobody waits until a job has been taken away.
+		Calls: func() int64 {
+			c := s.Calls()
+			return int64(c[""] - c["bulk_abort"] - c["bulk_delete"])
+		},
+		Queries:   queries,
 		MinPushed: 0.3,
 		Writes: &conformance.Writes{
 			Insert: func(n int) conformance.Row {

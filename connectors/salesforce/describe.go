@@ -192,6 +192,9 @@ func (f *field) rest(path string) rest.Field {
 	case "json":
 		filterable, sortable = false, false
 	}
+	if out.Type == "json" || f.Type == "base64" {
+		out.Ways = []string{} // the Bulk API knows neither compound fields nor binary ones
+	}
 	if !filterable {
 		out.Filterable = &no
 	}

@@ -3,6 +3,7 @@
 package salesforce
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -48,8 +49,13 @@ const maxURL = 12_000
 // request sends the query of a table that shows deleted records to where they are,
 // and one that is too long for a URL in the body of another request.
 func (o *org) request(list *rest.ListRequest, r *transport.Request) {
-	if b, ok := list.Object.Own.(*bound); ok && b.all && r.Path == "/query" {
-		r.Path = "/queryAll"
+	if b, ok := list.Object.Own.(*bound); ok && b.all {
+		switch {
+		case list.Way == bulkWay:
+			r.Body = bytes.Replace(r.Body, []byte(`"operation":"query"`), []byte(`"operation":"queryAll"`), 1)
+		case r.Path == "/query":
+			r.Path = "/queryAll"
+		}
 	}
 	statement := r.Query.Encode()
 	if r.Path != "/query" && r.Path != "/queryAll" || len(statement) <= maxURL {
@@ -66,6 +72,9 @@ func (o *org) request(list *rest.ListRequest, r *transport.Request) {
 	r.Method, r.Path, r.Query, r.Body = http.MethodPost, batchPath, nil, body
 	r.Header = http.Header{"Content-Type": {"application/json"}}
 }
+
+// bulkWay is the manifest's way by jobs.
+const bulkWay = "bulk"
 
 const batchPath = "/composite/batch"
 

@@ -73,6 +73,7 @@ func TestDifferential_Salesforce(t *testing.T) {
 	written := cols[:len(cols)-1] // the last is a related record's
 	for _, x := range []string{"a", "b"} {
 		c.Exec("CREATE FOREIGN TABLE sf_%[1]s (%[2]s) SERVER sf OPTIONS (object 'Fuzz_%[3]s__c')", x, columnList(cols, true), strings.ToUpper(x))
+		c.Exec("CREATE FOREIGN TABLE bulk_%[1]s (%[2]s) SERVER sf OPTIONS (object 'Fuzz_%[3]s__c', bulk 'always')", x, columnList(cols, true), strings.ToUpper(x))
 		c.Exec("CREATE FOREIGN TABLE w_%[1]s (%[2]s) SERVER sf OPTIONS (object 'Fuzz_%[3]s__c')", x, columnList(written, true), strings.ToUpper(x))
 		c.Exec("CREATE TABLE wl_%s (%s)", x, columnList(written, false))
 		c.Exec("CREATE TABLE %s (%s)", x, columnList(cols, false))
@@ -104,6 +105,7 @@ func TestDifferential_Salesforce(t *testing.T) {
 
 	calls := org.Calls()
 	t.Logf("calls: %v", calls)
+	require.Zero(t, calls["bulk_query"], "no scan is large")
 	require.LessOrEqual(t, calls["token"], calls[""]/sessionCalls+1, "a session that ends costs one login")
 	// A page that is half as long needs at most one more, a forgotten cursor the
 	// pages of that scan again, and a refused call, or one with an old session, is
@@ -111,4 +113,12 @@ func TestDifferential_Salesforce(t *testing.T) {
 	again := calls[""]/refuseEvery + calls[""]/sessionCalls + 2
 	allowed := calls["query_more_needed"]*5/4 + calls["query"]/5 + calls["query_more"]/forgetEvery*6 + again
 	require.LessOrEqual(t, calls["query_more"], allowed)
+
+	// The same by the Bulk API, in parts of a few rows.
+	org.Configure(func(o *salesforce.Options) { o.BulkPage, o.BulkPolls = 25, 1 })
+	bulk := target
+	bulk.name, bulk.a, bulk.b = "Salesforce in bulk", "bulk_a", "bulk_b"
+	f.loop(t, g, max(1, *flagN/16), func() []variant { return []variant{randomVariant(rng, bulk, f.local)} })
+	require.Positive(t, org.Calls()["bulk_query"])
+	require.Eventually(t, func() bool { return org.Jobs() == 0 }, time.Minute, 10*time.Millisecond, "jobs that nobody has taken away")
 }

@@ -31,7 +31,8 @@ type job struct {
 }
 
 func (s *Server) newJob(kind string) *job {
-	j := &job{id: suffix(fmt.Sprintf("750Hw00%08d", len(s.jobs)+1)), operation: kind, created: s.now()}
+	s.jobNr++
+	j := &job{id: suffix(fmt.Sprintf("750Hw00%08d", s.jobNr)), operation: kind, created: s.now()}
 	s.jobs[j.id] = j
 	return j
 }
@@ -47,11 +48,11 @@ func (j *job) answer(version string) map[string]any {
 		if j.external != "" {
 			out["externalIdFieldName"] = j.external
 		}
-		if j.message != "" {
-			out["errorMessage"] = j.message
-		}
 	} else {
 		out["jobType"], out["numberRecordsProcessed"] = "V2Query", len(j.res.records)
+	}
+	if j.message != "" {
+		out["errorMessage"] = j.message
 	}
 	return out
 }
@@ -103,6 +104,9 @@ func (s *Server) getJob(w http.ResponseWriter, r *http.Request) *apiError {
 		j.state = "InProgress"
 		if j.polls++; j.polls > s.opts.BulkPolls {
 			j.state = "JobComplete"
+			if !j.ingest && s.opts.BulkFailure != "" {
+				j.state, j.message = "Failed", s.opts.BulkFailure
+			}
 			if j.ingest {
 				s.ingest(j)
 			}
@@ -122,7 +126,7 @@ func (s *Server) patchJob(w http.ResponseWriter, r *http.Request) *apiError {
 		return newError(400, "JSON_PARSER_ERROR", "Unexpected character: %s", err)
 	}
 	switch {
-	case body.State == "Aborted" && j.state != "JobComplete":
+	case body.State == "Aborted" && j.state != "JobComplete" && j.state != "Failed":
 		j.state = "Aborted"
 	case body.State == "UploadComplete" && j.ingest && j.state == "Open":
 		j.state = "UploadComplete"
@@ -137,6 +141,9 @@ func (s *Server) deleteJob(w http.ResponseWriter, r *http.Request) *apiError {
 	j, err := s.jobOf(r)
 	if err != nil {
 		return err
+	}
+	if j.state == "InProgress" {
+		return newError(400, "INVALIDJOBSTATE", "Job %s is in progress: abort it first", j.id)
 	}
 	delete(s.jobs, j.id)
 	w.WriteHeader(204)
@@ -153,7 +160,11 @@ func (s *Server) queryResults(w http.ResponseWriter, r *http.Request) *apiError 
 		return newError(400, "INVALIDJOBSTATE", "results of job %s are not there yet: its state is %s", j.id, j.state)
 	}
 	q := r.URL.Query()
-	from, size := 0, 10_000
+	from, most := 0, 10_000
+	if s.opts.BulkPage > 0 {
+		most = s.opts.BulkPage
+	}
+	size := most
 	if text := q.Get("locator"); text != "" {
 		n, e := strconv.Atoi(strings.TrimPrefix(text, "MTAw"))
 		if e != nil || n > len(j.res.records) {
@@ -166,7 +177,7 @@ func (s *Server) queryResults(w http.ResponseWriter, r *http.Request) *apiError 
 		if e != nil || n < 1 {
 			return newError(400, "INVALID_ARGUMENT", "maxRecords must be a positive number")
 		}
-		size = n
+		size = min(n, most)
 	}
 	to := min(from+size, len(j.res.records))
 	var b bytes.Buffer

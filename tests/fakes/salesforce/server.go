@@ -46,6 +46,11 @@ type Options struct {
 	DailyLimit int
 	// BulkPolls is how often a bulk job is asked for before it is complete.
 	BulkPolls int
+	// BulkFailure is the message of every query job, which fails once it has been
+	// asked for often enough; empty: none does.
+	BulkFailure string
+	// BulkPage is the most rows of a part of a query job's result; 0: 10,000.
+	BulkPage int
 	// Latency is waited before every answer.
 	Latency time.Duration
 	// Objects are custom objects besides the usual ones; see Wide.
@@ -69,6 +74,7 @@ type Server struct {
 	locators   map[string]*locator
 	locatorNr  int
 	jobs       map[string]*job
+	jobNr      int
 	pages      int
 	further    int
 	used       int
@@ -128,6 +134,13 @@ func (s *Server) Statements() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string{}, s.statements...)
+}
+
+// Jobs is how many bulk jobs there are, of either kind.
+func (s *Server) Jobs() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.jobs)
 }
 
 // ResetCalls forgets calls and statements.
