@@ -91,6 +91,13 @@ type Graveyard interface {
 	Deleted() Table
 }
 
+// Forgetful is a Graveyard whose API tells for a while only.
+type Forgetful interface {
+	// Remembers is for how long it tells what was deleted; 0: for ever. What was
+	// deleted before that is found by comparing keys.
+	Remembers() time.Duration
+}
+
 // Query is a scan with every value known.
 type Query struct {
 	pushdown.Request

@@ -4,6 +4,7 @@ package rest
 
 import (
 	"context"
+	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
@@ -52,6 +53,14 @@ func (t *table) bindDeleted(ctx context.Context) error {
 	}
 	t.deleted = bound.(*table) //nolint:forcetypeassert // its own
 	return nil
+}
+
+// Remembers is for how long the API tells what was deleted; 0: for ever.
+func (t *table) Remembers() time.Duration {
+	if t.deleted == nil {
+		return 0
+	}
+	return time.Duration(t.object.Deleted.Days * 24 * float64(time.Hour))
 }
 
 // Deleted shows the deleted records, nil if the manifest does not say where

@@ -400,9 +400,10 @@ type Each struct {
 
 // Deleted is where the API tells which records were deleted.
 type Deleted struct {
-	Object string `yaml:"object" check:"required" doc:"The object of this manifest that lists deleted records: a collection of its own, or the same path with other query parameters."`
-	Key    string `yaml:"key" check:"required" doc:"Its field with the key that the record had."`
-	At     string `yaml:"at" check:"required" doc:"Its datetime field with the API's own time of the deletion. It must be filtered by (operator ge)."`
+	Object string  `yaml:"object" check:"required" doc:"The object of this manifest that lists deleted records: a collection of its own, or the same path with other query parameters."`
+	Key    string  `yaml:"key" check:"required" doc:"Its field with the key that the record had."`
+	At     string  `yaml:"at" check:"required" doc:"Its datetime field with the API's own time of the deletion. It must be filtered by (operator ge)."`
+	Days   float64 `yaml:"days" check:"min=0" doc:"For how many days it tells; 0: for ever. A replica that was not refreshed for so long compares keys."`
 }
 
 // Field of a record.

@@ -72,6 +72,9 @@ func (o *org) describe(ctx context.Context, name string) (*described, error) {
 	return &d, nil
 }
 
+// recycleDays is for how long the recycle bin keeps a record.
+const recycleDays = 15
+
 // deletedSuffix of the name of the object that has an object's deleted records.
 const deletedSuffix = " (deleted)"
 
@@ -111,7 +114,7 @@ func (o *org) object(ctx context.Context, name string, _ *rest.Object) (*rest.Ob
 		out.Unique = append(out.Unique, "Id")
 	}
 	if out.Key != "" && out.Modified != "" && slices.ContainsFunc(d.Fields, func(f field) bool { return f.Name == "IsDeleted" && f.Filterable }) {
-		out.Deleted = &rest.Deleted{Object: d.Name + deletedSuffix, Key: "Id", At: "SystemModstamp"}
+		out.Deleted = &rest.Deleted{Object: d.Name + deletedSuffix, Key: "Id", At: "SystemModstamp", Days: recycleDays}
 	}
 	writes(out, d)
 	return out, nil

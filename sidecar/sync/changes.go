@@ -102,9 +102,13 @@ func (r *replica) from(column int, t pushdown.Type) (pushdown.Expr, error) {
 
 // compareDue tells whether keys are to be compared in this run: always, unless
 // the option compare_every says otherwise and nobody waits. Where the API tells
-// what was deleted, once a day is enough.
+// what was deleted, once a day is enough, unless it has forgotten by now what was
+// deleted since the last time that it was asked.
 func (r *replica) compareDue() bool {
 	s, every := &r.state, r.opts.compare
+	if r.dead != nil && r.remembers > 0 && (s.asOf == nil || r.began.Sub(*s.asOf) > r.remembers-r.remembers/10) {
+		return true
+	}
 	if every < 0 {
 		every = 0
 		if r.dead != nil {

@@ -142,6 +142,29 @@ func TestTombstones(t *testing.T) {
 	r.equal()
 }
 
+// An API forgets what was deleted: after a long pause keys are compared, whatever
+// compare_every says.
+func TestTombstones_AreForgotten(t *testing.T) {
+	api := newFake(100)
+	api.graves, api.remembers = map[string]time.Time{}, 15*24*time.Hour
+	r := newRoom(t, api)
+	r.start("one")
+	r.c.Exec(`ALTER FOREIGN TABLE things OPTIONS (ADD compare_every '300d'); SELECT hallway.replicate('things', '1 h')`)
+	r.sync()
+	paused := func(days int) {
+		r.c.Exec(`UPDATE hallway.cache_tables SET as_of = as_of - make_interval(days => %d); UPDATE hallway.replicas SET compared_at = compared_at - make_interval(days => %[1]d)`, days)
+		api.mu.Lock()
+		delete(api.rows, fmt.Sprintf("k%07d", days)) // without a tombstone
+		api.mu.Unlock()
+		api.asked()
+		r.sync()
+	}
+	paused(13)
+	require.Len(t, r.different(), 1)
+	paused(14)
+	r.equal()
+}
+
 // With compare_every, increments in between do not ask for keys, unless somebody
 // waits for the result.
 func TestCompareEvery(t *testing.T) {

@@ -37,7 +37,9 @@ type fakeAPI struct {
 	passOver string
 	// graves are the deleted records' keys with their times; nil: it does not tell.
 	graves map[string]time.Time
-	opened int
+	// remembers is for how long it tells.
+	remembers time.Duration
+	opened    int
 }
 
 type fakeRow struct {
@@ -194,6 +196,8 @@ func (f fakeTable) Scan(ctx context.Context, q connectors.Query, out *rows.Build
 		}
 	}
 }
+
+func (f fakeTable) Remembers() time.Duration { return f.remembers }
 
 // Deleted is what fakeAPI.graves has.
 func (f fakeTable) Deleted() connectors.Table {

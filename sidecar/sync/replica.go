@@ -57,6 +57,8 @@ type replica struct {
 	change  *change   // nil: the API does not say when a row was changed
 	// dead are the records that were deleted; nil: the API does not tell.
 	dead connectors.Table
+	// remembers is for how long it tells; 0: for ever.
+	remembers time.Duration
 }
 
 // options of a replica. compare below 0: not set.
@@ -206,6 +208,9 @@ func (r *replica) run(ctx context.Context, packed []byte) error {
 	r.t, r.release = &table{Table: bound, Definition: def}, release
 	if g, ok := bound.(connectors.Graveyard); ok {
 		r.dead = g.Deleted()
+	}
+	if f, ok := bound.(connectors.Forgetful); ok {
+		r.remembers = f.Remembers()
 	}
 	if len(def.Key) == 0 {
 		return &connectors.Error{Class: connectors.NotSupported, Message: "the table has no key, so it cannot be a replica",
