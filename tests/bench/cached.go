@@ -175,6 +175,17 @@ func (s *session) fills(ctx context.Context, keep func(string, float64)) error {
 	return err
 }
 
+// refreshes measures what a cached table leaves behind.
+func (s *session) refreshes(ctx context.Context) error {
+	dead, grown, err := s.bloat(ctx)
+	if err != nil {
+		return err
+	}
+	s.sample("dead_tuples", dead)
+	s.sample("grown", grown)
+	return nil
+}
+
 // bloat refreshes a table a hundred times while nothing changes, and returns
 // the dead tuples and the growth of table and indexes in bytes.
 func (s *session) bloat(ctx context.Context) (dead, grown float64, err error) {

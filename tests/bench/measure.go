@@ -106,13 +106,8 @@ const (
 	count = "SELECT count(*) FROM (SELECT 1 FROM %s OFFSET 0) s"
 )
 
-// round does each measurement.
-func (s *session) round(ctx context.Context, warmup bool) error {
-	keep := func(name string, v float64) {
-		if !warmup {
-			s.sample(name, v)
-		}
-	}
+// scans reads a large table whole, from each place.
+func (s *session) scans(ctx context.Context, keep func(string, float64)) error {
 	for _, q := range []struct{ name, sql, table string }{
 		{"local_3", three, "local"}, {"live_3", three, "live.sequence"},
 		{"local_count", count, "local"}, {"live_count", count, "live.sequence"},
@@ -133,15 +128,6 @@ func (s *session) round(ctx context.Context, warmup bool) error {
 				return err
 			}
 			keep("sidecar_cpu", ms(after-cpu))
-		}
-	}
-	// Five hundred scans of a row take 80 ms, two hundred INSERTs 200 ms: whatever
-	// else the machine does in such a moment would be the round's figure. So they
-	// have three of them, apart from each other.
-	for _, m := range []func(context.Context, func(string, float64)) error{
-		s.oneRow, s.writes, s.cached, s.replica, s.oneRow, s.writes, s.bulkWrites, s.journal, s.rest, s.oneRow, s.writes, s.decode, s.stop} {
-		if err := m(ctx, keep); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -223,11 +209,11 @@ func (s *session) rest(ctx context.Context, keep func(string, float64)) error {
 		return fmt.Errorf("a scan of %d objects counts %s", s.restRows, got)
 	}
 	keep("rest_rate", float64(s.restRows)/(after-before).Seconds())
-	return nil
+	return s.decode(keep)
 }
 
 // decode does with the same pages what a straightforward program does.
-func (s *session) decode(_ context.Context, keep func(string, float64)) error {
+func (s *session) decode(keep func(string, float64)) error {
 	pages := s.restRows / fakes.PageSize
 	bodies := make([][]byte, min(pages, 64))
 	for i := range bodies {

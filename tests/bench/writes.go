@@ -224,6 +224,9 @@ func (s *session) prepareDurable(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.bulk == nil {
+		s.bulk = &bulk{}
+	}
 	d := &bench{env: env}
 	if err := env.Cluster.CreateDatabase(ctx, "bench"); err != nil {
 		return err
