@@ -107,7 +107,10 @@ func (t *table) request(l *list, q *connectors.Query, n int, pos *position) *tra
 		}
 		p.number(m.Read.PageSize.Param, size)
 	}
-	fields := t.wanted(q.Columns, l.verifyColumns)
+	if l.fields == nil {
+		l.fields = slices.Clip(t.wanted(q.Columns, l.verifyColumns))
+	}
+	fields := l.fields
 	if f := m.Read.Fields; f != nil {
 		p.list(f, fields)
 	}

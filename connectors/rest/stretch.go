@@ -57,20 +57,36 @@ func (s *scan) walk(ctx context.Context) error {
 	defer s.endJobs(ctx)
 	defer wait.Wait()
 	defer cancel()
-	w := &walker{s: s, most: max(1, s.t.src.parallel), pages: make(chan arrived, max(1, s.t.src.parallel))}
+	w := &walker{s: s, most: max(1, s.t.src.parallel), pages: make(chan arrived, max(1, s.t.src.parallel)), handing: slowly}
 	if s.q.Limit > 0 || likely(s.q) > 0 {
 		w.most = 1 // what is read ahead may not be wanted
 	}
-	w.fetch = func(p *stretch, pos *position) {
+	w.fetch = func(p *stretch, pos *position) error {
+		inPlace := w.inPlace()
+		if inPlace {
+			start := time.Now()
+			if err := s.out.Flush(); err != nil {
+				return err
+			}
+			w.handing += time.Since(start)
+		}
 		body := w.buffer()
 		req := s.t.request(s.l, s.q, p.ask, pos)
 		w.under++
+		if inPlace {
+			w.pages <- arrived{p, s.page(ctx, p, pos, req, body)}
+			return nil
+		}
 		wait.Go(func() { w.pages <- arrived{p, s.page(ctx, p, pos, req, body)} })
+		return nil
 	}
 	for i := range s.l.asks {
 		w.queue = append(w.queue, s.newStretch(i))
 	}
-	for w.start(); w.under > 0; w.start() {
+	for {
+		if err := w.start(); err != nil || w.under == 0 {
+			return err
+		}
 		var page arrived
 		select {
 		case page = <-w.pages:
@@ -86,7 +102,6 @@ func (s *scan) walk(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
 }
 
 // walker is the walk through the parts of one scan.
@@ -97,7 +112,11 @@ type walker struct {
 	queue []*stretch
 	pages chan arrived
 	spare []*bytes.Buffer
-	fetch func(*stretch, *position)
+	// fetch asks for a page, which comes through pages.
+	fetch func(*stretch, *position) error
+	// handing is what it took to hand over the last page's rows, or half of what
+	// it was before if that is more.
+	handing time.Duration
 	// seen counts pages, wasted those of cuts that had no records.
 	seen, wasted int
 }
@@ -112,14 +131,30 @@ func (w *walker) buffer() *bytes.Buffer {
 }
 
 // start asks for the first pages of as many parts as may be read.
-func (w *walker) start() {
+func (w *walker) start() error {
 	for w.under < w.most && len(w.queue) > 0 {
 		p := w.queue[0]
 		w.queue = w.queue[1:]
 		p.pager = w.s.newPager()
-		w.fetch(p, nil)
+		if err := w.fetch(p, nil); err != nil {
+			return err
+		}
 	}
+	return nil
 }
+
+// quickly is how long handing over a page's rows takes at most for the next page to
+// be asked for behind it, not beside it. That delays a call by what is nothing against
+// the call, and saves much of what a page costs: waking goroutines. A reader that is
+// behind makes handing over take longer; he has had rows enough meanwhile. Readers are
+// taken for slow until some pages went quickly.
+const (
+	quickly = time.Millisecond
+	slowly  = 16 * quickly
+)
+
+// inPlace tells whether a page is fetched by the scan's own goroutine.
+func (w *walker) inPlace() bool { return w.most == 1 && w.handing <= quickly }
 
 // take reads a page, asks for the next one, and hands the records over.
 func (w *walker) take(ctx context.Context, page arrived) error {
@@ -172,23 +207,30 @@ func (w *walker) take(ctx context.Context, page arrived) error {
 	}
 	// Do not ask ahead where a LIMIT may end the scan with this page.
 	ahead := next != nil && likely(s.q) == 0 && s.q.Limit == 0
-	if ahead {
-		w.fetch(p, next)
+	beside := ahead && !w.inPlace()
+	if beside {
+		if err := w.fetch(p, next); err != nil {
+			return err
+		}
 	}
+	start := time.Now()
 	if err := s.hand(); err != nil {
 		return err
 	}
+	w.handing = max(time.Since(start), w.handing/2)
 	if s.q.Limit > 0 && s.rows >= s.q.Limit {
 		return errEnough
 	}
 	w.spare = append(w.spare, page.body)
-	if next != nil && !ahead {
+	if next == nil || beside {
+		return nil
+	}
+	if !ahead {
 		if err := s.pause(ctx); err != nil {
 			return err
 		}
-		w.fetch(p, next)
 	}
-	return nil
+	return w.fetch(p, next)
 }
 
 // enoughPause is what a reader gets to say that it has enough: little against a

@@ -292,6 +292,8 @@ type list struct {
 	// that takes.
 	verify        []pushdown.Expr
 	verifyColumns []int
+	// fields are the names of those that requests ask for; nil: not yet known.
+	fields []string
 }
 
 // plan gives the verdicts; what scan sends is decided by the same code. filters
@@ -558,8 +560,9 @@ func (t *table) wantedAs(f *Fields, lists ...[]int) []string {
 		add(&t.object.Fields[i])
 	}
 	// Who asks for address gets address.city too, and might not if he names it.
-	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool {
-		return slices.ContainsFunc(names, func(o string) bool { return strings.HasPrefix(n, o+".") })
+	all := names
+	names = slices.DeleteFunc(slices.Clone(all), func(n string) bool {
+		return slices.ContainsFunc(all, func(o string) bool { return len(n) > len(o) && n[len(o)] == '.' && n[:len(o)] == o })
 	})
 	for i, n := range names {
 		names[i] = strings.ReplaceAll(n, `\.`, ".")
