@@ -459,7 +459,7 @@ func (d *Database) newPool() (*pgxpool.Pool, error) {
 	cfg.MaxConnLifetimeJitter = 5 * time.Minute
 	cfg.AfterConnect = d.check
 	// A server that was restarted leaves connections behind that are closed.
-	cfg.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return !quiet(p.Conn) }
+	cfg.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return !quiet(p.Conn.PgConn().Conn()) }
 	pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
 	if err != nil {
 		return nil, fmt.Errorf("preparing connections: %w", err)
