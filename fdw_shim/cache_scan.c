@@ -1,33 +1,23 @@
 /*-------------------------------------------------------------------------
  *
  * cache_scan.c
- *		Where a foreign scan reads this time, and reading the cache table.
+ *		Where a foreign scan reads this time.
  *
  * A fresh region that contains the query's rows is a hit: an inner plan reads
  * the cache table under the snapshot that showed the region, and the sidecar is
- * not asked. The inner executor is ended with the node; after an error nobody
- * does, and what it held goes with the resource owner, as the outer one's does.
+ * not asked.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include <math.h>
-
-#include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "executor/executor.h"
-#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
-#include "tcop/dest.h"
-#include "utils/datum.h"
 #include "utils/float.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "cache.h"
+#include "cache_scan.h"
 #include "compat.h"
 
 /* Of a table with more columns, a miss fetches those that are needed and the key. */
@@ -36,77 +26,13 @@
 /* A replica that is late by so many refreshes is not fresh. */
 #define LATE_REFRESHES 3
 
-struct HallwayCacheScan
-{
-	ForeignScanState *node;
-	const HallwayScanPlan *plan;
-	HallwayCachePlan cache;
-	Oid			userid;
-	bool		feeds_write;
-	uint32		variable;		/* conjuncts whose values a rescan may change */
-	bool		variable_limit;
-	bool		unsettled;		/* own writes were not in the cache in time */
-	bool		read_api;		/* since the first snapshot was taken */
-	uint64		chosen[CACHE_HIT + 1];	/* how often */
-
-	/* Of the last choice. */
-	HallwayCacheOutcome outcome;
-	const char *why;			/* not a hit: the reason */
-	bool		unforeseen;		/* a miss, but values were lacking */
-	bool		rescuable;		/* if the API fails, old rows may do */
-	bool		rescued;		/* and did */
-	bool		explained;		/* regions are described, for EXPLAIN */
-	HallwayRelation *relation;
-	HallwayConjuncts conjuncts;
-	Bitmapset  *needed;			/* column indexes */
-	HallwayCacheTable table;
-	HallwayRegion region;
-	double		age;			/* of a hit, in milliseconds */
-	MemoryContext choice;		/* holds what was made for it */
-
-	/* Registered until the end. */
-	Snapshot	shared;			/* the statement's */
-	Snapshot	own;			/* a newer one: the API was read meanwhile */
-
-	/* The inner executor; NULL until the first hit. */
-	MemoryContext inner_context;	/* holds it, and a plan that is not kept */
-	QueryDesc  *desc;
-	Oid			desc_relid;		/* the cache table it reads */
-	Snapshot	desc_snapshot;
-	const HallwayInnerPlan *inner;
-	List	   *param_states;	/* ExprStates, for desc->params */
-	MemoryContext param_values;
-	uint64		limit;
-};
-
-/*
- * The snapshot that all scans of one executor share, so that they show one state
- * of the cache. Whoever uses it holds it registered, to the executor's end.
- */
-typedef struct StatementSnapshot
-{
-	dlist_node	node;
-	EState	   *estate;
-	Snapshot	snapshot;
-	TimestampTz taken;
-	MemoryContextCallback callback;
-} StatementSnapshot;
-
-static dlist_head statement_snapshots = DLIST_STATIC_INIT(statement_snapshots);
-
 /* The cache table whose region of all rows was the last hit: it is tried first. */
 static int64 last_whole = 0;
 
-static void explain_choices(HallwayCacheScan *cache, ExplainState *es);
 static HallwayCacheOutcome choose(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request,
 								  bool describe);
 static const char *why_live(HallwayCacheScan *cache);
 static bool locks_rows(ForeignScanState *node);
-static bool snapshot_is_fixed(void);
-static TimestampTz snapshot_time(HallwayCacheScan *cache);
-static Snapshot take_snapshot(HallwayCacheScan *cache);
-static StatementSnapshot *statement_snapshot(EState *estate);
-static void forget_statement_snapshot(void *arg);
 static bool writes_settled(HallwayCacheScan *cache);
 static void encode_conjuncts(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request);
 static uint32 all_conjuncts(const HallwayConjuncts *conjuncts);
@@ -115,13 +41,8 @@ static bool try_region(HallwayCacheScan *cache, Snapshot snapshot, uint32 mask, 
 static bool find_replica(HallwayCacheScan *cache, double max_age);
 static double allowed_age(const HallwayRelation *relation, bool replica);
 static void fill(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, List **attnums);
-static bool open_inner(HallwayCacheScan *cache, Snapshot snapshot, int eflags);
-static void close_inner(HallwayCacheScan *cache);
-static void set_params(HallwayCacheScan *cache);
-static void rescan_inner(HallwayCacheScan *cache);
 static bool is_variable(Node *node, void *context);
 static Bitmapset *needed_columns(HallwayCacheScan *cache);
-
 
 HallwayCacheScan *
 hallway_cache_begin(ForeignScanState *node, const HallwayScanPlan *plan, Oid userid,
@@ -162,7 +83,7 @@ hallway_cache_start(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, 
 	switch (choose(cache, request, cache->node->ss.ps.instrument != NULL))
 	{
 		case CACHE_HIT:
-			if (!open_inner(cache, cache->own != NULL ? cache->own : cache->shared, 0))
+			if (!hallway_inner_open(cache, cache->own != NULL ? cache->own : cache->shared, 0))
 			{
 				cache->outcome = CACHE_LIVE;
 				cache->why = "a condition cannot be checked there";
@@ -192,15 +113,29 @@ hallway_cache_would_hit(HallwayCacheScan *cache, Hallway__V1__ScanRequest *reque
 }
 
 bool
+hallway_cache_foresee(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request)
+{
+	if (cache->relation != NULL)
+		return cache->outcome == CACHE_HIT;
+	if (choose(cache, request, true) == CACHE_HIT &&
+		!hallway_inner_open(cache, cache->shared, EXEC_FLAG_EXPLAIN_ONLY))
+	{
+		cache->outcome = CACHE_LIVE;
+		cache->why = "a condition cannot be checked there";
+	}
+	return cache->outcome == CACHE_HIT;
+}
+
+bool
 hallway_cache_rescan(HallwayCacheScan *cache, bool params_changed)
 {
 	if (params_changed)
 	{
 		if ((cache->region.mask & cache->variable) != 0 || cache->variable_limit)
 			return false;
-		set_params(cache);
+		hallway_inner_set_params(cache);
 	}
-	rescan_inner(cache);
+	hallway_inner_rescan(cache);
 	return true;
 }
 
@@ -232,12 +167,12 @@ hallway_cache_rescue(HallwayCacheScan *cache, const Hallway__V1__Error *error)
 		return false;
 
 	oldcontext = MemoryContextSwitchTo(cache->choice);
-	snapshot = take_snapshot(cache);
+	snapshot = hallway_cache_snapshot(cache);
 	found = hallway_cache_table(cache->relation, cache->node->ss.ss_currentRelation, snapshot,
 								&cache->table, &cache->why) &&
 		find_region(cache, snapshot, cache->relation->cache.stale_while_error);
 	MemoryContextSwitchTo(oldcontext);
-	if (!found || !open_inner(cache, snapshot, 0))
+	if (!found || !hallway_inner_open(cache, snapshot, 0))
 		return false;
 	cache->outcome = CACHE_HIT;
 	cache->rescued = true;
@@ -264,101 +199,12 @@ hallway_cache_checks_all(const HallwayCacheScan *cache)
 void
 hallway_cache_end(HallwayCacheScan *cache)
 {
-	close_inner(cache);
+	hallway_inner_close(cache);
 	if (cache->own != NULL)
 		UnregisterSnapshot(cache->own);
 	if (cache->shared != NULL)
 		UnregisterSnapshot(cache->shared);
 	cache->own = cache->shared = NULL;
-}
-
-/* ---- EXPLAIN --------------------------------------------------------------- */
-
-bool
-hallway_cache_foresee(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request)
-{
-	if (cache->relation != NULL)
-		return cache->outcome == CACHE_HIT;
-	if (choose(cache, request, true) == CACHE_HIT &&
-		!open_inner(cache, cache->shared, EXEC_FLAG_EXPLAIN_ONLY))
-	{
-		cache->outcome = CACHE_LIVE;
-		cache->why = "a condition cannot be checked there";
-	}
-	return cache->outcome == CACHE_HIT;
-}
-
-bool
-hallway_cache_explain(HallwayCacheScan *cache, const char *filled, ExplainState *es)
-{
-	const char *found;
-
-	/* Nothing is said where nothing is ever cached. */
-	if (cache->relation->description->cache_account.len == 0)
-		return false;
-
-	explain_choices(cache, es);
-	if (cache->outcome != CACHE_HIT)
-	{
-		const char *text = psprintf("%s: %s%s%s",
-									cache->outcome == CACHE_MISS ? "miss" : "live", cache->why,
-									filled[0] != '\0' ? "; " : "", filled);
-
-		/* Some region may hold the rows of the values to come. */
-		if (cache->unforeseen)
-			text = "depends on values that are known when the scan runs";
-		ExplainPropertyText("Hallway Cache", text, es);
-		return false;
-	}
-
-	found = cache->table.whole ? "replica" :
-		cache->region.all_rows ? "all rows" :
-		cache->region.shown != NULL ? cache->region.shown : "";
-	if (es->format == EXPLAIN_FORMAT_TEXT)
-	{
-		if (!cache->region.all_rows)
-			found = psprintf("rows where %s", found);
-		/* The age is a time: not where the output is to be the same each time. */
-		if (es->timing || !es->analyze)
-			found = psprintf("%s, age %.0f s", found, floor(cache->age / 1000));
-		ExplainPropertyText("Hallway Cache",
-							psprintf("%s, %s", cache->rescued ? "stale" : "hit", found), es);
-	}
-	else
-	{
-		ExplainPropertyText("Hallway Cache", cache->rescued ? "stale" : "hit", es);
-		ExplainPropertyText("Hallway Cache Region", found, es);
-		if (es->timing || !es->analyze)
-			ExplainPropertyFloat("Hallway Cache Age", "ms", cache->age, 0, es);
-	}
-	return true;
-}
-
-/* What is said is true of the last choice; how often it was which, if not always. */
-static void
-explain_choices(HallwayCacheScan *cache, ExplainState *es)
-{
-	const uint64 *n = cache->chosen;
-
-	if ((n[CACHE_HIT] > 0) + (n[CACHE_MISS] > 0) + (n[CACHE_LIVE] > 0) < 2)
-		return;
-	if (es->format == EXPLAIN_FORMAT_TEXT)
-	{
-		ExplainPropertyText("Hallway Cache Lookups",
-							psprintf("hits=" UINT64_FORMAT " misses=" UINT64_FORMAT
-									 " live=" UINT64_FORMAT,
-									 n[CACHE_HIT], n[CACHE_MISS], n[CACHE_LIVE]), es);
-		return;
-	}
-	ExplainPropertyUInteger("Hallway Cache Hits", NULL, n[CACHE_HIT], es);
-	ExplainPropertyUInteger("Hallway Cache Misses", NULL, n[CACHE_MISS], es);
-	ExplainPropertyUInteger("Hallway Cache Live", NULL, n[CACHE_LIVE], es);
-}
-
-void
-hallway_cache_explain_inner(HallwayCacheScan *cache, ExplainState *es)
-{
-	hallway_explain_inner("Hallway Cache Plan", cache->desc, es);
 }
 
 /* ---- the choice ------------------------------------------------------------ */
@@ -397,7 +243,7 @@ choose(HallwayCacheScan *cache, Hallway__V1__ScanRequest *request, bool describe
 			cache->why = "hallway.max_age is 0";
 		else
 		{
-			snapshot = take_snapshot(cache);
+			snapshot = hallway_cache_snapshot(cache);
 			if (hallway_cache_table(cache->relation, rel, snapshot, &cache->table, &cache->why) &&
 				find_region(cache, snapshot, -1))
 				cache->outcome = CACHE_HIT;
@@ -442,7 +288,7 @@ static bool
 writes_settled(HallwayCacheScan *cache)
 {
 	if (!cache->unsettled)
-		cache->unsettled = !hallway_writes_settled(cache->relation, snapshot_time(cache));
+		cache->unsettled = !hallway_writes_settled(cache->relation, hallway_cache_snapshot_time(cache));
 	return !cache->unsettled;
 }
 
@@ -708,232 +554,4 @@ is_variable(Node *node, void *context)
 	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXEC)
 		return true;
 	return expression_tree_walker(node, is_variable, context);
-}
-
-/* ---- snapshots ------------------------------------------------------------- */
-
-/* One for the whole transaction, or that of a statement run in parallel. */
-static bool
-snapshot_is_fixed(void)
-{
-	return IsolationUsesXactSnapshot() || IsInParallelMode();
-}
-
-/* When the snapshot that take_snapshot() gives was taken; 0: it will be. */
-static TimestampTz
-snapshot_time(HallwayCacheScan *cache)
-{
-	StatementSnapshot *shared;
-
-	if (snapshot_is_fixed())
-		return GetCurrentTransactionStartTimestamp();
-	if (cache->read_api)
-		return 0;
-	shared = statement_snapshot(cache->node->ss.ps.state);
-	return shared != NULL ? shared->taken : 0;
-}
-
-/*
- * The snapshot to read the cache under. A scan that has read the API in between
- * takes a new one, to find what it has filled itself.
- */
-static Snapshot
-take_snapshot(HallwayCacheScan *cache)
-{
-	EState	   *estate = cache->node->ss.ps.state;
-	StatementSnapshot *shared;
-
-	if (snapshot_is_fixed())
-	{
-		if (cache->shared == NULL)
-			cache->shared = RegisterSnapshot(estate->es_snapshot);
-		return cache->shared;
-	}
-	if (cache->shared != NULL && cache->read_api)
-	{
-		if (cache->own != NULL)
-			UnregisterSnapshot(cache->own);
-		cache->own = RegisterSnapshot(GetLatestSnapshot());
-		cache->read_api = false;
-		return cache->own;
-	}
-	if (cache->own != NULL)
-		return cache->own;
-	if (cache->shared != NULL)
-		return cache->shared;
-
-	shared = statement_snapshot(estate);
-	if (shared != NULL)
-		return cache->shared = RegisterSnapshot(shared->snapshot);
-
-	cache->shared = RegisterSnapshot(GetLatestSnapshot());
-	shared = MemoryContextAllocZero(estate->es_query_cxt, sizeof(StatementSnapshot));
-	shared->estate = estate;
-	shared->snapshot = cache->shared;
-	shared->taken = GetCurrentTimestamp();
-	shared->callback.func = forget_statement_snapshot;
-	shared->callback.arg = shared;
-	dlist_push_head(&statement_snapshots, &shared->node);
-	MemoryContextRegisterResetCallback(estate->es_query_cxt, &shared->callback);
-	return cache->shared;
-}
-
-/* What is checked again for FOR UPDATE sees what the statement sees. */
-static StatementSnapshot *
-statement_snapshot(EState *estate)
-{
-	dlist_iter	iter;
-
-	while (estate->es_epq_active != NULL)
-		estate = estate->es_epq_active->parentestate;
-	dlist_foreach(iter, &statement_snapshots)
-	{
-		StatementSnapshot *shared = dlist_container(StatementSnapshot, node, iter.cur);
-
-		if (shared->estate == estate)
-			return shared;
-	}
-	return NULL;
-}
-
-static void
-forget_statement_snapshot(void *arg)
-{
-	dlist_delete(&((StatementSnapshot *) arg)->node);
-}
-
-/* ---- the inner executor ---------------------------------------------------- */
-
-/* Stands before the first row afterwards. False: the table cannot be read so. */
-static bool
-open_inner(HallwayCacheScan *cache, Snapshot snapshot, int eflags)
-{
-	EState	   *estate = cache->node->ss.ps.state;
-	MemoryContext oldcontext;
-	ParamListInfo params;
-	int			nparams;
-	ListCell   *lc;
-
-	/* The same table again, with other values: nothing is to be planned anew. */
-	if (cache->desc != NULL && cache->desc_relid == cache->table.relid &&
-		cache->desc_snapshot == snapshot)
-	{
-		set_params(cache);
-		rescan_inner(cache);
-		return true;
-	}
-	close_inner(cache);
-
-	if (cache->inner_context == NULL)
-		cache->inner_context = AllocSetContextCreate(estate->es_query_cxt,
-													 "Hallway cache executor",
-													 ALLOCSET_DEFAULT_SIZES);
-	oldcontext = MemoryContextSwitchTo(cache->inner_context);
-	cache->inner = hallway_inner_plan(cache->node, cache->plan, &cache->cache,
-									  cache->table.relid);
-	if (cache->inner == NULL)
-	{
-		MemoryContextSwitchTo(oldcontext);
-		return false;
-	}
-
-	nparams = list_length(cache->inner->params);
-	params = makeParamList(nparams + (cache->plan->has_limit ? 1 : 0));
-	cache->param_states = NIL;
-	foreach(lc, cache->inner->params)
-	{
-		ParamExternData *param = &params->params[foreach_current_index(lc)];
-
-		param->ptype = exprType(lfirst(lc));
-		param->isnull = true;
-		param->pflags = 0;
-		cache->param_states = lappend(cache->param_states,
-									  ExecInitExpr(lfirst(lc), &cache->node->ss.ps));
-	}
-	if (cache->plan->has_limit)
-	{
-		params->params[nparams].ptype = INT8OID;
-		params->params[nparams].isnull = true;
-		params->params[nparams].pflags = 0;
-	}
-
-	cache->desc = CreateQueryDesc(cache->inner->stmt, estate->es_sourceText, snapshot,
-								  InvalidSnapshot, None_Receiver, params, NULL,
-								  estate->es_instrument);
-	cache->desc_relid = cache->table.relid;
-	cache->desc_snapshot = snapshot;
-	if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0)
-		set_params(cache);
-	PushActiveSnapshot(snapshot);
-	ExecutorStart(cache->desc, eflags);
-	PopActiveSnapshot();
-	MemoryContextSwitchTo(oldcontext);
-	return true;
-}
-
-static void
-close_inner(HallwayCacheScan *cache)
-{
-	QueryDesc  *desc = cache->desc;
-
-	if (desc != NULL)
-	{
-		cache->desc = NULL;
-		ExecutorFinish(desc);
-		ExecutorEnd(desc);
-		FreeQueryDesc(desc);
-	}
-	/* Nothing is left of it in a scan that opens many. */
-	if (cache->inner_context != NULL)
-		MemoryContextReset(cache->inner_context);
-}
-
-/* Values that the scan's expressions have now, kept until the next time. */
-static void
-set_params(HallwayCacheScan *cache)
-{
-	ParamListInfo params = cache->desc->params;
-	ExprContext *econtext = cache->node->ss.ps.ps_ExprContext;
-	ListCell   *lc;
-
-	if (params == NULL)
-		return;
-	if (cache->param_values == NULL)
-		cache->param_values = AllocSetContextCreate(cache->node->ss.ps.state->es_query_cxt,
-													"Hallway cache parameters",
-													ALLOCSET_SMALL_SIZES);
-	else
-		MemoryContextReset(cache->param_values);
-
-	foreach(lc, cache->param_states)
-	{
-		ParamExternData *param = &params->params[foreach_current_index(lc)];
-		MemoryContext oldcontext;
-		int16		len;
-		bool		byval;
-
-		param->value = ExecEvalExprSwitchContext(lfirst(lc), econtext, &param->isnull);
-		get_typlenbyval(param->ptype, &len, &byval);
-		if (param->isnull || byval)
-			continue;
-		oldcontext = MemoryContextSwitchTo(cache->param_values);
-		param->value = datumCopy(param->value, byval, len);
-		MemoryContextSwitchTo(oldcontext);
-	}
-	if (cache->plan->has_limit)
-	{
-		ParamExternData *bound = &params->params[list_length(cache->param_states)];
-
-		bound->isnull = cache->limit == 0;
-		bound->value = Int64GetDatum((int64) cache->limit);
-	}
-}
-
-static void
-rescan_inner(HallwayCacheScan *cache)
-{
-	MemoryContext oldcontext = MemoryContextSwitchTo(cache->desc->estate->es_query_cxt);
-
-	ExecReScan(cache->desc->planstate);
-	MemoryContextSwitchTo(oldcontext);
 }
