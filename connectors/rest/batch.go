@@ -21,8 +21,11 @@ import (
 
 // batchRows is how many rows the API writes at once.
 func (w *Write) batchRows() int {
-	if w == nil || w.Batch == nil {
+	switch {
+	case w == nil || w.Batch == nil && w.Parallel < 2:
 		return 0
+	case w.Batch == nil:
+		return w.Parallel
 	}
 	return w.Batch.Max * w.Batch.Parallel
 }

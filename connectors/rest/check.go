@@ -164,6 +164,7 @@ func (w *Write) setDefaults(method, path string) {
 	setDefault(&w.Path, path)
 	setDefault(&w.Body, "json")
 	setDefault(&w.Answer, "record")
+	w.Parallel = max(w.Parallel, 1)
 	if w.Fields != nil {
 		setDefault(&w.Fields.Separator, ",")
 	}

@@ -309,6 +309,8 @@ type Write struct {
 	CreatedKeys string  `yaml:"created_keys" doc:"upsert: where the answer to a batch lists the keys of the records that are new, a dotted path. Its answers hold the records."`
 	Fields      *Fields `yaml:"fields" doc:"get: how the API is told which fields are wanted, in the query; without it all come."`
 
+	Parallel int `yaml:"parallel" check:"min=0,max=16" doc:"create, update, delete, upsert: requests of one statement under way at once, where each is for one row; default 1: in order, and none after a refused row."`
+
 	Batch *WriteBatch `yaml:"batch" doc:"create, update, delete, upsert: how one request writes many records; without it each is a request."`
 }
 

@@ -129,7 +129,7 @@ type wave struct {
 
 // wave prepares the requests for rows from first on.
 func (m *modification) wave(first int) *wave {
-	most := 1
+	most := m.w.Parallel
 	if m.many != nil {
 		most = m.many.Parallel
 	}
