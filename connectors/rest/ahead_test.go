@@ -18,7 +18,7 @@ const aheadManifest = "manifest: 1\nname: T\nread: {items: data, page_size: {par
 
 // within tells whether something comes true in the time that a busy machine may take.
 func within(is func() bool) bool {
-	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if is() {
 			return true
 		}
