@@ -149,6 +149,10 @@ func TestParallelWrites(t *testing.T) {
 			names, calls := has()
 			require.ElementsMatch(t, things(1, 12), names)
 			require.Equal(t, c.calls, calls)
+			// What RETURNING would have made twelve calls of the sidecar for.
+			require.Eventually(t, func() bool {
+				return conn.Value("SELECT array_agg(row_number || ' ' || key[1] ORDER BY row_number) = (SELECT array_agg(i || ' id of t' || i) FROM generate_series(1, 12) i) FROM hallway.my_writes() WHERE state = 'applied'") == "t"
+			}, 30*time.Second, 20*time.Millisecond)
 			var states []string
 			for i := 1; i <= 12; i++ {
 				states = append(states, fmt.Sprintf("applied %d id of t%d", i, i))
