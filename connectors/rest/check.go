@@ -327,7 +327,11 @@ func (l *loader) checkPaging(m *Manifest, p *Paging, path string) {
 		} else if p.Ordered.Style == "" || p.Ordered.Style == "seek" {
 			l.at(path+".ordered", "expected a style other than seek")
 		}
+		l.checkRange(m, p, path)
 		l.checkPaging(m, p.Ordered, path+".ordered")
+	}
+	if p.Style == "range" && !strings.HasSuffix(path, ".ordered") {
+		l.at(path+".style", "range is for paging.ordered alone")
 	}
 	if p.Style == "seek" {
 		switch {

@@ -185,13 +185,13 @@ type Fields struct {
 
 // Paging is how the next page is asked for.
 type Paging struct {
-	Style    string  `yaml:"style" check:"enum=none|page|offset|cursor|link|seek" doc:"none: one answer has all. page: a page number. offset: a number of records to pass over. cursor: a token that the answer gives. link: the Link header, rel=next (or the URL at cursor). seek: a filter for keys after the last one, with a sort by key; it alone never loses or repeats a row when rows are deleted or created meanwhile."`
+	Style    string  `yaml:"style" check:"enum=none|page|offset|cursor|link|seek|range" doc:"none: one answer has all. page: a page number. offset: a number of records to pass over. cursor: a token that the answer gives. link: the Link header, rel=next (or the URL at cursor). seek: a filter for keys after the last one, with a sort by key; it alone never loses or repeats a row when rows are deleted or created meanwhile. range (under ordered only): sorted by one field, of type datetime, date or integer with exact comparisons; pages are asked for by its last value, and records without a value apart, so that no page is deep in the results and it does not matter where the API puts those."`
 	Param    string  `yaml:"param" doc:"Query parameter of the page number, offset or cursor."`
 	Start    int     `yaml:"start" check:"min=0,max=1" doc:"page: number of the first page, 0 or 1. Default 0."`
 	Header   string  `yaml:"header" doc:"cursor: the header of the answer that has the next cursor, in place of cursor below; null is the end, too."`
 	Cursor   string  `yaml:"cursor" doc:"cursor, link: where the answer has the next cursor or URL, a dotted path; {key} stands for the last record's key. Missing, null or empty: the end. seek: only that is read of it."`
 	More     string  `yaml:"more" doc:"Where the answer says whether there are more, a dotted path to a boolean; without it a page shorter than asked for is the last (cursor, link: one without a cursor)."`
-	Ordered  *Paging `yaml:"ordered" doc:"seek: the paging for sorted requests, which seek cannot do."`
+	Ordered  *Paging `yaml:"ordered" doc:"seek: the paging for sorted requests, which seek cannot do: range, or page, offset or cursor."`
 	MaxPages int     `yaml:"max_pages" check:"min=0" doc:"Pages after which a scan gives up with an error; default 1000000."`
 	// An API forgets its cursors.
 	Restart []string `yaml:"restart" doc:"Codes of errors that say that a cursor is not good any more. The scan then begins anew and leaves out the records that it has had; objects need a key."`

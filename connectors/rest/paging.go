@@ -17,6 +17,9 @@ type position struct {
 	url string
 	// after is the last key (seek), as a literal.
 	after string
+	// terms are further conditions; byKey: the page is sorted by the key (range).
+	terms []string
+	byKey bool
 	// size of the page to ask for; 0: as the first.
 	size int
 }
@@ -59,17 +62,10 @@ var errTooManyPages = errors.New("there are more pages than paging.max_pages of 
 // next tells where the page after one with these facts is; nil: it was the
 // last.
 func (g *pager) next(f *pageFacts) (*position, error) {
-	if g.n++; g.n >= g.p.MaxPages {
-		return nil, fmt.Errorf("%w: %d", errTooManyPages, g.p.MaxPages)
+	if err := g.count(); err != nil {
+		return nil, err
 	}
-	size := g.size
-	if f.echo > 0 && (size == 0 || f.echo < size) {
-		size = f.echo
-	}
-	short := f.rows == 0 || (size > 0 && f.rows < size)
-	if f.moreSaid {
-		short = !f.more
-	}
+	short := g.short(f)
 	switch g.p.Style {
 	case "page":
 		if short {
@@ -102,9 +98,6 @@ func (g *pager) next(f *pageFacts) (*position, error) {
 		}
 		return &position{url: link}, g.watch.seen(link)
 	case "seek":
-		if g.p.Cursor != "" {
-			short = f.rows == 0 || f.cursor == ""
-		}
 		if short {
 			return nil, nil
 		}
@@ -117,6 +110,30 @@ func (g *pager) next(f *pageFacts) (*position, error) {
 		return nil, errors.New("it says that there are more records, but the manifest has no paging")
 	}
 	return nil, nil
+}
+
+// count a page that has come.
+func (g *pager) count() error {
+	if g.n++; g.n >= g.p.MaxPages {
+		return fmt.Errorf("%w: %d", errTooManyPages, g.p.MaxPages)
+	}
+	return nil
+}
+
+// short tells whether a page is the last, as far as its records and what it says of
+// more tell.
+func (g *pager) short(f *pageFacts) bool {
+	size := g.size
+	if f.echo > 0 && (size == 0 || f.echo < size) {
+		size = f.echo
+	}
+	switch {
+	case g.p.Style == "seek" && g.p.Cursor != "":
+		return f.rows == 0 || f.cursor == ""
+	case f.moreSaid:
+		return !f.more
+	}
+	return f.rows == 0 || (size > 0 && f.rows < size)
 }
 
 func (g *pager) cursor(f *pageFacts, short bool) (*position, error) {

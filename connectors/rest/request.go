@@ -108,17 +108,13 @@ func (t *table) request(l *list, q *connectors.Query, n int, pos *position) *tra
 		p.number(m.Read.PageSize.Param, size)
 	}
 	if l.fields == nil {
-		l.fields = slices.Clip(t.wanted(q.Columns, l.verifyColumns))
+		l.fields = slices.Clip(t.wanted(q.Columns, l.verifyColumns, l.order.columns()))
 	}
 	fields := l.fields
 	if f := m.Read.Fields; f != nil {
 		p.list(f, fields)
 	}
-	after := ""
-	if pos != nil {
-		after = pos.after
-	}
-	filter, params := t.filterText(l, n, after)
+	filter, params := t.filterText(l, n, l.further(pos))
 	for _, pair := range params {
 		r.Query.Del(pair[0]) // a constant
 	}
@@ -144,8 +140,7 @@ func (t *table) request(l *list, q *connectors.Query, n int, pos *position) *tra
 		if filter != "" && m.Filter.Param != "" {
 			p.raw(m.Filter.Param, filter, m.Filter.JSON)
 		}
-		if l.sort != "" {
-			sort := l.sort
+		if sort := l.sorted(n, pos); sort != "" {
 			if m.Sort.JSON {
 				sort = "[" + sort + "]"
 			}
@@ -215,31 +210,43 @@ func (t *table) statement(s *Statement, l *list, q *connectors.Query, fields []s
 	return text
 }
 
-// filterText is the filter of the n-th ask, with a condition for keys after one
-// (seek) if there is one.
-func (t *table) filterText(l *list, n int, after string) (filter string, params [][2]string) {
-	f, a := t.src.m.Filter, &l.asks[n]
-	term := ""
-	if after != "" {
-		term = l.seek.before + after + l.seek.after
+// further are the conditions by which a page is not the first: for keys after one
+// (seek), and what an order takes.
+func (l *list) further(pos *position) []string {
+	if pos == nil || pos.after == "" && pos.terms == nil {
+		return nil
 	}
+	if pos.after == "" {
+		return pos.terms
+	}
+	return []string{l.seek.before + pos.after + l.seek.after}
+}
+
+// sorted is the sort of a page of the n-th ask.
+func (l *list) sorted(n int, pos *position) string {
+	if l.order != nil && (l.asks[n].unsorted || pos != nil && pos.byKey) {
+		return l.order.byKey
+	}
+	return l.sort
+}
+
+// filterText is the filter of the n-th ask, with further conditions.
+func (t *table) filterText(l *list, n int, further []string) (filter string, params [][2]string) {
+	f, a := t.src.m.Filter, &l.asks[n]
 	switch {
 	case f == nil:
 		return "", nil
 	case f.Style == "params":
 		params = a.params
-		if term != "" {
+		for _, term := range further {
 			name, value, _ := strings.Cut(term, "=")
 			params = append(params[:len(params):len(params)], [2]string{name, value})
 		}
 		return "", params
 	case f.Style == "groups":
-		return f.renderGroups(a.groups, term), nil
+		return f.renderGroups(a.groups, strings.Join(further, f.And)), nil
 	}
-	parts := a.parts
-	if term != "" {
-		parts = append(parts[:len(parts):len(parts)], term)
-	}
+	parts := append(a.parts[:len(a.parts):len(a.parts)], further...)
 	filter = strings.Join(parts, f.And)
 	if len(parts) > 1 && f.AndGroup != "" {
 		filter = strings.Replace(f.AndGroup, "{}", filter, 1)

@@ -46,7 +46,7 @@ func (t *table) scan(ctx context.Context, q connectors.Query, out *rows.Builder)
 		q.Limit = q.Sample // enough for statistics
 	}
 	s.bind()
-	if (l.overlap || len(l.paging.Restart) > 0 && s.timeSlot < 0) && s.keySlot >= 0 {
+	if (l.overlap || l.order != nil || len(l.paging.Restart) > 0 && s.timeSlot < 0) && s.keySlot >= 0 {
 		s.had = map[string]struct{}{}
 	}
 	if err := s.walk(ctx); err != nil && !errors.Is(err, errEnough) {
@@ -93,6 +93,10 @@ type scan struct {
 	text     []byte     // scratch for escapes
 	firstID  string     // of the page being read
 	lastID   string
+	// orderSlot is of the value that the scan is sorted by; -1: by none, or not by
+	// ranges. firstValue and lastValue are the page's.
+	orderSlot             int
+	firstValue, lastValue *int64
 	// page being read, for error messages.
 	request string
 }
@@ -136,6 +140,9 @@ func (s *scan) bind() {
 	}
 	if s.timeSlot = -1; s.t.times != nil {
 		s.timeSlot = slot(s.t.timePath)
+	}
+	if s.orderSlot = -1; s.l.order != nil {
+		s.orderSlot = slot(s.l.order.col.path)
 	}
 	whole := -1
 	s.emit = make([]emitter, len(s.q.Columns))
@@ -298,7 +305,7 @@ func (t *table) protocol(request, what string, err error) *connectors.Error {
 
 // read takes a page apart and finds the next one's position.
 func (s *scan) read(page fetched) (*position, error) {
-	s.firstID, s.lastID = "", ""
+	s.firstID, s.lastID, s.firstValue, s.lastValue = "", "", nil, nil
 	before := s.rows
 	if page.body.Len() >= escapedBit {
 		return nil, s.t.protocol(page.request, "a page of more than 2 GiB", nil)
@@ -334,7 +341,12 @@ func (s *scan) read(page fetched) (*position, error) {
 	if s.l.paging.Style == "seek" && f.lastKey != "" {
 		f.after, f.afterOK = s.keyLiteral(f.lastKey)
 	}
-	next, err := s.pager.next(&f)
+	var next *position
+	if s.l.order != nil && !s.l.asks[s.ask].unsorted {
+		next, err = s.nextInOrder(page.request, &f)
+	} else {
+		next, err = s.pager.next(&f)
+	}
 	var typed *connectors.Error
 	switch {
 	case errors.Is(err, errTooManyPages):
@@ -371,6 +383,7 @@ func (s *scan) keyLiteral(key string) (string, bool) {
 
 // noteKeys remembers the keys of the first and the last record held.
 func (s *scan) noteKeys() {
+	s.noteValues()
 	if s.keySlot < 0 || s.reader.rows == 0 {
 		return
 	}

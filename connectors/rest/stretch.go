@@ -42,6 +42,9 @@ type stretch struct {
 	restarts int
 	// job is what its pages are the results of; nil: there is none, or none yet.
 	job *job
+	// tie is the value of those records that are read by their keys just now, as
+	// more of them than a page holds have it; nil: none (see ranged).
+	tie *int64
 }
 
 // arrived is a page of a part.
@@ -58,8 +61,8 @@ func (s *scan) walk(ctx context.Context) error {
 	defer wait.Wait()
 	defer cancel()
 	w := &walker{s: s, most: max(1, s.t.src.parallel), pages: make(chan arrived, max(1, s.t.src.parallel)), handing: slowly}
-	if s.q.Limit > 0 || likely(s.q) > 0 {
-		w.most = 1 // what is read ahead may not be wanted
+	if s.q.Limit > 0 || likely(s.q) > 0 || s.l.order != nil {
+		w.most = 1 // what is read ahead may not be wanted, or comes later in the order
 	}
 	w.fetch = func(p *stretch, pos *position) error {
 		inPlace := w.inPlace()
@@ -192,7 +195,7 @@ func (w *walker) take(ctx context.Context, page arrived) error {
 		w.wasted++
 		p.empty = true
 	}
-	if next != nil && s.l.paging.Style == "seek" && s.q.Limit == 0 {
+	if next != nil && s.l.paging.Style == "seek" && (s.q.Limit == 0 || s.l.order != nil) {
 		// The first page was small for a LIMIT that few rows reach.
 		s.pager.size = min(2*s.pager.size, s.l.pageSize)
 		next.size = s.pager.size

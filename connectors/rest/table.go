@@ -281,6 +281,8 @@ type list struct {
 	sort     string
 	paging   *Paging
 	pageSize int
+	// order of the scan, if it is read by ranges; nil: it is not.
+	order *ranged
 	// whole: pages are of pageSize whatever a LIMIT can use.
 	whole bool
 	// seek: filter for keys after the last one.
@@ -343,7 +345,9 @@ func (t *table) decide(req pushdown.Request, sorted pushdown.Ordering) *list {
 		seekable := m.Paging.Style == "seek" && t.keyCol != nil
 		switch {
 		case l.sort != "" && m.Paging.Style == "seek":
-			l.paging = m.Paging.Ordered
+			if l.order = t.rangeBy(sorted); l.order == nil {
+				l.paging = m.Paging.Ordered
+			}
 		case l.sort == "" && t.keyCol != nil && (seekable || stable(m.Paging.Style)):
 			l.sort = m.Sort.one(t.keyCol.field, false)
 		}
@@ -357,6 +361,9 @@ func (t *table) decide(req pushdown.Request, sorted pushdown.Ordering) *list {
 	// Where an order may be relied upon, all goes into one request, whether it
 	// will be or not: the verdicts are the same then.
 	w := newWriter(m.Filter, l.seek, len(req.Orderings) > 0)
+	if t.ranges() && slices.ContainsFunc(req.Orderings, func(o pushdown.Ordering) bool { _, ok := t.sortable(o, req.Conjuncts); return ok }) {
+		w.reserve() // a value and a key
+	}
 	c := compiler{t: t}
 	for i, e := range req.Conjuncts {
 		n := c.compile(e, isTrue)
@@ -366,6 +373,9 @@ func (t *table) decide(req pushdown.Request, sorted pushdown.Ordering) *list {
 	l.dependent = l.dependent || c.dependent
 	l.asks, l.overlap = w.result()
 	l.asks = t.object.Each.of(l.asks)
+	if l.order != nil {
+		l.asks = t.apart(l.asks, sorted[0], req.Conjuncts)
+	}
 	if len(l.asks) > 1 || !l.asks[0].empty() {
 		l.verify, l.verifyColumns = t.verified(req, l.verdict)
 	}
@@ -409,6 +419,10 @@ func (t *table) sortable(o pushdown.Ordering, conjuncts []pushdown.Expr) (string
 	if s == nil || !s.Enforced || len(o) == 0 || (t.src.m.Paging.Style == "seek" && t.src.m.Paging.Ordered == nil) {
 		return "", false
 	}
+	if t.ranges() {
+		col := t.column(o[0].Column)
+		return s.one(col.field, o[0].Descending), (len(o) == 1 || col.key) && t.sorts(col, o[0], true) && col.rangeable(notNull(conjuncts, o[0].Column))
+	}
 	var keys []string
 	unique := false
 	for _, k := range o {
@@ -416,7 +430,7 @@ func (t *table) sortable(o pushdown.Ordering, conjuncts []pushdown.Expr) (string
 		if unique {
 			break // what follows a unique key sorts nothing
 		}
-		if !t.sorts(col, k, slices.ContainsFunc(conjuncts, func(e pushdown.Expr) bool { return excludesNull(e, k.Column) })) {
+		if !t.sorts(col, k, notNull(conjuncts, k.Column)) {
 			return "", false
 		}
 		keys = append(keys, s.one(col.field, k.Descending))

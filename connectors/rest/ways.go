@@ -93,7 +93,7 @@ func (t *table) choose(req pushdown.Request, jobs bool) (*table, pushdown.Plan) 
 	}
 	for _, w := range t.ways {
 		p, filters := w.plan(shape)
-		if w.needsFilter && !filters || w.src.m.Read.Job != nil {
+		if w.needsFilter && !filters && !w.delivers(p) || w.src.m.Read.Job != nil {
 			continue
 		}
 		if e := w.cost * effort(shape, p); e < least {
@@ -104,6 +104,9 @@ func (t *table) choose(req pushdown.Request, jobs bool) (*table, pushdown.Plan) 
 	if !best.needsFilter {
 		return best, p
 	}
+	if best.delivers(p) {
+		return best, p // it can do without a filter, too
+	}
 	if !filters {
 		best = t
 		p, _ = t.plan(req)
@@ -111,6 +114,12 @@ func (t *table) choose(req pushdown.Request, jobs bool) (*table, pushdown.Plan) 
 	}
 	p.ExactOrderings = nil // with other values another way might be taken
 	return best, p
+}
+
+// delivers tells whether a way is good for an order, with a filter or without:
+// whatever it reads, it never reads deep into its results.
+func (t *table) delivers(p pushdown.Plan) bool {
+	return t.ranges() && len(p.ExactOrderings) > 0
 }
 
 // way is the one that choose takes. Without further ways nothing is planned for it.

@@ -481,7 +481,7 @@ func TestFilter_FunctionsInPlaceOfOperators(t *testing.T) {
 		"AND(Name = 'x', Id = 'y')": {equals(tab, 1, "x"), equals(tab, 0, "y")},
 		"OR(Name = 'x', AND(Id = 'y', Id = 'z'))": {&pushdown.Or{Operands: []pushdown.Expr{equals(tab, 1, "x"), &pushdown.And{Operands: []pushdown.Expr{equals(tab, 0, "y"), equals(tab, 0, "z")}}}}},
 	} {
-		filter, _ := tab.filterText(tab.decide(pushdown.Request{Conjuncts: where}, nil), 0, "")
+		filter, _ := tab.filterText(tab.decide(pushdown.Request{Conjuncts: where}, nil), 0, nil)
 		require.Equal(t, want, filter)
 	}
 }

@@ -15,6 +15,8 @@ type ask struct {
 	// unbound are params without those for the range of a part.
 	unbound [][2]string
 	groups  [][]string
+	// unsorted: of a sorted scan, this is for the records without a value.
+	unsorted bool
 }
 
 func (a *ask) empty() bool { return len(a.parts)+len(a.params)+len(a.groups) == 0 }
@@ -46,6 +48,13 @@ func newWriter(f *Filter, seek operator, once bool) *writer {
 		w.terms, w.length = 1, len(seek.before)+len(seek.after)+len(f.And)+100
 	}
 	return w
+}
+
+// reserve keeps room for a further term.
+func (w *writer) reserve() {
+	w.seek++
+	w.terms++
+	w.length += 100
 }
 
 // add takes a conjunct in; else it says why the filter cannot hold it.

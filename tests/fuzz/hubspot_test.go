@@ -190,6 +190,9 @@ func TestDifferential_HubSpotMany(t *testing.T) {
 	}
 
 	account.ResetCalls()
+	require.Equal(t, c.Query("SELECT d FROM many ORDER BY d LIMIT 10"), c.Query("SELECT d FROM hs_many ORDER BY d LIMIT 10"))
+	require.Equal(t, map[string]int{"search": 1}, account.Calls(), "the first rows are asked for")
+	account.ResetCalls()
 	refusals(account, 97, 1009, 701)
 	f := &fuzzer{conn: c.PgConn, local: map[string]string{"A": "many", "B": "few"}, timeout: 40 * time.Second}
 	plain := 3 // queries with nothing but a condition that most records meet
