@@ -28,6 +28,7 @@ func (m *Manifest) setDefaults() {
 	m.Paging.setDefaults()
 	m.Filter.setDefaults()
 	m.Sort.setDefaults()
+	m.Aggregate.setDefaults()
 	for i := range m.Ways {
 		w := &m.Ways[i]
 		if w.Cost == 0 {
@@ -41,6 +42,7 @@ func (m *Manifest) setDefaults() {
 		}
 		w.Filter.setDefaults()
 		w.Sort.setDefaults()
+		w.Aggregate.setDefaults()
 	}
 	m.Create.setDefaults("POST", "{path}")
 	m.Update.setDefaults("PATCH", "{path}/{key}")
@@ -99,6 +101,12 @@ func (s *Sort) setDefaults() {
 	setDefault(&s.Separator, ",")
 	setDefault(&s.Nulls, "unknown")
 	s.MaxKeys = max(s.MaxKeys, 1)
+}
+
+func (g *Aggregate) setDefaults() {
+	if g != nil {
+		setDefault(&g.As, "{value} {name}")
+	}
 }
 
 func (f *Filter) setDefaults() {
@@ -217,6 +225,7 @@ func (l *loader) check(m *Manifest) {
 	if m.Sort != nil {
 		l.checkSort(m, m.Sort, "sort")
 	}
+	l.checkAggregate(m, "aggregate")
 	l.checkWays(m)
 	l.checkPartition(m)
 	classes := errorClasses()

@@ -25,6 +25,7 @@ type Manifest struct {
 	Filter      *Filter    `yaml:"filter" doc:"How rows are filtered; without it nothing is pushed down."`
 	Partition   *Partition `yaml:"partition" doc:"How a list can be read in several parts at once."`
 	Sort        *Sort      `yaml:"sort" doc:"How rows are sorted; without it PostgreSQL sorts."`
+	Aggregate   *Aggregate `yaml:"aggregate" doc:"How the API counts and groups records; without it PostgreSQL does. Used only where every condition is exact."`
 	Ways        []Way      `yaml:"ways" doc:"Further ways to read objects, by name: a search beside the list, a request for some keys. Of all ways that one is taken which leaves the least to read."`
 	Create      *Write     `yaml:"create" doc:"How a record is created; without it objects cannot be inserted into. An object may have its own."`
 	Update      *Write     `yaml:"update" doc:"How a record is changed; only changed fields are sent."`
@@ -91,6 +92,28 @@ type Way struct {
 	Paging *Paging `yaml:"paging" doc:"As at the top."`
 	Filter *Filter `yaml:"filter" doc:"As at the top."`
 	Sort   *Sort   `yaml:"sort" doc:"As at the top; with no param it cannot sort."`
+
+	Aggregate *Aggregate `yaml:"aggregate" doc:"As at the top, whose it does not take over."`
+}
+
+// Aggregate is how the API makes groups of records.
+type Aggregate struct {
+	Total bool `yaml:"total" doc:"read.total is exactly the number of records that the filter finds: count(*) is had by a list request for one record. Nothing else is aggregated."`
+
+	Rows  string `yaml:"rows" doc:"In a statement: how records are counted, COUNT(Id)."`
+	Count string `yaml:"count" doc:"How the values of a field are counted, {field} for its name: COUNT({field}). Of fields for which not_null is exact."`
+	Sum   string `yaml:"sum" doc:"SUM({field}); sums must be exact as long as a double is (2^53)."`
+	Min   string `yaml:"min" doc:"MIN({field})"`
+	Max   string `yaml:"max" doc:"MAX({field})"`
+	As    string `yaml:"as" doc:"A column of the statement, {value} under a {name} by which each answered group is to have it; default {value} {name}."`
+	Group string `yaml:"group" doc:"Put behind the filter where there are keys, {fields}: GROUP BY {fields}."`
+
+	KeyTypes   []string `yaml:"key_types" doc:"Types of fields by which the API groups as SQL does: values are in one group only if they are equal to the last letter, and records without a value are a group of their own. Of numbers only where the column's type is an integer's, or numeric."`
+	SumTypes   []string `yaml:"sum_types" doc:"Types of fields whose sums are exact."`
+	OrderTypes []string `yaml:"order_types" doc:"Types of fields of which the API gives the least and the greatest value."`
+
+	MaxGroups int      `yaml:"max_groups" check:"min=0,max=1000000" doc:"The most groups that one answer has. Where there are as many, or the answer has another page, the records are read."`
+	TooMany   []string `yaml:"too_many" doc:"Codes of errors that say that there are more groups than one answer has; then the records are read."`
 }
 
 // Limits are how fast the API may be called.
@@ -441,6 +464,9 @@ type Field struct {
 	Filterable  *bool    `yaml:"filterable" doc:"false: never filtered by the API."`
 	Sortable    *bool    `yaml:"sortable" doc:"false: never sorted by the API; of the key: rows are sorted without it, too, where pages do not depend on it."`
 	Exact       *bool    `yaml:"exact" doc:"false: filters on it are checked again."`
+
+	Groupable    *bool `yaml:"groupable" doc:"false: records are never grouped by it by the API."`
+	Aggregatable *bool `yaml:"aggregatable" doc:"false: its values are never counted or summed by the API, nor the least or greatest one asked for."`
 
 	// Valid tells whether a text can be the value of a record at all; nil: any can.
 	// The API is not asked for one that cannot.

@@ -175,7 +175,7 @@ func (t *table) listPath() string {
 
 // totalQuery are the parameters that ask for the total; nil: it is not wanted.
 func (t *table) totalQuery(q *connectors.Query) []Pair {
-	if q.Sample == 0 {
+	if q.Sample == 0 && q.Aggregation == nil {
 		return nil
 	}
 	return t.src.m.Read.TotalQuery
@@ -186,6 +186,10 @@ func (t *table) statement(s *Statement, l *list, q *connectors.Query, fields []s
 	separator := ", "
 	if f := t.src.m.Read.Fields; f != nil {
 		separator = f.Separator
+	}
+	group := ""
+	if q.Aggregation != nil {
+		fields, group = t.selected(q.Aggregation)
 	}
 	object := t.object.APIName
 	if object == "" {
@@ -201,6 +205,7 @@ func (t *table) statement(s *Statement, l *list, q *connectors.Query, fields []s
 	if filter != "" {
 		text += strings.Replace(s.Where, "{filter}", filter, 1)
 	}
+	text += group
 	if l.sort != "" {
 		text += strings.Replace(s.Order, "{sort}", l.sort, 1)
 	}

@@ -22,6 +22,9 @@ import (
 
 // Scan reads the object's rows that the pushed filter lets through.
 func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder) (connectors.ScanResult, error) {
+	if q.Aggregation != nil {
+		return connectors.ScanResult{}, t.scanGroups(ctx, &q, out)
+	}
 	got, err := t.wayOf(&q).scan(ctx, q, out)
 	var refused *refusedJob
 	if errors.As(err, &refused) && t.bulk.mode != bulkAlways {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
+	"github.com/hallwaydb/hallway/sidecar/transport"
 )
 
 // table is safe for concurrent use: nothing in it changes.
@@ -212,7 +213,7 @@ func (t *table) describe() connectors.Description {
 		d.Updatable, d.Deletable = t.update != nil, t.delete != nil
 	}
 	d.ReadOnlyReason = t.readOnly(&d)
-	d.Staged = true
+	d.Staged, d.Aggregates = true, t.src.m.Aggregate != nil
 	d.BatchRows.Insert = t.create.batchRows()
 	if t.key >= 0 {
 		d.BatchRows.Update, d.BatchRows.Delete = t.update.batchRows(), t.delete.batchRows()
@@ -586,12 +587,20 @@ func (t *table) wantedAs(f *Fields, lists ...[]int) []string {
 
 // Request describes the first request of a scan.
 func (t *table) Request(q connectors.Query) string {
-	t = t.wayOf(&q)
-	l := t.decide(q.Request, q.Ordering)
-	if l.never {
+	var req *transport.Request
+	var l *list
+	if q.Aggregation != nil {
+		t, l, req = t.groupsRequest(&q)
+	} else {
+		t = t.wayOf(&q)
+		l = t.decide(q.Request, q.Ordering)
+		if !l.never {
+			req = t.request(l, &q, 0, nil)
+		}
+	}
+	if req == nil {
 		return "none: the condition is never true"
 	}
-	req := t.request(l, &q, 0, nil)
 	text := t.src.readable(t.src.client.Describe(req))
 	if len(req.Body) > 0 {
 		text += " " + t.src.client.Redact(string(req.Body))

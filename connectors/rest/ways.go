@@ -16,7 +16,7 @@ import (
 // wayManifest is the manifest as a way sees it.
 func (m *Manifest) wayManifest(w *Way) *Manifest {
 	out := *m
-	out.Ways, out.way = nil, w.Name
+	out.Ways, out.way, out.Aggregate = nil, w.Name, w.Aggregate
 	if w.Read != nil {
 		out.Read, out.Partition = *w.Read, nil
 	}
@@ -67,6 +67,10 @@ func (t *table) bindWays() error {
 
 // Plan gives the verdicts of the way that is taken.
 func (t *table) Plan(req pushdown.Request) pushdown.Plan {
+	if req.Aggregation != nil {
+		_, p := t.grouping(req)
+		return p
+	}
 	_, p := t.choose(req, true)
 	return p
 }
@@ -169,6 +173,7 @@ func (l *loader) checkWays(m *Manifest) {
 		if w.Filter != nil {
 			l.checkFilter(one, w.Filter, path+".filter")
 		}
+		l.checkAggregate(one, path+".aggregate")
 		if w.Sort != nil {
 			l.checkSort(one, w.Sort, path+".sort")
 		}
@@ -196,6 +201,7 @@ func (l *loader) checkWays(m *Manifest) {
 func (t *table) describeWays(d *connectors.Description) {
 	for _, w := range t.ways {
 		of := w.describe()
+		d.Aggregates = d.Aggregates || of.Aggregates
 		for _, l := range of.Lookups {
 			if !slices.ContainsFunc(d.Lookups, func(o connectors.Lookup) bool { return slices.Equal(o.Columns, l.Columns) }) {
 				d.Lookups = append(d.Lookups, l)

@@ -35,6 +35,7 @@ type field struct {
 	DefaultedOnCreate, Custom, Calculated bool
 	Unique, ExternalID, IDLookup          bool
 	CaseSensitive, Filterable, Sortable   bool
+	Groupable, Aggregatable               bool
 	PicklistValues                        []struct {
 		Value  string
 		Active bool
@@ -203,6 +204,13 @@ func (f *field) rest(path string) rest.Field {
 	}
 	if !sortable {
 		out.Sortable = &no
+	}
+	// What is not compared as it is shown is not grouped or summed so, either.
+	if !f.Groupable || !filterable || f.Calculated {
+		out.Groupable = &no
+	}
+	if !f.Aggregatable || !filterable || f.Calculated {
+		out.Aggregatable = &no
 	}
 	out.ReadOnly = !f.Createable && !f.Updateable
 	switch {

@@ -57,6 +57,12 @@ SELECT name, annualrevenue FROM crm.account
  ORDER BY annualrevenue DESC LIMIT 10;
 EXPLAIN (COSTS OFF)
 SELECT id FROM crm.account WHERE name ILIKE '%acme%' AND industry IN ('Banking', 'Technology');`)
+	c.Exec("ALTER FOREIGN TABLE crm.opportunity OPTIONS (ADD estimated_rows '50000')") // of one, either way costs a call
+	sql("aggregate", `
+EXPLAIN (COSTS OFF)
+SELECT accountid, count(*), max(closedate) FROM crm.opportunity
+ WHERE closedate >= '2026-01-01' GROUP BY accountid;`)
+	c.Exec("ALTER FOREIGN TABLE crm.opportunity OPTIONS (DROP estimated_rows)")
 	sql("related", `
 CREATE FOREIGN TABLE crm.person (
   id      text OPTIONS (field 'Id', key 'true') NOT NULL,

@@ -46,7 +46,7 @@ func TestDifferential_Wide(t *testing.T) {
 	c.Exec("%s", types)
 	var targets []target
 	for _, kind := range []struct{ name, options string }{
-		{"exact", ""},
+		{"exact", ", groups '12'"},
 		{"superset", ", pushdown 'superset'"},
 		{"ignores", ", ignore_filters 'true'"},
 		{"none", ", pushdown 'none'"},
@@ -69,6 +69,7 @@ func TestDifferential_Wide(t *testing.T) {
 		// Half of them where nothing is checked again.
 		return []variant{randomVariant(rng, targets[max(0, rng.IntN(6)-2)], f.local)}
 	})
+	f.requirePushed(t)
 }
 
 // What a CRM has, on PocketBase and on synthetic.
@@ -88,7 +89,7 @@ func TestDifferential_CRM(t *testing.T) {
 	c.Exec(`CREATE SERVER pb FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', address '%[1]s', manifest 'fuzz.yaml', base_url '%[2]s',
 			auth_collection '_superusers', page_size '40');
 		CREATE USER MAPPING FOR PUBLIC SERVER pb OPTIONS (user '%[3]s', password '%[4]s');
-		CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%[1]s');
+		CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%[1]s', groups '12');
 		CREATE USER MAPPING FOR PUBLIC SERVER syn`,
 		sidecar.Address(), pb.URL, pb.User, pb.Password)
 	for _, x := range []string{"a", "b"} {
@@ -120,6 +121,7 @@ func TestDifferential_CRM(t *testing.T) {
 		return []variant{v, w}
 	})
 	push.report(t)
+	f.requirePushed(t)
 }
 
 // loop generates n queries and checks each in the variants that it is given.
@@ -140,6 +142,7 @@ func (f *fuzzer) loop(t *testing.T, g *gen, n int, variants func() []variant) {
 				t.Fatalf("query %d: %v", i, err)
 			}
 			if diff == "" {
+				f.countPushed(ctx, q, v)
 				continue
 			}
 			failures++
@@ -153,6 +156,26 @@ func (f *fuzzer) loop(t *testing.T, g *gen, n int, variants func() []variant) {
 		}
 	}
 	t.Logf("%d queries in %s: %v, %d differences", n, time.Since(start).Round(time.Millisecond), by, failures)
+}
+
+// countPushed looks whether a query is answered by groups that the API makes.
+func (f *fuzzer) countPushed(ctx context.Context, q *Query, v variant) {
+	if !q.plain || v.tables["A"] != v.target.a {
+		return
+	}
+	f.aggregated++
+	if strings.Contains(f.explain(ctx, q, v), "Pushed Aggregate") {
+		f.pushed++
+	}
+}
+
+// requirePushed wants some of the aggregations to have been the API's work.
+func (f *fuzzer) requirePushed(t *testing.T) {
+	t.Helper()
+	t.Logf("of %d plain aggregations %d were pushed", f.aggregated, f.pushed)
+	if f.aggregated >= 20 {
+		require.Positive(t, f.pushed)
+	}
 }
 
 // explain shows the plan of a query that failed, if there is one.

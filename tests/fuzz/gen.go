@@ -571,7 +571,41 @@ func (g *gen) lateral() *Query {
 	return q
 }
 
+// plainAggregate has only what an API may do: columns alone, and no DISTINCT.
+func (g *gen) plainAggregate() *Query {
+	var aggs []string
+	for range 1 + g.n(3) {
+		c := g.column(nil)
+		switch c.class {
+		case cInt:
+			aggs = append(aggs, fmt.Sprintf(pick(g, "sum(a.%s)", "min(a.%s)", "max(a.%s)", "count(a.%s)", "avg(a.%s)"), c.name))
+		case cDate, cTime, cTimestamp, cTimestampTZ, cNumeric, cFloat:
+			aggs = append(aggs, fmt.Sprintf(pick(g, "min(a.%s)", "max(a.%s)", "count(a.%s)"), c.name))
+		default:
+			aggs = append(aggs, pick(g, "count(*)", "count(*)", fmt.Sprintf("count(a.%s)", c.name)))
+		}
+	}
+	q := &Query{output: aggs, from: []piece{txt("{A} a")}, where: g.conds(2, "a"), plain: true}
+	for range g.n(3) {
+		c := g.column(func(c *column) bool { return c.class != cJSON && c.class != cArray })
+		if q.group != "" {
+			q.group += ", "
+		}
+		q.group += "a." + c.name
+		if g.chance(80) {
+			q.output = append(q.output, "a."+c.name)
+		}
+	}
+	if g.chance(30) {
+		q.having = leaf(false, txt("count(*) > "), litp(Lit{Text: fmt.Sprint(g.n(4)), Type: "int8"}))
+	}
+	return q
+}
+
 func (g *gen) aggregate() *Query {
+	if g.chance(50) {
+		return g.plainAggregate()
+	}
 	aggs := []string{"count(*)"}
 	for range g.n(4) {
 		c := g.column(nil)

@@ -64,6 +64,9 @@ type fuzzer struct {
 	// other counts the answers that were those of another copy.
 	other int
 	seq   int
+	// aggregated counts plain aggregations of a foreign table, pushed those that
+	// its API makes.
+	aggregated, pushed int
 	// timeout of one statement.
 	timeout time.Duration
 }

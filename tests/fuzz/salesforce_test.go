@@ -102,6 +102,7 @@ func TestDifferential_Salesforce(t *testing.T) {
 	g.watch = push.add
 	f.loop(t, g, max(1, *flagN/4), func() []variant { return []variant{randomVariant(rng, target, f.local)} })
 	push.report(t)
+	f.requirePushed(t)
 
 	calls := org.Calls()
 	t.Logf("calls: %v", calls)

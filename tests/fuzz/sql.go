@@ -54,6 +54,8 @@ type Query struct {
 	offset *int
 	// tail is a set operation or FOR UPDATE.
 	tail []piece
+	// plain: it aggregates one table's columns, as an API may.
+	plain bool
 	// distinct is "DISTINCT", "DISTINCT ON (…)" or empty.
 	distinct string
 }

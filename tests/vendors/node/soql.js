@@ -17,6 +17,7 @@ const unescape = (text) => text.slice(1, -1).replace(/\\(.)/gs, (_, c) => escape
 check("every statement is SOQL", async () => {
   const statements = await control("statements");
   assert.ok(statements.length > 300, `only ${statements.length} statements`);
+  let aggregating = 0;
   for (const { soql, texts } of statements) {
     let q;
     try {
@@ -27,7 +28,14 @@ check("every statement is SOQL", async () => {
     assert.deepEqual(literals(q.where).map(unescape), texts, soql);
     assert.equal(typeof q.sObject, "string", soql);
     assert.ok(q.fields.length > 0, soql);
+    if (q.fields.some((f) => f.type === "FieldFunctionExpression")) {
+      aggregating++;
+      const keys = q.fields.filter((f) => f.type === "Field");
+      assert.deepEqual([].concat(q.groupBy ?? []).map((g) => g.field), keys.map((f) => f.field), soql);
+      assert.equal(new Set(q.fields.map((f) => f.alias)).size, q.fields.length, soql);
+    }
   }
+  assert.ok(aggregating >= 12, `only ${aggregating} statements that aggregate`);
 });
 
 run();
