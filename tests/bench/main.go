@@ -185,6 +185,13 @@ func (b *bench) judge() {
 	add("rest_scan_vs_encoding_json", b.median("rest_rate")/b.median("json_rate"), "ratio", 2, false, "encoding/json into maps, pages already in memory")
 	add("hubspot_scan_rows_per_cpu_second", b.median("hubspot_rate"), "rows/s", 0, false, "HubSpot's contacts, all their properties, pages of 100, sidecar's CPU")
 	add("hubspot_scan_vs_encoding_json", b.median("hubspot_rate")/b.median("hubspot_json_rate"), "ratio", 3, false, "encoding/json into maps, pages already in memory")
+	add("partitioned_scan_vs_sequential", b.median("partitioned")/b.median("sequential"), "ratio", 0.35, true, fmt.Sprintf("Stripe's charges, %d pages at %d ms each, by ranges of their time; against one request after the other", partitionPages, partitionLatency.Milliseconds()))
+	made, least := 0.0, 0.0
+	for _, api := range []string{"hubspot", "salesforce", "airtable", "stripe"} {
+		add("calls_vs_minimum_"+api, b.median("calls_"+api)/b.median("least_"+api), "ratio", 1.2, true, fmt.Sprintf("twenty queries, %.0f calls, %.0f by hand", b.median("calls_"+api), b.median("least_"+api)))
+		made, least = made+b.median("calls_"+api), least+b.median("least_"+api)
+	}
+	add("calls_vs_minimum", made/least, "ratio", 1.2, true, "all of these")
 	add("stop_ms", b.median("stop"), "ms", 100, true, "pg_cancel_backend until the backend answers, API hanging")
 	add("cached_scan_allcols_vs_local", b.median("cached_13")/b.median("local_13"), "ratio", 1.15, true, "")
 	add("cached_agg_vs_local", b.median("cached_agg")/b.median("local_agg"), "ratio", 1.15, true, "")
@@ -195,7 +202,7 @@ func (b *bench) judge() {
 	add("replica_refresh_1pct_changed_vs_full", b.median("replica_increment")/b.median("replica_full"), "ratio", 0.25, true, "the run itself, keys of all rows compared; against reading all rows anew")
 	add("bloat_dead_tuples", b.median("dead_tuples"), "tuples", 0, true, "after 100 refreshes without a change")
 	add("bloat_bytes", b.median("grown"), "bytes", 0, true, "table and indexes, after the same")
-	for _, n := range []string{"lookup_local", "lookup_cached", "simple_local", "simple_cached", "local_inner", "cached_inner", "local_agg", "cached_agg", "cached_13", "fill", "copy", "replica_increment", "replica_changes", "replica_full", "local_3", "live_3", "local_13", "live_13", "fdw_13", "local_count", "live_count", "insert", "post", "commit_journaled", "commit_unjournaled", "bulk_insert", "bulk_unjournaled", "bulk_direct"} {
+	for _, n := range []string{"lookup_local", "lookup_cached", "simple_local", "simple_cached", "local_inner", "cached_inner", "local_agg", "cached_agg", "partitioned", "sequential", "cached_13", "fill", "copy", "replica_increment", "replica_changes", "replica_full", "local_3", "live_3", "local_13", "live_13", "fdw_13", "local_count", "live_count", "insert", "post", "commit_journaled", "commit_unjournaled", "bulk_insert", "bulk_unjournaled", "bulk_direct"} {
 		add("raw_"+n+"_ms", b.median(n), "ms", 0, true, "")
 	}
 	add("raw_sidecar_cpu_ms", b.median("sidecar_cpu"), "ms", 0, true, "of live_13")

@@ -24,8 +24,10 @@ type session struct {
 	conn, admin *pgconn.PgConn
 }
 
-func (b *bench) open(ctx context.Context) (*session, error) {
-	dsn := b.env.Cluster.DSN("bench", "postgres")
+func (b *bench) open(ctx context.Context) (*session, error) { return b.openIn(ctx, "bench") }
+
+func (b *bench) openIn(ctx context.Context, database string) (*session, error) {
+	dsn := b.env.Cluster.DSN(database, "postgres")
 	conn, err := pgconn.Connect(ctx, dsn)
 	if err != nil {
 		return nil, err

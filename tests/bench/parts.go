@@ -13,7 +13,7 @@ type part struct {
 	name string
 	// prepare comes before everything, in the order of parts.
 	prepare func(*session, context.Context) error
-	// measure comes in each round. keep takes a measurement, but in the round that
+	// measure comes in each round, if it is in order. keep takes a measurement, but in the round that
 	// warms up.
 	measure func(s *session, ctx context.Context, keep func(string, float64)) error
 	// once comes at the end.
@@ -30,6 +30,8 @@ var parts = []part{
 	{name: "journal", prepare: (*session).prepareDurable, measure: (*session).journal},
 	{name: "rest", measure: (*session).rest},
 	{name: "hubspot", prepare: (*session).prepareHubSpot, measure: (*session).hubspotRead},
+	{name: "calls", once: (*session).countCalls},
+	{name: "partition", prepare: (*session).preparePartition, once: (*session).partitioned},
 	{name: "stop", measure: (*session).stop},
 }
 
