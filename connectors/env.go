@@ -28,6 +28,10 @@ type Env struct {
 	// Observe is called after every HTTP attempt, for metrics; may be nil.
 	// Status 0 means that no answer came.
 	Observe func(api, method string, status int, took time.Duration)
+	// ObserveBudget is called when an API tells how many calls remain of those that
+	// it grants for a day, or another long time, for metrics; may be nil. most is how
+	// many that are, 0 if it does not say.
+	ObserveBudget func(api, host string, remaining, most float64)
 }
 
 // TokenStore keeps refresh tokens, which are secret, for all sidecars of an

@@ -187,6 +187,23 @@ func TestLimits_WaitsAsHubSpotMeansIt(t *testing.T) {
 	require.Equal(t, 1, called(api))
 }
 
+// Lists say how many calls of the day remain, and some are left to others.
+func TestLimits_KeepsAReserve(t *testing.T) {
+	api := fake.New(fake.Options{PerTenSeconds: 100_000, PerDay: 50})
+	defer api.Close()
+	seedContacts(api, 3)
+	src := open(t, api, "api_reserve", "30")
+	spec := tableSpec(t, src, "contacts", "id", "firstname")
+	var err error
+	for n := 0; err == nil && n < 100; n++ {
+		_, err = scan(t, src, spec, connectors.Query{Request: pushdown.Request{Columns: []int{0}}})
+	}
+	var e *connectors.Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, connectors.RateLimited, e.Class)
+	require.Contains(t, e.Detail, "30 of 50 calls remain, and the option api_reserve keeps 30.")
+}
+
 func TestLocked_IsWrittenWhenItIsOpen(t *testing.T) {
 	api := fake.New(fake.Options{})
 	defer api.Close()

@@ -240,11 +240,12 @@ func (l *loader) check(m *Manifest) {
 		}
 	}
 	for _, o := range m.Options {
-		if slices.ContainsFunc(serverOptions(), func(s connectors.OptionSpec) bool { return s.Name == o.Name }) {
+		if slices.ContainsFunc(append(append(serverOptions(), optionsOfJobs()...), reserveOption()), func(s connectors.OptionSpec) bool { return s.Name == o.Name }) {
 			l.at("options."+o.Name, "the connector has an option of this name itself")
 		}
 	}
 	l.checkPlaceholders(m)
+	l.checkBudget(m)
 	for _, p := range m.Limits.Waits {
 		if f, err := strconv.ParseFloat(p.Value, 64); err != nil || f < 0 || f > 86400 {
 			l.at("limits.waits."+p.Name, "expected a number of seconds from 0 to 86400, found %q", p.Value)

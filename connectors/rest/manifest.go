@@ -124,6 +124,7 @@ type Limits struct {
 	ResetHeader     string  `yaml:"reset_header" doc:"Header that says when there are more: seconds, a time since 1970, or an HTTP date."`
 	IntervalHeader  string  `yaml:"interval_header" doc:"Header with the window's length in milliseconds."`
 	Waits           []Pair  `yaml:"waits" doc:"For how many seconds to wait, by the API's code of an answer 400 to 499 that does not say (errors.code); then the call is made again. An answer other than 429 must mean that nothing was done."`
+	Budget          []Pair  `yaml:"budget" doc:"Headers that say how many calls there are for a day, or another long time, each with its form, in which {used}, {remaining} and {max} are numbers: \"api-usage={used}/{max}\". Parts between commas are looked at by themselves. There must be {remaining}, or {used} and {max}. The server option api_reserve keeps some of them."`
 	LockoutSeconds  float64 `yaml:"lockout_seconds" check:"min=0,max=3600" doc:"For how long the API refuses all calls once it has answered 429, where its answer does not say. The server option lockout_seconds overrides it."`
 	TimeoutSeconds  int     `yaml:"timeout_seconds" check:"min=0,max=3600" doc:"How long to wait for an answer to begin; default 30."`
 

@@ -53,6 +53,9 @@ func (c *Connector) Options() []connectors.OptionSpec {
 	if c.vendor == nil || c.manifest.hasJobs() {
 		specs = append(specs, optionsOfJobs()...)
 	}
+	if c.vendor == nil || len(c.manifest.Limits.Budget) > 0 {
+		specs = append(specs, reserveOption())
+	}
 	if c.vendor == nil {
 		return specs
 	}
@@ -221,6 +224,7 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 		errors.As(err, &e)
 		return cfg, e
 	}
+	var err error
 	cfg.Limits = map[string]transport.Limit{}
 	if perSecond > 0 {
 		cfg.Limits[""] = transport.Limit{PerSecond: perSecond, Burst: max(m.Limits.Burst, 1)}
@@ -229,6 +233,9 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 		cfg.Limits[l.Name] = transport.Limit{PerSecond: l.PerSecond, Burst: max(l.Burst, 1)}
 	}
 	cfg.RateHeaders = transport.RateHeaders{Remaining: m.Limits.RemainingHeader, Reset: m.Limits.ResetHeader, IntervalMillis: m.Limits.IntervalHeader}
+	if cfg.Budget, err = m.Limits.budget(server.Options["api_reserve"]); err != nil {
+		return cfg, err
+	}
 	cfg.Lockout = time.Duration(lockout * float64(time.Second))
 	if m.Limits.Waits != nil {
 		cfg.Waits = s.waits
@@ -241,7 +248,6 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 		}
 	}
 	cfg.Timeout = time.Duration(timeout) * time.Second
-	var err error
 	if m.Auth.Check != nil {
 		s.check = fill(m.Auth.Check.Path, values)
 	}

@@ -27,6 +27,8 @@ type Metrics struct {
 
 	apiCalls   *prometheus.CounterVec
 	apiSeconds *prometheus.HistogramVec
+	apiLeft    *prometheus.GaugeVec
+	apiGranted *prometheus.GaugeVec
 }
 
 // Gauge is a value read when it is asked for.
@@ -52,12 +54,18 @@ func NewMetrics(version string) *Metrics {
 			Name: "hallway_api_call_seconds", Help: "Time until the answer's header.",
 			Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"api"}),
+		apiLeft: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "hallway_api_calls_remaining", Help: "Calls that the API still grants for a day, as it said last.",
+		}, []string{"api", "host"}),
+		apiGranted: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "hallway_api_calls_granted", Help: "Calls that the API grants for a day in all, as it said last.",
+		}, []string{"api", "host"}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "hallway_build_info", Help: "Always 1.",
 		ConstLabels: prometheus.Labels{"version": version}})
 	info.Set(1)
 	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.GRPC, m.apiCalls, m.apiSeconds, info)
+		m.GRPC, m.apiCalls, m.apiSeconds, m.apiLeft, m.apiGranted, info)
 	return m
 }
 
@@ -76,6 +84,14 @@ func (m *Metrics) Add(gauges ...Gauge) {
 func (m *Metrics) ObserveAPI(api, method string, status int, took time.Duration) {
 	m.apiCalls.WithLabelValues(api, method, strconv.Itoa(status)).Inc()
 	m.apiSeconds.WithLabelValues(api).Observe(took.Seconds())
+}
+
+// ObserveBudget is connectors.Env.ObserveBudget.
+func (m *Metrics) ObserveBudget(api, host string, remaining, most float64) {
+	m.apiLeft.WithLabelValues(api, host).Set(remaining)
+	if most > 0 {
+		m.apiGranted.WithLabelValues(api, host).Set(most)
+	}
 }
 
 // Status is what the status page shows: lines of name and value.

@@ -92,6 +92,8 @@ func TestMetrics_Pages(t *testing.T) {
 	m.Add(Gauge{Name: "hallway_connections", Help: "h", Value: func() float64 { return 3 }},
 		Gauge{Name: "hallway_rows_sent_total", Help: "h", Counter: true, Value: func() float64 { return 9 }})
 	m.ObserveAPI("CRM", "GET", 200, 30*time.Millisecond)
+	m.ObserveBudget("CRM", "crm.example", 7, 0)
+	m.ObserveBudget("Other", "x", 5, 10)
 	healthy := true
 	srv := httptest.NewServer(m.handler(slog.New(slog.DiscardHandler), func() bool { return healthy },
 		func() Status { return Status{Title: "T", Lines: [][2]string{{"a", "<b>"}}} }))
@@ -106,7 +108,8 @@ func TestMetrics_Pages(t *testing.T) {
 	}
 	_, text := get("/metrics")
 	for _, line := range []string{`hallway_build_info{version="1.2.3"} 1`, "hallway_connections 3", "hallway_rows_sent_total 9",
-		`hallway_api_calls_total{api="CRM",method="GET",status="200"} 1`, `hallway_api_call_seconds_count{api="CRM"} 1`} {
+		`hallway_api_calls_total{api="CRM",method="GET",status="200"} 1`, `hallway_api_call_seconds_count{api="CRM"} 1`,
+		`hallway_api_calls_remaining{api="CRM",host="crm.example"} 7`, `hallway_api_calls_granted{api="Other",host="x"} 10`} {
 		assert.Contains(t, text, line)
 	}
 	code, text := get("/healthz")

@@ -56,7 +56,7 @@ func newClient(env connectors.Env, cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		cfg: cfg, env: env, base: base, sleep: sleep,
-		limit: newLimiter(cfg.Limits, cfg.RateHeaders),
+		limit: newLimiter(cfg.Limits, cfg.RateHeaders), budget: budget{rules: cfg.Budget},
 		http: &http.Client{
 			Transport:     newTransport(),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -153,6 +153,9 @@ func (c *Client) do(ctx context.Context, req *Request) (*Response, error) {
 		with.Stats = &connectors.Stats{}
 		req = &with
 	}
+	if e := c.budget.admit(c.cfg.API, time.Now()); e != nil {
+		return nil, e
+	}
 	giveUp := time.Now().Add(c.cfg.MaxWait)
 	if d, ok := ctx.Deadline(); ok && d.Before(giveUp) {
 		giveUp = d
@@ -184,6 +187,9 @@ func (c *Client) do(ctx context.Context, req *Request) (*Response, error) {
 		}
 		now := time.Now()
 		c.limit.learn(req.Class, resp.Header, now)
+		if left, of, told := c.budget.learn(resp.Header, now); told && c.env.ObserveBudget != nil {
+			c.env.ObserveBudget(c.cfg.API, c.base.Host, left, of)
+		}
 		after, told := retryAfter(resp.Header, now)
 		status := resp.Status
 		said := c.begin(resp)

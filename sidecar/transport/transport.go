@@ -66,6 +66,9 @@ type Config struct {
 	// wait, even one that writes; it is returned when there is no time for that.
 	// nil: it is not known.
 	Waits func(status int, header http.Header, body []byte) (time.Duration, bool)
+	// Budget is where the API tells how many calls of a day are left; nil: it does
+	// not.
+	Budget *Budget
 	// Timeout bounds the wait for an answer's header, and each later pause in
 	// its body; default DefaultTimeout. The context's deadline bounds all.
 	Timeout time.Duration
@@ -184,8 +187,10 @@ type Client struct {
 	http  *http.Client
 	auth  authenticator
 	limit *limiter
-	red   *redactor
-	sleep func(context.Context, time.Duration) error
+	// budget is what Config.Budget has told.
+	budget budget
+	red    *redactor
+	sleep  func(context.Context, time.Duration) error
 }
 
 // New checks cfg and makes a client; it calls nothing. An error is a
@@ -199,7 +204,7 @@ func New(env connectors.Env, cfg Config) (*Client, error) {
 // what retries were right. Its errors are *connectors.Error: Unavailable (no
 // connection), UnknownOutcome (a write was sent and no answer came),
 // RateLimited (with RetryAfter; also at once, when the wait would pass the
-// deadline), Unauthenticated (no token to be had), DeadlineExceeded,
+// deadline, or the call eat into Budget.Reserve), Unauthenticated (no token to be had), DeadlineExceeded,
 // Protocol (a redirect elsewhere); or wrap context.Canceled.
 func (c *Client) Do(ctx context.Context, req *Request) (*Response, error) {
 	return c.do(ctx, req)

@@ -232,7 +232,7 @@ func environment(s *config.Settings, log *slog.Logger, metrics *ops.Metrics) con
 		env.Tokens = secret.NewTokens(s.Tokens)
 	}
 	if metrics != nil {
-		env.Observe = metrics.ObserveAPI
+		env.Observe, env.ObserveBudget = metrics.ObserveAPI, metrics.ObserveBudget
 	}
 	return env
 }
