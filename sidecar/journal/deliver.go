@@ -37,10 +37,10 @@ WHERE w.settled_at IS NULL AND w.state = 'queued' AND w.next_attempt <= clock_ti
 func (n *node) deliverTo(ctx context.Context, server int64) error {
 	for ctx.Err() == nil {
 		// Nothing of an earlier statement may be open: its end is waited for.
-		list, err := n.entries(ctx, `w.state = 'queued' AND w.next_attempt IS NOT NULL AND w.server_oid = $4::int8::oid AND NOT EXISTS (
-  SELECT FROM hallway.write_log b WHERE b.settled_at IS NULL AND b.outbox AND b.server_oid = w.server_oid AND b.id < w.id
-    AND (b.state IN ('pending', 'unknown') OR b.state = 'queued' AND b.next_attempt > clock_timestamp()))
-  AND w.next_attempt <= clock_timestamp() ORDER BY w.id LIMIT 1000`, server)
+		list, err := n.entries(ctx, `w.state = 'queued' AND w.next_attempt <= clock_timestamp() AND w.server_oid = $4::int8::oid
+  AND (w.id < (SELECT min(w.id) FROM hallway.write_log w WHERE w.settled_at IS NULL AND w.outbox AND w.server_oid = $4::int8::oid AND `+mine+`
+    AND (w.state IN ('pending', 'unknown') OR w.state = 'queued' AND w.next_attempt > clock_timestamp()))) IS NOT FALSE
+  ORDER BY w.id LIMIT 1000`, server)
 		if err != nil || len(list) == 0 {
 			return err
 		}

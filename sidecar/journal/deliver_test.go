@@ -178,3 +178,14 @@ SERVER api OPTIONS (store 'notes', idempotent 'true', hang_at 'applied', hang_ti
 	w.becomes(admin, "insert 1 applied", "insert 2 applied", "insert 3 applied")
 	require.Equal(t, "{a,a,b}", admin.Value("SELECT array_agg(text ORDER BY id) FROM notes"))
 }
+
+// What a database has brought along from where it is a copy of waits to be resumed;
+// what is written in it now does not wait for that.
+func TestDeliver_DoesNotWaitForWhatIsAnothers(t *testing.T) {
+	w, c, admin := queued(t)
+	c.Exec("INSERT INTO items (email) VALUES ('a')")
+	w.becomes(admin, "insert 1 applied")
+	admin.Exec("UPDATE hallway.write_log SET environment = 'the original', state = 'pending', settled_at = NULL, next_attempt = now() + interval '1 minute'")
+	c.Exec("INSERT INTO items (email) VALUES ('b')")
+	w.becomes(admin, "insert 1 pending open", "insert 2 applied")
+}

@@ -130,7 +130,7 @@ func refusal(err error) *connectors.Error {
 		e.Hint = `hallway.write_log is written by the sidecar, as the role of its setting database_role, over the server's Unix socket: pg_hba.conf must let it in.` + without
 	case errors.Is(err, database.ErrBusy), errors.Is(err, errStopping):
 		e.Detail = err.Error()
-	case errors.As(err, &pg) && pg.Code == "55P03":
+	case errors.As(err, &pg) && pg.Code == lockNotAvailable:
 		e.Detail = "Somebody holds a lock on hallway.write_log."
 		e.Hint = "Try again when that session has ended its transaction."
 	case errors.As(err, &pg) && pg.Code == "25006":

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hallwaydb/hallway/sidecar/database"
 )
@@ -150,7 +151,7 @@ func (n *node) attend(ctx context.Context) error {
 	n.mu.Lock()
 	clear(n.free)
 	n.mu.Unlock()
-	cleaned := time.Time{}
+	cleaned, said := time.Time{}, ""
 	for {
 		var lead bool
 		err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND classid::int8 = $1 AND objid = 0 AND objsubid = 2)
@@ -162,8 +163,16 @@ func (n *node) attend(ctx context.Context) error {
 		n.lead = lead
 		n.mu.Unlock()
 		open, err := n.look(ctx, lead)
-		if err != nil {
+		switch {
+		case err == nil:
+			said = ""
+		case !isRefusal(err):
 			return err
+		case said != err.Error():
+			// The next look does what this one could not: it is no reason to lose sight of
+			// who is dead.
+			said = err.Error()
+			n.log.Warn("looking after the journal; trying again", "error", said)
 		}
 		if lead && time.Since(cleaned) > cleanEvery {
 			cleaned = time.Now()
@@ -181,27 +190,31 @@ func (n *node) attend(ctx context.Context) error {
 	}
 }
 
-// look does what is open, and says whether anything is.
+// isRefusal says that the server answered, and what it said: that somebody has a row
+// locked, most often.
+func isRefusal(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg)
+}
+
+// look does what is open, and says whether anything is. What the server refuses to one
+// of its parts is no reason not to do the others.
 func (n *node) look(ctx context.Context, lead bool) (bool, error) {
-	if err := n.own(ctx); err != nil {
-		return false, err
-	}
+	parts := []func(context.Context) error{n.own}
 	if lead {
-		if err := n.buryDead(ctx); err != nil {
+		parts = append(parts, n.buryDead, func(ctx context.Context) error { return n.settle(ctx, nil) }, n.reconcile, n.deliver)
+	}
+	parts = append(parts, func(ctx context.Context) error { return n.undoLeft(ctx, lead) })
+	var refused error
+	for _, do := range parts {
+		if err := do(ctx); err != nil && !isRefusal(err) {
 			return false, err
-		}
-		if err := n.settle(ctx, nil); err != nil {
-			return false, err
-		}
-		if err := n.reconcile(ctx); err != nil {
-			return false, err
-		}
-		if err := n.deliver(ctx); err != nil {
-			return false, err
+		} else if err != nil {
+			refused = errors.Join(refused, err)
 		}
 	}
-	if err := n.undoLeft(ctx, lead); err != nil {
-		return false, err
+	if refused != nil {
+		return true, refused
 	}
 	n.mu.Lock()
 	for xid, t := range n.tracks {

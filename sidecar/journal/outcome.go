@@ -271,10 +271,17 @@ func (n *node) writeOutcomes(list []ending, hints []uint64) error {
 			xids = append(xids, xid)
 		}
 	}
-	if len(xids) > 0 {
-		return n.settle(ctx, xids)
+	if len(xids) == 0 {
+		return nil
 	}
-	return nil
+	err := n.settle(ctx, xids)
+	if isRefusal(err) {
+		// The outcomes are written, and others' wait behind these: the next look settles
+		// what this could not.
+		n.poke()
+		return nil
+	}
+	return err
 }
 
 func (n *node) updateOutcomes(ctx context.Context, list []ending, open map[uint64]bool) error {

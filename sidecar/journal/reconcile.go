@@ -19,23 +19,31 @@ import (
 // replayFor is how long an API is trusted to know an idempotency key.
 const replayFor = 12 * time.Hour
 
-// reconcile finds out about what is not known, each table's by itself.
+// unknownNow is the condition on an entry that it is to be found out about now.
+const unknownNow = `w.state = 'unknown' AND (w.next_attempt IS NULL OR w.next_attempt <= clock_timestamp())`
+
+// findOutRows is how many entries of a table are found out about at once.
+const findOutRows = 2000
+
+// reconcile finds out about what is not known, each table's by itself: an API that
+// does not answer holds up its own alone, however much it is.
 func (n *node) reconcile(ctx context.Context) error {
-	list, err := n.entries(ctx, `w.state = 'unknown' AND (w.next_attempt IS NULL OR w.next_attempt <= clock_timestamp()) ORDER BY w.id LIMIT 2000`)
+	var relids []int64
+	var roles []string
+	err := n.query(ctx, `SELECT coalesce(array_agg(relid), '{}'), coalesce(array_agg(role), '{}') FROM (
+  SELECT DISTINCT w.relid::int8 AS relid, w.role::text AS role FROM hallway.write_log w WHERE w.settled_at IS NULL AND `+unknownNow+` AND `+mine+`) t`,
+		n.mine(), &relids, &roles)
 	if err != nil {
 		return err
 	}
-	tables := map[tableKey][]*entry{}
-	for _, e := range list {
-		k := tableKey{e.Relid, e.Role}
-		tables[k] = append(tables[k], e)
-	}
-	for k, list := range tables {
-		n.start(fmt.Sprintf("finding out about table %d of %s", k.relid, k.role), func(ctx context.Context) error {
-			if err := n.write(ctx, list, n.findOut(ctx, list), stateUnknown); err != nil {
+	for i, relid := range relids {
+		n.start(fmt.Sprintf("finding out about table %d of %s", relid, roles[i]), func(ctx context.Context) error {
+			list, err := n.entries(ctx, unknownNow+` AND w.relid = $4::int8::oid AND w.role = $5 ORDER BY w.id LIMIT $6`, relid, roles[i], findOutRows)
+			if err != nil || len(list) == 0 {
 				return err
 			}
-			return n.settle(ctx, nil)
+			// What that settles the next look does, for all tables at once.
+			return n.write(ctx, list, n.findOut(ctx, list), stateUnknown)
 		})
 	}
 	return nil

@@ -193,3 +193,44 @@ func TestCrash_OfPostgreSQL(t *testing.T) {
 	// Nothing in the API would tell which row it was.
 	w.becomes(admin, "insert 1 orphaned", "insert 2 applied")
 }
+
+// A table of which much is to be found out, and whose API does not answer, holds up no
+// other's.
+func TestUnknown_OneTableHoldsUpNoOther(t *testing.T) {
+	w := newWorld(t)
+	c := w.db.Connect(t)
+	c.Exec("INSERT INTO items (email) VALUES ('a')")
+	c.Exec("DELETE FROM items")
+	w.becomes(c, "insert 1 applied", "delete 1 applied")
+	w.table(c, "slow", ", latency '1h'")
+	failing(w, c, "write_error 'unknown_outcome'")
+	c.Exec(`INSERT INTO hallway.write_log (system_identifier, timeline, database, environment, instance, xid, subxid, backend_pid, role, application,
+  relid, table_name, server_oid, server, object, operation, row_number, key, columns, idempotency_key, request_id, on_rollback, state, next_attempt, unknown_at)
+SELECT system_identifier, timeline, database, environment, instance, xid, subxid, backend_pid, role, application,
+  'slow'::regclass, 'slow', server_oid, server, object, operation, i, key, columns, idempotency_key, request_id, on_rollback, 'unknown', now(), now()
+FROM hallway.write_log, generate_series(1, 2000) i WHERE operation = 'delete'`)
+	c.Fails("08007", "INSERT INTO broken (email) VALUES ('b')")
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
+		return c.Value("SELECT state FROM hallway.write_log WHERE table_name = 'public.broken'") == "orphaned"
+	}), c.Query("SELECT state, message FROM hallway.write_log WHERE table_name = 'public.broken'"))
+	require.Equal(t, "2000", c.Value("SELECT count(*) FROM hallway.write_log WHERE state = 'unknown'"))
+}
+
+// Somebody has an entry locked, and keeps it: the others are settled and found out
+// about meanwhile, and that one when it is free.
+func TestSettle_ALockedEntryHoldsUpNoOther(t *testing.T) {
+	w := newWorld(t)
+	c, holder := w.db.Connect(t), w.db.Connect(t)
+	failing(w, c, "write_error 'unknown_outcome'")
+	c.Exec("BEGIN; INSERT INTO items (email) VALUES ('a')")
+	w.becomes(holder, "insert 1 applied open")
+	holder.Exec("BEGIN; SELECT FROM hallway.write_log FOR UPDATE")
+	c.Exec("COMMIT")
+	c.Exec("INSERT INTO items (email) VALUES ('b')")
+	c.Fails("08007", "INSERT INTO broken (email) VALUES ('c')")
+	c.Exec("SET hallway.write_at = 'after_commit'")
+	c.Exec("INSERT INTO items (email) VALUES ('d')")
+	w.becomes(c, "insert 1 applied open", "insert 2 applied", "insert 3 orphaned", "insert 4 applied")
+	holder.Exec("COMMIT")
+	w.becomes(c, "insert 1 applied", "insert 2 applied", "insert 3 orphaned", "insert 4 applied")
+}

@@ -4,12 +4,14 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/database"
@@ -17,15 +19,21 @@ import (
 
 // settleEntries asks PostgreSQL for the parts of transactions that have open
 // entries ($4: of these transactions; NULL: all), and ends what they ended. What
-// is to be undone stays: see undo.go.
+// is to be undone stays: see undo.go. $5: rows that somebody has locked are waited for;
+// else the others are settled.
 const settleEntries = `WITH x AS MATERIALIZED (
   SELECT w.subxid, ` + xactStatus + ` AS status
   FROM (SELECT DISTINCT w.subxid FROM hallway.write_log w
         WHERE w.settled_at IS NULL AND (w.state = 'applied' OR w.state = 'queued' AND w.next_attempt IS NULL)
           AND ($4::text[] IS NULL OR w.xid = ANY ($4::text[]::xid8[])) AND ` + mine + `) w),
+free AS MATERIALIZED (
+  SELECT w.id FROM hallway.write_log w
+  WHERE NOT $5::bool AND w.settled_at IS NULL AND w.subxid IN (SELECT x.subxid FROM x WHERE x.status <> 'in progress') AND w.state IN ('applied', 'queued')
+  FOR UPDATE SKIP LOCKED),
 dropped AS (
   DELETE FROM hallway.write_log w USING x
-  WHERE w.subxid = x.subxid AND x.status = 'aborted' AND w.settled_at IS NULL AND w.state = 'queued' AND w.next_attempt IS NULL AND ` + mine + `),
+  WHERE w.subxid = x.subxid AND x.status = 'aborted' AND w.settled_at IS NULL AND w.state = 'queued' AND w.next_attempt IS NULL AND ` + mine + `
+    AND ($5::bool OR w.id IN (SELECT id FROM free))),
 settled AS (
   UPDATE hallway.write_log w SET
     state = CASE WHEN x.status = 'lost' THEN 'needs_attention' WHEN x.status = 'aborted' THEN 'orphaned' ELSE w.state END,
@@ -37,11 +45,14 @@ settled AS (
     row_values = CASE WHEN x.status = 'lost' OR w.state = 'queued' THEN w.row_values END,
     settled_at = CASE WHEN w.state = 'applied' AND x.status <> 'lost' THEN clock_timestamp() END
   FROM x
-  WHERE w.subxid = x.subxid AND w.settled_at IS NULL AND ` + mine + `
+  WHERE w.subxid = x.subxid AND w.settled_at IS NULL AND ` + mine + ` AND ($5::bool OR w.id IN (SELECT id FROM free))
     AND (x.status IN ('committed', 'lost') AND (w.state = 'applied' OR w.state = 'queued' AND w.next_attempt IS NULL)
       OR x.status = 'aborted' AND w.state = 'applied' AND w.on_rollback = 'keep')
   RETURNING w.state)
 SELECT coalesce(bool_or(state = 'queued'), false) FROM settled`
+
+// lockNotAvailable is PostgreSQL's code for a lock that was waited for in vain.
+const lockNotAvailable = "55P03"
 
 // settle ends what transactions that have ended left open: those of xids, or all
 // if that is nil.
@@ -53,7 +64,13 @@ func (n *node) settle(ctx context.Context, xids []uint64) error {
 		begun[x] = n.begun(x)
 	}
 	var queued bool
-	if err := n.query(ctx, settleEntries, n.mine(list), &queued); err != nil {
+	err := n.query(ctx, settleEntries, n.mine(list, true), &queued)
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == lockNotAvailable {
+		// Whoever has it may keep it for long: what is not theirs does not wait.
+		err = n.query(ctx, settleEntries, n.mine(list, false), &queued)
+	}
+	if err != nil {
 		return err
 	}
 	if queued {
