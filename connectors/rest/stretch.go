@@ -31,12 +31,15 @@ type stretch struct {
 	// one; had are the keys of those that have that time.
 	read      int
 	top, last int64
+	// newest is the time of the first record of the part that this was cut off, or of
+	// the one that that was cut off, and so on.
+	newest int64
 	had       map[string]struct{}
 	// again is the last time when the part began anew, where it comes upon records
 	// that it has handed over: those with the keys in before.
 	again  *int64
 	before map[string]struct{}
-	// stride is how many times what was read a cut passes over where nothing says
+	// stride is how many times what lies before it a cut passes over where nothing says
 	// how far the records reach.
 	stride   int64
 	restarts int
@@ -400,6 +403,9 @@ func (s *scan) noteTimes(p *stretch) error {
 	}
 	if p.read == 0 {
 		p.top = first
+		if !p.cut {
+			p.newest = first
+		}
 	}
 	p.read += s.reader.rows
 	if last != p.last {
@@ -429,7 +435,7 @@ func (w *walker) split(p *stretch) {
 	}
 	span := p.top - p.last
 	if p.lo == nil {
-		at := p.last - max(1, span)*p.stride
+		at := p.last - max(1, p.newest-p.last)*p.stride
 		p.stride *= 2
 		if at > 0 {
 			p.below = w.cut(p, nil, at)
@@ -458,7 +464,7 @@ func (w *walker) cut(p *stretch, lo *int64, at int64) *stretch {
 	s := w.s
 	ask := s.l.asks[p.ask]
 	s.l.asks = append(s.l.asks, ask)
-	off := &stretch{ask: len(s.l.asks) - 1, cut: true, lo: lo, hi: &at, stride: p.stride, had: map[string]struct{}{}}
+	off := &stretch{ask: len(s.l.asks) - 1, cut: true, lo: lo, hi: &at, newest: p.newest, stride: 2, had: map[string]struct{}{}}
 	p.lo = &at
 	s.bound(off)
 	s.bound(p)
