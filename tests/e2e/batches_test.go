@@ -317,8 +317,18 @@ func TestBatch_RequestSaysHow(t *testing.T) {
 	require.Equal(t, hallwayv1.OnRollback_ON_ROLLBACK_KEEP, got[0].GetOnRollback())
 	require.True(t, got[0].GetAfterCommit())
 
+	// A table's option goes over its server's, and the setting auto over neither.
+	c.Exec("SET hallway.on_rollback = auto; SET hallway.write_at = auto; ALTER FOREIGN TABLE f OPTIONS (DROP on_rollback, DROP upsert_key); ALTER SERVER fake OPTIONS (ADD on_rollback 'compensate', ADD write_at 'after_commit')")
+	require.Equal(t, []uint32{1}, sizes("INSERT INTO f VALUES (1, 'x')"))
+	require.Equal(t, hallwayv1.OnRollback_ON_ROLLBACK_COMPENSATE, got[0].GetOnRollback())
+	require.True(t, got[0].GetAfterCommit())
+	c.Exec("ALTER FOREIGN TABLE f OPTIONS (ADD on_rollback 'keep', ADD write_at 'statement')")
+	require.Equal(t, []uint32{1}, sizes("INSERT INTO f VALUES (1, 'x')"))
+	require.Equal(t, hallwayv1.OnRollback_ON_ROLLBACK_KEEP, got[0].GetOnRollback())
+	require.False(t, got[0].GetAfterCommit())
+
 	// Statements of one transaction go together at the commit.
-	c.Exec("SET hallway.write_at = 'commit'; ALTER FOREIGN TABLE f OPTIONS (DROP upsert_key)")
+	c.Exec("SET hallway.write_at = 'commit'")
 	c.Exec("BEGIN")
 	require.Empty(t, sizes("INSERT INTO f VALUES (1, 'x')"))
 	require.Empty(t, sizes("INSERT INTO f VALUES (2, 'x')"))
