@@ -136,6 +136,49 @@ func TestSalesforce_Batches(t *testing.T) {
 	c.Fails("55P03", "UPDATE crm.account SET phone = '2' WHERE name = 'again'")
 }
 
+// A scan of many rows is a job of the Bulk API, which ends with its query.
+func TestSalesforce_Bulk(t *testing.T) {
+	db := env.Database(t)
+	c := db.Connect(t)
+	org := startSalesforce(t, c, salesforce.Options{BulkPage: 30})
+	for i := range 80 {
+		_, err := org.Insert("Account", map[string]any{"Name": fmt.Sprintf("A%02d\r\n\"%d\"", i, i), "NumberOfEmployees": i})
+		require.NoError(t, err)
+	}
+	c.Exec(`IMPORT FOREIGN SCHEMA "default" LIMIT TO (account) FROM SERVER salesforce INTO crm`)
+	const all = "SELECT md5(string_agg(concat_ws('|', id, name, website, numberofemployees, active__c, createddate), ',' ORDER BY id)) FROM crm.account"
+	paged := c.Value("%s", all)
+	require.Zero(t, org.Calls()["bulk_query"], "80 rows are few")
+	c.Exec("ALTER SERVER salesforce OPTIONS (ADD bulk_min_rows '50')")
+	require.Equal(t, paged, c.Value("%s", all))
+	require.Equal(t, 1, org.Calls()["bulk_query"])
+	require.Equal(t, 3, org.Calls()["bulk_results"])
+	for query, want := range map[string]string{
+		"SELECT name FROM crm.account":                             "POST /services/data/v62.0/jobs/query",
+		"SELECT name FROM crm.account ORDER BY numberofemployees":  "POST /services/data/v62.0/jobs/query",
+		"SELECT name FROM crm.account LIMIT 70":                    "GET /services/data/v62.0/query?",
+		"SELECT name FROM crm.account WHERE numberofemployees = 7": "GET /services/data/v62.0/query?",
+		"SELECT name, billingaddress FROM crm.account":             "GET /services/data/v62.0/query?",
+	} {
+		require.Contains(t, fmt.Sprint(c.Query("EXPLAIN (COSTS OFF) %s", query)), "Hallway Request: "+want, query)
+	}
+	c.Exec("ALTER SERVER salesforce OPTIONS (ADD bulk 'never')")
+	require.Contains(t, fmt.Sprint(c.Query("EXPLAIN SELECT name FROM crm.account")), "GET ")
+	c.Exec("ALTER SERVER salesforce OPTIONS (SET bulk 'auto')")
+
+	// The job never comes to its end; the query does.
+	gone := func() bool { return org.Jobs() == 0 }
+	require.Eventually(t, gone, time.Minute, 10*time.Millisecond)
+	org.Configure(func(o *salesforce.Options) { o.BulkPolls = 1 << 30 })
+	c.Exec("SET statement_timeout = '2s'")
+	c.Fails("57014", "SELECT name FROM crm.account")
+	c.Exec("RESET statement_timeout")
+	require.Eventually(t, gone, time.Minute, 10*time.Millisecond, "the job is aborted and taken away")
+	org.Configure(func(o *salesforce.Options) { o.BulkPolls, o.BulkFailure = 0, "InternalServerError: try later" })
+	e := c.Fails("HV000", "SELECT name FROM crm.account")
+	require.Contains(t, e.Message, `the job that reads Account has ended as "Failed": InternalServerError: try later`)
+}
+
 // What the org's limits do to a query.
 func TestSalesforce_Limits(t *testing.T) {
 	db := env.Database(t)
