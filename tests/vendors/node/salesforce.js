@@ -248,6 +248,18 @@ check("queries in bulk", async () => {
   assert.equal(e.errorCode, "API_ERROR");
 });
 
+check("aborts and deletes queries in bulk", async () => {
+  const made = await conn.request({ method: "POST", url: "/services/data/v62.0/jobs/query", headers: { "content-type": "application/json" },
+    body: JSON.stringify({ operation: "query", query: "SELECT Id FROM Contact" }) });
+  const job = conn.bulk2.job("query", { id: made.id });
+  job.on("error", () => {});
+  assert.equal((await job.check()).state, "InProgress");
+  assert.equal((await thrown(() => job.delete())).errorCode, "INVALIDJOBSTATE");
+  assert.equal((await job.abort()).state, "Aborted");
+  await job.delete();
+  assert.equal((await thrown(() => job.check())).errorCode, "NOT_FOUND");
+});
+
 check("loads in bulk", async () => {
   const r = await conn.bulk2.loadAndWaitForResults({ object: "Account", operation: "insert", pollInterval: 10,
     input: [{ Name: 'Bulk "1", one', ERP_Key__c: "b1" }, { Name: "Bulk 2", ERP_Key__c: "B1" }] });
