@@ -109,6 +109,20 @@ type emitter struct {
 	slot int
 	col  *column
 	kind emitKind
+	// plain: the column is of the field's own kind, an integer, a numeric or a boolean,
+	// so that a text of one need not be taken apart again.
+	plain bool
+}
+
+func newEmitter(slot int, col *column) emitter {
+	e := emitter{slot: slot, col: col, kind: emitKindOf(col)}
+	switch col.spec.Type.Kind {
+	case pushdown.Int2, pushdown.Int4, pushdown.Int8, pushdown.Numeric:
+		e.plain = e.kind == emitNumber
+	case pushdown.Bool:
+		e.plain = e.kind == emitBool
+	}
+	return e
 }
 
 type emitKind uint8
@@ -158,7 +172,7 @@ func (s *scan) bind() {
 			}
 			s.emit[i] = emitter{slot: whole, col: col, kind: emitJSON}
 		case col.path != nil:
-			s.emit[i] = emitter{slot: slot(col.path), col: col, kind: emitKindOf(col)}
+			s.emit[i] = newEmitter(slot(col.path), col)
 		}
 	}
 	s.verifier = s.newVerifier(slot)
@@ -583,6 +597,16 @@ func (s *scan) special(f *Field, raw []byte) {
 // string gives the text of a JSON string.
 func (s *scan) string(e *emitter, text []byte) error {
 	switch e.kind {
+	case emitNumber:
+		if v, ok := smallInt(text); e.plain && ok {
+			s.out.Int64(v)
+			return nil
+		}
+	case emitBool:
+		if e.plain && (string(text) == "true" || string(text) == "false") {
+			s.out.Bool(text[0] == 't')
+			return nil
+		}
 	case emitMoment:
 		if us, ok := isoMicros(text); ok {
 			s.out.Micros(us)

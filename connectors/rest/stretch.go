@@ -34,7 +34,7 @@ type stretch struct {
 	// newest is the time of the first record of the part that this was cut off, or of
 	// the one that that was cut off, and so on.
 	newest int64
-	had       map[string]struct{}
+	had    map[string]struct{}
 	// again is the last time when the part began anew, where it comes upon records
 	// that it has handed over: those with the keys in before.
 	again  *int64

@@ -70,7 +70,7 @@ func (s *scan) newVerifier(slot func([]string) int) *verifier {
 		}
 		v.at[c] = i
 		v.types = append(v.types, types[c])
-		v.emit = append(v.emit, emitter{slot: slot(col.path), col: col, kind: emitKindOf(col)})
+		v.emit = append(v.emit, newEmitter(slot(col.path), col))
 	}
 	v.out = rows.NewBuilder(v.types, func(tuple []byte, _ int) error {
 		v.tuple = append(v.tuple[:0], tuple...)
