@@ -190,11 +190,12 @@ func (n *node) attend(ctx context.Context) error {
 	}
 }
 
-// isRefusal says that the server answered, and what it said: that somebody has a row
-// locked, most often.
+// isRefusal says that the server answered, and did not do it: somebody has a row
+// locked, most often. That there is no journal (class 42, but for rights) is another
+// matter.
 func isRefusal(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg)
+	return errors.As(err, &pg) && (pg.Code == "42501" || !strings.HasPrefix(pg.Code, "42"))
 }
 
 // look does what is open, and says whether anything is. What the server refuses to one
