@@ -222,6 +222,9 @@ func (t *table) groupsRefused(err error) error {
 	if errors.As(err, &e) && slices.Contains(t.src.m.Aggregate.TooMany, e.Code) {
 		return notAggregated("the API has too many groups for one answer")
 	}
+	if errors.As(err, &e) && slices.Contains(t.refused, e.Code) {
+		return notAggregated("the API refused the filter")
+	}
 	return err
 }
 

@@ -84,14 +84,16 @@ type Check struct {
 
 // Way is a further way to read records. What it does not say is as at the top.
 type Way struct {
-	Name   string  `yaml:"-"`
-	Path   string  `yaml:"path" check:"form=template" doc:"{path} is the object's path; {filter} the filter, if it stands in the path. Default {path}."`
-	Cost   float64 `yaml:"cost" check:"min=0" doc:"What a request of it costs against one of the first way; default 1."`
-	Needs  string  `yaml:"needs" check:"enum=nothing|filter" doc:"filter: taken only where it can filter. nothing (default): also to read all records."`
-	Read   *Read   `yaml:"read" doc:"As at the top."`
-	Paging *Paging `yaml:"paging" doc:"As at the top."`
-	Filter *Filter `yaml:"filter" doc:"As at the top."`
-	Sort   *Sort   `yaml:"sort" doc:"As at the top; with no param it cannot sort."`
+	Name  string  `yaml:"-"`
+	Path  string  `yaml:"path" check:"form=template" doc:"{path} is the object's path; {filter} the filter, if it stands in the path. Default {path}."`
+	Cost  float64 `yaml:"cost" check:"min=0" doc:"What a request of it costs against one of the first way; default 1."`
+	Needs string  `yaml:"needs" check:"enum=nothing|filter" doc:"filter: taken only where it can filter. nothing (default): also to read all records."`
+	// An API has reasons of its own.
+	Refused []string `yaml:"refused" doc:"Codes with which the API refuses a filter (errors.code), for a reason that the manifest does not know. If it is the scan's first request, all records are then read by the first way, and what this one was trusted to check is checked by Hallway."`
+	Read    *Read    `yaml:"read" doc:"As at the top."`
+	Paging  *Paging  `yaml:"paging" doc:"As at the top."`
+	Filter  *Filter  `yaml:"filter" doc:"As at the top."`
+	Sort    *Sort    `yaml:"sort" doc:"As at the top; with no param it cannot sort."`
 
 	Aggregate *Aggregate `yaml:"aggregate" doc:"As at the top, whose it does not take over."`
 }

@@ -34,6 +34,14 @@ func (r *ranged) columns() []int {
 	return []int{r.at}
 }
 
+// sortedBy is the order that the scan's rows are to come in; nil: in any.
+func (s *scan) sortedBy() *ranged {
+	if s.l.sorter != nil {
+		return s.l.sorter.by
+	}
+	return s.l.order
+}
+
 // ranges tells whether the table's pages come in an order by ranges of its values.
 func (t *table) ranges() bool {
 	p := &t.src.m.Paging
@@ -161,7 +169,7 @@ func (s *scan) nextInOrder(request string, f *pageFacts) (*position, error) {
 // noteValues remembers the first and the last value of the page by which the scan is
 // sorted.
 func (s *scan) noteValues() {
-	if s.orderSlot < 0 || s.reader.rows == 0 {
+	if s.l.order == nil || s.reader.rows == 0 {
 		return
 	}
 	if s.firstValue == nil {
@@ -182,7 +190,7 @@ func (s *scan) valueIn(row int) *int64 {
 	}
 	var v int64
 	ok := false
-	switch f := s.l.order.col.field; {
+	switch f := s.sortedBy().col.field; {
 	case f.Type == "integer":
 		v, ok = smallInt(text)
 	case f.Type == "date":

@@ -108,7 +108,7 @@ func (t *table) request(l *list, q *connectors.Query, n int, pos *position) *tra
 		p.number(m.Read.PageSize.Param, size)
 	}
 	if l.fields == nil {
-		l.fields = slices.Clip(t.wanted(q.Columns, l.verifyColumns, l.order.columns()))
+		l.fields = slices.Clip(t.wanted(q.Columns, l.verifyColumns, l.order.columns(), l.sorter.columns()))
 	}
 	fields := l.fields
 	if f := m.Read.Fields; f != nil {

@@ -31,6 +31,10 @@ func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder)
 		// No row has come, and the conditions mean the same without a job.
 		return t.way(q.Request, false).scan(ctx, q, out)
 	}
+	var filter *refusedFilter
+	if errors.As(err, &filter) {
+		return t.instead(ctx, q, out, filter)
+	}
 	return got, err
 }
 
@@ -40,6 +44,11 @@ func (t *table) scan(ctx context.Context, q connectors.Query, out *rows.Builder)
 	if l.never {
 		return connectors.ScanResult{}, out.Flush()
 	}
+	return t.read(ctx, q, out, l)
+}
+
+// read does what a list says.
+func (t *table) read(ctx context.Context, q connectors.Query, out *rows.Builder, l *list) (connectors.ScanResult, error) {
 	s := &scan{t: t, q: &q, l: l, out: out}
 	if q.Limit > 0 && !l.exact {
 		// The bridge promised not to; a limit below a recheck loses rows.
@@ -56,6 +65,9 @@ func (t *table) scan(ctx context.Context, q connectors.Query, out *rows.Builder)
 		var refused *refusedJob
 		if errors.As(err, &refused) && s.rows > 0 {
 			err = refused.error // others of its jobs have been read
+		}
+		if filter := s.refusedFilter(err); filter != nil {
+			err = filter
 		}
 		return connectors.ScanResult{}, err
 	}
@@ -158,8 +170,9 @@ func (s *scan) bind() {
 	if s.timeSlot = -1; s.t.times != nil {
 		s.timeSlot = slot(s.t.timePath)
 	}
-	if s.orderSlot = -1; s.l.order != nil {
-		s.orderSlot = slot(s.l.order.col.path)
+	s.orderSlot = -1
+	if by := s.sortedBy(); by != nil {
+		s.orderSlot = slot(by.col.path)
 	}
 	whole := -1
 	s.emit = make([]emitter, len(s.q.Columns))
@@ -448,7 +461,13 @@ func (s *scan) hand() error {
 		if s.had != nil && s.again(row) {
 			continue
 		}
-		if s.verifier.due() {
+		if s.l.sieve {
+			if keep, err := s.sift(row, spans, page); err != nil {
+				return err
+			} else if !keep {
+				continue
+			}
+		} else if s.verifier.due() {
 			if err := s.verify(row, spans, page); err != nil {
 				return err
 			}
@@ -466,6 +485,11 @@ func (s *scan) hand() error {
 		}
 		if err := s.out.EndRow(); err != nil {
 			return s.rowError(row, err)
+		}
+		if s.l.sorter != nil {
+			if err := s.l.sorter.add(s.out, s.valueIn(row)); err != nil {
+				return err
+			}
 		}
 		s.rows++
 	}

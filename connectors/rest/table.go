@@ -44,8 +44,10 @@ type table struct {
 	// time; nil: they are not.
 	times    *timeRange
 	timePath []string
-	cost     float64 // of a request against one of the first way
-	bulk     bulk
+	// refused are codes with which the API refuses this way's filters.
+	refused []string
+	cost    float64 // of a request against one of the first way
+	bulk    bulk
 	// lost are columns whose fields the API's metadata does not have (any more):
 	// they read NULL.
 	lost []int
@@ -293,7 +295,11 @@ type list struct {
 	dependent bool
 	// verify are exact conjuncts that scans check now and then, and the columns
 	// that takes.
-	verify        []pushdown.Expr
+	verify []pushdown.Expr
+	// sieve: all of verify is checked for each record, and decides.
+	sieve bool
+	// sorter takes the rows of a scan that is sorted here; nil: it is not.
+	sorter        *sorter
 	verifyColumns []int
 	// fields are the names of those that requests ask for; nil: not yet known.
 	fields []string

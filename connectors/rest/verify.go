@@ -92,24 +92,10 @@ func (v *verifier) due() bool {
 // builder, which finds it too.
 func (s *scan) verify(row int, spans []span, page []byte) error {
 	v := s.verifier
-	out := s.out
-	s.out = v.out
-	defer func() { s.out = out }()
-	v.tuple = v.tuple[:0]
-	for i := range v.emit {
-		if s.value(&v.emit[i], spans[v.emit[i].slot], page) != nil {
-			v.out.Discard()
-			return nil
-		}
+	value, err := s.checked(row, spans, page)
+	if err != nil {
+		return nil //nolint:nilerr // see above
 	}
-	if v.out.EndRow() != nil || v.out.Flush() != nil {
-		return nil
-	}
-	got, err := rows.DecodeTuples(v.types, v.tuple, 1)
-	if err != nil || len(got) != 1 {
-		return nil
-	}
-	value := func(c int) pushdown.Value { return got[0][v.at[c]] }
 	if !slices.ContainsFunc(v.conjuncts, func(p *pushdown.Predicate) bool {
 		ok, err := p.Matches(value)
 		return err == nil && !ok
@@ -120,4 +106,30 @@ func (s *scan) verify(row int, spans []span, page []byte) error {
 		Message: fmt.Sprintf("the API returned record %q of %s, which does not match the filter it was sent", s.keyOf(row), s.t.object.Name),
 		Detail:  s.request,
 		Hint:    fmt.Sprintf("The manifest %q calls this filter exact. Without enforced, or without exact, PostgreSQL checks every row.", s.t.src.m.File)}
+}
+
+// checked gives the values of a record that its check takes, by table column.
+func (s *scan) checked(row int, spans []span, page []byte) (func(int) pushdown.Value, error) {
+	v := s.verifier
+	out := s.out
+	s.out = v.out
+	defer func() { s.out = out }()
+	v.tuple = v.tuple[:0]
+	for i := range v.emit {
+		if err := s.value(&v.emit[i], spans[v.emit[i].slot], page); err != nil {
+			v.out.Discard()
+			return nil, s.badValue(row, v.emit[i].col, err.Error(), err)
+		}
+	}
+	if err := v.out.EndRow(); err != nil {
+		return nil, s.rowError(row, err)
+	}
+	if err := v.out.Flush(); err != nil {
+		return nil, err
+	}
+	got, err := rows.DecodeTuples(v.types, v.tuple, 1)
+	if err != nil {
+		return nil, fmt.Errorf("reading back a record: %w", err)
+	}
+	return func(c int) pushdown.Value { return got[0][v.at[c]] }, nil
 }

@@ -59,7 +59,7 @@ func (t *table) bindWays() error {
 		if err != nil {
 			return err
 		}
-		bound.needsFilter, bound.cost = w.Needs == "filter", w.Cost
+		bound.needsFilter, bound.cost, bound.refused = w.Needs == "filter", w.Cost, w.Refused
 		t.ways = append(t.ways, bound)
 	}
 	return nil

@@ -39,14 +39,15 @@ func accountColumns() []*column {
 	}
 }
 
-// addAccountObject makes an object with these columns' properties.
+// addAccountObject makes an object with these columns' properties; of fuzz_b, searches
+// refuse one.
 func addAccountObject(account *hubspot.Server, name string) {
 	var options []hubspot.Option
 	for _, v := range []string{"lead", "Lead", "CUSTOMER", "churned"} {
 		options = append(options, hubspot.Option{Label: v, Value: v})
 	}
 	account.AddObject(name, name+"s", nil, hubspot.Property{Name: "t", Type: "string"}, hubspot.Property{Name: "tc", Type: "string"}, hubspot.Property{Name: "n", Type: "number"},
-		hubspot.Property{Name: "b", Type: "bool"}, hubspot.Property{Name: "d", Type: "datetime"}, hubspot.Property{Name: "dt", Type: "date"}, hubspot.Property{Name: "s", Type: "enumeration", Options: options})
+		hubspot.Property{Name: "b", Type: "bool"}, hubspot.Property{Name: "d", Type: "datetime"}, hubspot.Property{Name: "dt", Type: "date"}, hubspot.Property{Name: "s", Type: "enumeration", Options: options, Unsearchable: name == "fuzz_b"})
 }
 
 func accountServer(c *harness.Conn, name, address string, account *hubspot.Server) {

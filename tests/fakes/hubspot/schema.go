@@ -31,6 +31,8 @@ type Property struct {
 	CreatedAt       string        `json:"createdAt,omitempty"`
 	UpdatedAt       string        `json:"updatedAt,omitempty"`
 	Modification    *Modification `json:"modificationMetadata,omitempty"`
+	// Unsearchable: searches refuse it.
+	Unsearchable bool `json:"-"`
 	// Referenced is OWNER for ids of owners.
 	Referenced string `json:"referencedObjectType,omitempty"`
 }

@@ -256,6 +256,9 @@ func (t *objectType) compile(f *filter) (test, *failure) {
 		return nil, bad("Property '%s' does not exist.", f.Property)
 	}
 	name := p.Name
+	if p.Unsearchable {
+		return nil, bad("Property '%s' is not searchable.", name)
+	}
 	switch f.Operator {
 	case "HAS_PROPERTY", "NOT_HAS_PROPERTY":
 		if f.Value != nil || f.High != nil || f.Values != nil {
