@@ -87,6 +87,20 @@ func TestSearch_LastPageFull(t *testing.T) {
 	require.Equal(t, map[string]int{"search": 2}, api.Calls())
 }
 
+// TestSearch_ValuesAlike: alternatives that are one for these values may be too many
+// for others, which the plan says.
+func TestSearch_ValuesAlike(t *testing.T) {
+	api := fake.New(fake.Options{})
+	defer api.Close()
+	src := open(t, api)
+	tab, err := src.Table(t.Context(), tableSpec(t, src, "contacts", "id", "lastmodifieddate"))
+	require.NoError(t, err)
+	for other, dependent := range map[int64]bool{1: true, 2: false} {
+		where := &pushdown.Or{Operands: []pushdown.Expr{compare(pushdown.EQ, 1, int64(1_000_000)), compare(pushdown.EQ, 1, other*1_000_000)}}
+		require.Equal(t, dependent, tab.Plan(pushdown.Request{Columns: []int{0}, Conjuncts: []pushdown.Expr{where}}).ValueDependent)
+	}
+}
+
 // TestSearch_ManyAlternatives: what has more groups than a search may have is
 // searched for several times, and no record comes twice.
 func TestSearch_ManyAlternatives(t *testing.T) {

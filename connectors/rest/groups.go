@@ -13,13 +13,13 @@ import (
 func (w *writer) addGroups(n *node) string {
 	f := w.f
 	most := f.MaxGroups * w.requests
-	more, why := alternatives(n, most)
+	more, why := w.alternatives(n, most)
 	if why != "" {
 		return why
 	}
 	groups := more
 	if len(w.groups) > 0 {
-		if groups, why = product(w.groups, more, most); why != "" {
+		if groups, why = w.product(w.groups, more, most); why != "" {
 			return why
 		}
 	}
@@ -46,18 +46,18 @@ func (w *writer) addGroups(n *node) string {
 }
 
 // alternatives is a node as groups; why says why that is not done.
-func alternatives(n *node, most int) (groups [][]string, why string) {
+func (w *writer) alternatives(n *node, most int) (groups [][]string, why string) {
 	switch n.kind {
 	case leaf:
 		return [][]string{{n.text}}, ""
 	case disj:
 		for _, k := range n.kids {
-			more, why := alternatives(k, most)
+			more, why := w.alternatives(k, most)
 			if why != "" {
 				return nil, why
 			}
 			for _, g := range more {
-				groups = addGroup(groups, g)
+				groups = w.addGroup(groups, g)
 			}
 			if len(groups) > most {
 				return nil, tooManyGroups(most)
@@ -67,11 +67,11 @@ func alternatives(n *node, most int) (groups [][]string, why string) {
 	}
 	groups = [][]string{nil}
 	for _, k := range n.kids {
-		more, why := alternatives(k, most)
+		more, why := w.alternatives(k, most)
 		if why != "" {
 			return nil, why
 		}
-		if groups, why = product(groups, more, most); why != "" {
+		if groups, why = w.product(groups, more, most); why != "" {
 			return nil, why
 		}
 	}
@@ -83,7 +83,7 @@ func tooManyGroups(most int) string {
 }
 
 // product is each of a with each of b.
-func product(a, b [][]string, most int) ([][]string, string) {
+func (w *writer) product(a, b [][]string, most int) ([][]string, string) {
 	if len(a)*len(b) > 4*most {
 		return nil, tooManyGroups(most)
 	}
@@ -92,11 +92,13 @@ func product(a, b [][]string, most int) ([][]string, string) {
 		for _, y := range b {
 			g := slices.Clone(x)
 			for _, t := range y {
-				if !slices.Contains(g, t) {
-					g = append(g, t)
+				if slices.Contains(g, t) {
+					w.merged = true
+					continue
 				}
+				g = append(g, t)
 			}
-			out = addGroup(out, g)
+			out = w.addGroup(out, g)
 		}
 	}
 	if len(out) > most {
@@ -106,8 +108,9 @@ func product(a, b [][]string, most int) ([][]string, string) {
 }
 
 // addGroup adds a group that is not there yet.
-func addGroup(groups [][]string, g []string) [][]string {
+func (w *writer) addGroup(groups [][]string, g []string) [][]string {
 	if slices.ContainsFunc(groups, func(o []string) bool { return slices.Equal(o, g) }) {
+		w.merged = true
 		return groups
 	}
 	return append(groups, g)

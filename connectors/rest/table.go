@@ -407,6 +407,7 @@ func (t *table) keep(l *list, w *writer, n *node) pushdown.Conjunct {
 		l.dependent = true // shorter values may fit
 		return pushdown.Conjunct{Verdict: pushdown.Local, Reason: why}
 	}
+	l.dependent = l.dependent || w.merged
 	l.rows *= n.rows
 	if !n.exact {
 		why := n.why

@@ -31,6 +31,8 @@ type writer struct {
 	// group has besides.
 	requests int
 	seek     int
+	// merged: conditions are the same for these values, and so take less room.
+	merged bool
 }
 
 // newWriter starts a filter. seek is the operator for keys that paging adds;
