@@ -58,6 +58,8 @@ type Settings struct {
 	SourceIdle time.Duration
 	// Drain is how long calls may go on after SIGTERM.
 	Drain time.Duration
+	// Processors that run the sidecar's code at once; 0: half of those there are.
+	Processors int
 	// Databases whose replicas are kept also before a backend connects; each is
 	// one that ParseDatabase takes.
 	Databases []string
@@ -196,6 +198,16 @@ func Fields() []Field {
 			func(s *Settings) *time.Duration { return &s.SourceIdle }, time.Second, 24*time.Hour),
 		duration("drain", `How long running calls may go on when the sidecar is told to stop; from 0s to 10m.`,
 			func(s *Settings) *time.Duration { return &s.Drain }, 0, 10*time.Minute),
+		{Name: "processors", Help: `Processors that run the sidecar's code at once, from 1 to 1024. 0: half of those that it may use, and at least one, since PostgreSQL has use for the others; a variable GOMAXPROCS counts before that.`,
+			set: func(s *Settings, v []string) error {
+				n, err := strconv.Atoi(v[0])
+				if err != nil || n < 0 || n > 1024 {
+					return fmt.Errorf("expected a number from 0 to 1024, got %q", v[0])
+				}
+				s.Processors = n
+				return nil
+			},
+			get: func(s *Settings) []string { return []string{strconv.Itoa(s.Processors)} }},
 		list("databases", `Databases whose replicas are kept up to date from the start, and not only once a session has used Hallway there: names, or "host=/socket/directory port=5432 dbname=name".`,
 			func(s *Settings) *[]string { return &s.Databases }, checkDatabase),
 		text("webhooks_listen", `Address and port at which webhooks come, such as "127.0.0.1:9188"; put a proxy with TLS before it. Empty: none.`,

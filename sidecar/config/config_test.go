@@ -29,7 +29,7 @@ func TestLoad_GoodFiles(t *testing.T) {
 		AllowHosts: []string{"api.example.com", "*.example.org:8443", "127.0.0.1:8090"},
 		Manifests:  "/srv/manifests", SecretsEnv: "HALLWAY_SECRET_", Tokens: "/srv/tokens",
 		LogLevel: slog.LevelDebug, LogFormat: "json", MetricsListen: "localhost:9187",
-		MaxResponse: 64 << 20, MaxWait: time.Minute, SourceIdle: 90 * time.Second,
+		MaxResponse: 64 << 20, MaxWait: time.Minute, SourceIdle: 90 * time.Second, Processors: 3,
 		CacheSize: 512 << 20, DatabaseRole: "keeper", DatabaseTimeout: 5 * time.Second, JournalRetention: 720 * time.Hour,
 	}, s)
 	assert.Equal(t, "/run/h/s", s.SocketPath())
@@ -59,6 +59,7 @@ func TestLoad_BadFiles(t *testing.T) {
 		"metrics_port":    `testdata/metrics_port.bad.yaml:1: metrics_listen: expected a port from 1 to 65535, got "http"`,
 		"cache":           `testdata/cache.bad.yaml:1: cache: expected true or false, got "perhaps"`,
 		"cache_size":      `testdata/cache_size.bad.yaml:1: cache_size: expected a size from 1MiB, got "1KiB"`,
+		"processors":      `testdata/processors.bad.yaml:1: processors: expected a number from 0 to 1024, got "-1"`,
 		"role":            `testdata/role.bad.yaml:1: database_role: expected a name`,
 		"size":            `testdata/size.bad.yaml:1: max_response: expected a size such as 33554432 or 32MiB, got "32MB"`,
 		"size_small":      `testdata/size_small.bad.yaml:1: max_response: expected a size from 64KiB to 1GiB, got "1KiB"`,

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -58,12 +59,29 @@ at once. SIGHUP opens connectors anew, so that changed manifests count.`,
 	return cmd
 }
 
+// granted is how many processors may run the process, as Go has found out: GOMAXPROCS,
+// those of the machine, or what its control group gets.
+var granted = runtime.GOMAXPROCS(0)
+
+// processors is how many of those granted are used; see the setting, and ADR 18.
+func processors(setting, granted int, variable string) int {
+	switch {
+	case setting > 0:
+		return setting
+	case variable != "":
+		return granted
+	default:
+		return max(1, granted/2)
+	}
+}
+
 // serve runs until ctx ends, then drains.
 func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
 	// From the start: it would end a process that does not expect it.
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
+	runtime.GOMAXPROCS(processors(s.Processors, granted, os.Getenv("GOMAXPROCS")))
 	instance := strings.ToLower(rand.Text()[:5])
 	started := time.Now()
 	metrics := ops.NewMetrics(version)
