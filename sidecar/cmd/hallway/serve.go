@@ -59,9 +59,14 @@ at once. SIGHUP opens connectors anew, so that changed manifests count.`,
 	return cmd
 }
 
-// granted is how many processors may run the process, as Go has found out: GOMAXPROCS,
-// those of the machine, or what its control group gets.
-var granted = runtime.GOMAXPROCS(0)
+// useProcessors has as many processors run Go code at once as the setting says.
+func useProcessors(setting int) {
+	variable := os.Getenv("GOMAXPROCS")
+	if variable == "" {
+		runtime.SetDefaultGOMAXPROCS() // those of the machine, or of its control group
+	}
+	runtime.GOMAXPROCS(processors(setting, runtime.GOMAXPROCS(0), variable))
+}
 
 // processors is how many of those granted are used; see the setting, and ADR 18.
 func processors(setting, granted int, variable string) int {
@@ -81,7 +86,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger) error {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
-	runtime.GOMAXPROCS(processors(s.Processors, granted, os.Getenv("GOMAXPROCS")))
+	useProcessors(s.Processors)
 	instance := strings.ToLower(rand.Text()[:5])
 	started := time.Now()
 	metrics := ops.NewMetrics(version)
