@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,10 +38,21 @@ func authorizationServer(t *testing.T) string {
 	require.NoError(t, l.Close())
 	cmd := exec.Command(program, "-a", "127.0.0.1", "-p", fmt.Sprint(port))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(t, cmd.Start())
+	started, ended := make(chan error), make(chan struct{})
+	go func() {
+		// Pdeathsig follows the thread that forked, which others of the harness's
+		// goroutines may end.
+		runtime.LockOSThread()
+		defer close(ended)
+		err := cmd.Start()
+		if started <- err; err == nil {
+			_ = cmd.Wait()
+		}
+	}()
+	require.NoError(t, <-started)
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		<-ended
 	})
 	at := fmt.Sprintf("http://127.0.0.1:%d", port)
 	require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool {

@@ -108,8 +108,9 @@ func New(options Options) *Server {
 		options.URLLimit = 16_000
 	}
 	s := &Server{Token: options.Token, options: options, clock: time.Now, cursors: map[string]*cursor{}, throttle: map[string]*throttle{}}
-	s.http = httptest.NewServer(http.HandlerFunc(s.serve))
-	s.URL = s.http.URL
+	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	s.URL = "http://" + s.http.Listener.Addr().String() // before a request can read it
+	s.http.Start()
 	return s
 }
 

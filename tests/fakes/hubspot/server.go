@@ -106,8 +106,9 @@ func New(opts Options) *Server {
 	s := &Server{opts: opts, calls: map[string]int{}, lastID: 100, stop: make(chan struct{})}
 	s.types = builtIn()
 	s.links = newLinks()
-	s.http = httptest.NewServer(s)
-	s.URL = s.http.URL
+	s.http = httptest.NewUnstartedServer(s)
+	s.URL = "http://" + s.http.Listener.Addr().String() // before a request can read it
+	s.http.Start()
 	return s
 }
 

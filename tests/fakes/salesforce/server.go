@@ -105,8 +105,9 @@ func New(opts Options) *Server {
 	users := s.table("User")
 	users.store(nil, Record{"Id": UserID, "IsDeleted": false, "Username": Username, "Email": Username, "Name": "Ada Admin", "Alias": "ada",
 		"IsActive": true, "CreatedDate": s.now(), "LastModifiedDate": s.now(), "SystemModstamp": s.now(), "CreatedById": UserID, "LastModifiedById": UserID})
-	s.http = httptest.NewServer(s.handler())
-	s.URL = s.http.URL
+	s.http = httptest.NewUnstartedServer(s.handler())
+	s.URL = "http://" + s.http.Listener.Addr().String() // before a request can read it
+	s.http.Start()
 	return s
 }
 
