@@ -88,10 +88,19 @@ func (s *session) fill(ctx context.Context, table string) (float64, error) {
 	}
 }
 
-// cached does each measurement of cached tables once.
+// cached does each measurement of cached tables, each beside its local twin's. The
+// shortest, a third of a second, comes three times in turn.
 func (s *session) cached(ctx context.Context, keep func(string, float64)) error {
+	for range 3 {
+		for _, q := range []struct{ name, table string }{{"beside_cached_13", "local"}, {"cached_13", "cached.sequence"}} {
+			start := time.Now()
+			if _, err := s.exec(ctx, fmt.Sprintf(thirteen, q.table)); err != nil {
+				return err
+			}
+			keep(q.name, ms(time.Since(start)))
+		}
+	}
 	for _, q := range []struct{ name, sql, table string }{
-		{"cached_13", thirteen, "cached.sequence"},
 		{"local_agg", aggregate, "local"}, {"cached_agg", aggregate, "cached.sequence"},
 		{"local_inner", inner, "local"}, {"cached_inner", inner, "cached.sequence"},
 	} {

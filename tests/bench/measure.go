@@ -82,11 +82,17 @@ func (s *session) prepare(ctx context.Context) error {
 		fmt.Sprintf("CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '%s', port '%d', dbname 'bench', fetch_size '10000')", s.env.Cluster.SocketDir, s.env.Cluster.Port),
 		"CREATE USER MAPPING FOR PUBLIC SERVER loop OPTIONS (user 'postgres', password_required 'false')",
 		"CREATE SCHEMA fdw; IMPORT FOREIGN SCHEMA public LIMIT TO (local) FROM SERVER loop INTO fdw",
-		"PREPARE one AS SELECT * FROM one",
-		"PREPARE ins (text) AS INSERT INTO contacts (email, name) VALUES ($1, 'Bench') RETURNING id",
 	} {
 		if _, err := s.exec(ctx, sql); err != nil {
 			return err
+		}
+	}
+	for name, sql := range map[string]string{
+		"one": "SELECT * FROM one",
+		"ins": "INSERT INTO contacts (email, name) VALUES ($1, 'Bench') RETURNING id",
+	} {
+		if _, err := s.conn.Prepare(ctx, name, sql, nil); err != nil {
+			return fmt.Errorf("preparing %s: %w", sql, err)
 		}
 	}
 	n, err := s.exec(ctx, "SELECT count(*), (SELECT count(*) FROM pg_attribute WHERE attrelid = 'local'::regclass AND attnum > 0) FROM local")
@@ -153,7 +159,7 @@ func times(n int, f func() error) (float64, error) {
 
 func (s *session) oneRow(ctx context.Context, keep func(string, float64)) error {
 	v, err := times(500, func() error {
-		r, err := s.exec(ctx, "EXECUTE one")
+		r, err := harness.Prepared(ctx, s.conn, "one", nil)
 		if err == nil && len(r.Rows) != 1 {
 			err = fmt.Errorf("%d rows instead of one", len(r.Rows))
 		}
@@ -179,8 +185,8 @@ func (s *session) writes(ctx context.Context, keep func(string, float64)) error 
 		}
 		direct = append(direct, took)
 		start := time.Now()
-		if _, err := s.exec(ctx, "EXECUTE ins ('"+email+"')"); err != nil {
-			return errors.Join(err, client.close())
+		if _, err := harness.Prepared(ctx, s.conn, "ins", []harness.Param{{Text: email}}); err != nil {
+			return errors.Join(fmt.Errorf("inserting a contact: %s", harness.Describe(err)), client.close())
 		}
 		through = append(through, ms(time.Since(start)))
 	}
