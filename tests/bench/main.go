@@ -83,6 +83,11 @@ type line struct {
 }
 
 func (b *bench) run(ctx context.Context) error {
+	if b.results != "none" {
+		if err := quiet(ctx); err != nil {
+			return err
+		}
+	}
 	b.machine = describe()
 	log.Printf("starting PostgreSQL, sidecar and API; load average %s", b.machine.Load)
 	env, err := harness.Start(harness.Settings{Sidecar: harness.SidecarSettings{Cache: true}, Postgres: []string{
@@ -188,7 +193,7 @@ func (b *bench) judge() {
 	add("partitioned_scan_vs_sequential", b.median("partitioned")/b.median("sequential"), "ratio", 0.35, true, fmt.Sprintf("Stripe's charges, %d pages at %d ms each, by ranges of their time; against one request after the other", partitionPages, partitionLatency.Milliseconds()))
 	made, least := 0.0, 0.0
 	for _, api := range []string{"hubspot", "salesforce", "airtable", "stripe"} {
-		add("calls_vs_minimum_"+api, b.median("calls_"+api)/b.median("least_"+api), "ratio", 1.2, true, fmt.Sprintf("twenty queries, %.0f calls, %.0f by hand", b.median("calls_"+api), b.median("least_"+api)))
+		add("calls_vs_minimum_"+api, b.median("calls_"+api)/b.median("least_"+api), "ratio", 0, true, fmt.Sprintf("twenty queries, %.0f calls, %.0f by hand", b.median("calls_"+api), b.median("least_"+api)))
 		made, least = made+b.median("calls_"+api), least+b.median("least_"+api)
 	}
 	add("calls_vs_minimum", made/least, "ratio", 1.2, true, "all of these")

@@ -3,11 +3,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -88,7 +91,42 @@ func describe() machine {
 	b, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	// The version without what a distribution or a host adds to it.
 	m.Kernel, _, _ = strings.Cut(strings.TrimSpace(string(b)), "-")
-	b, _ = os.ReadFile("/proc/loadavg")
-	m.Load, _, _ = strings.Cut(string(b), " ")
+	m.Load = load()
 	return m
+}
+
+// load is the load average of the last minute.
+func load() string {
+	b, _ := os.ReadFile("/proc/loadavg")
+	average, _, _ := strings.Cut(string(b), " ")
+	return average
+}
+
+const (
+	quietLoad    = 0.5
+	quietAtMost  = 3 * time.Minute
+	quietBetween = 5 * time.Second
+)
+
+// quiet waits until the machine has nothing else to do: the build before has left
+// a load average behind. It gives up after three minutes; the report says what the
+// load was.
+func quiet(ctx context.Context) error {
+	for end := time.Now().Add(quietAtMost); time.Now().Before(end); {
+		now := load()
+		v, err := strconv.ParseFloat(now, 64)
+		if err != nil {
+			return fmt.Errorf("reading the load average: %w", err)
+		}
+		if v < quietLoad {
+			return nil
+		}
+		log.Printf("waiting for a load average below %g: it is %s", quietLoad, now)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(quietBetween):
+		}
+	}
+	return nil
 }
