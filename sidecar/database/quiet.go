@@ -8,8 +8,8 @@ import (
 
 // quiet reports that an idle connection has had nothing from its server since its
 // last statement: neither its end, which the kernel tells even of a server that was
-// killed, nor what one that stops says before. It costs a thousandth of what asking
-// the server costs.
+// killed, nor what one that stops says before. It is a system call in place of a
+// round trip.
 func quiet(conn net.Conn) bool {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
