@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hallwaydb/hallway/tests/fakes/hubspot"
+	"github.com/hallwaydb/hallway/tests/fakes/kit"
 	"github.com/hallwaydb/hallway/tests/harness"
 )
 
@@ -81,7 +82,7 @@ func (a *accountCalls) next(t *testing.T) {
 	requests := a.account.Requests()
 	a.refused += a.account.Refused()
 	a.account.ResetCalls()
-	a.add(t, len(requests), hubspot.PagesNeeded(requests), requests)
+	a.add(t, len(requests), kit.PagesNeeded(requests), requests)
 	for _, r := range requests {
 		if a.kinds[r.Kind]++; r.Kind == "search" && r.First {
 			a.most = max(a.most, r.Matched)

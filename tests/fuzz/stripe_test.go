@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/hallwaydb/hallway/tests/fakes/kit"
 	"github.com/hallwaydb/hallway/tests/fakes/stripe"
 	"github.com/hallwaydb/hallway/tests/harness"
 )
@@ -85,12 +86,14 @@ func TestDifferential_Stripe(t *testing.T) {
 	g := &gen{rng: rng, cols: cols, crm: true}
 	calls, refused, bound := map[string]int{}, 0, callBound{}
 	next := func() {
-		var requests []stripe.Request
+		var requests []kit.Call
 		for _, account := range accounts {
-			requests = append(requests, account.Requests()...)
+			for _, r := range account.Requests() {
+				requests = append(requests, r.Call)
+			}
 			account.Forget()
 		}
-		bound.add(t, len(requests), stripe.PagesNeeded(requests), requests)
+		bound.add(t, len(requests), kit.PagesNeeded(requests), requests)
 		for _, r := range requests {
 			if calls[r.Kind]++; r.Status == http.StatusTooManyRequests {
 				refused++

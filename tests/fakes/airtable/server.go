@@ -23,6 +23,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hallwaydb/hallway/tests/fakes/kit"
 )
 
 // Options of a Server. The zero value is Airtable with its limits switched off.
@@ -58,13 +60,9 @@ const (
 
 // Request is a request that came in, however it was answered.
 type Request struct {
-	Kind, Method, Path, Query string
-	Body                      []byte
-	Status                    int
-	// Of a list: whether it began one, how many records it is about, all its pages
-	// together, and how many a page may have.
-	First         bool
-	Matched, Size int
+	kit.Call
+	Method, Path, Query string
+	Body                []byte
 }
 
 // Server is a running stand-in. All its methods are safe to call at any time.
@@ -108,9 +106,7 @@ func New(options Options) *Server {
 		options.URLLimit = 16_000
 	}
 	s := &Server{Token: options.Token, options: options, clock: time.Now, cursors: map[string]*cursor{}, throttle: map[string]*throttle{}}
-	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
-	s.URL = "http://" + s.http.Listener.Addr().String() // before a request can read it
-	s.http.Start()
+	s.http = kit.Start(http.HandlerFunc(s.serve), func(url string) { s.URL = url })
 	return s
 }
 
@@ -239,7 +235,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	c := &call{s: s, r: r, body: body, kind: kindOf(r, body)}
 	status, answer := s.answer(c)
-	s.requests = append(s.requests, Request{Kind: c.kind, Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Body: body, Status: status, First: c.first, Matched: c.matched, Size: c.size})
+	s.requests = append(s.requests, Request{kit.Call{Kind: c.kind, Status: status, First: c.first, Matched: c.matched, Size: c.size}, r.Method, r.URL.EscapedPath(), r.URL.RawQuery, body})
 	s.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)

@@ -4,46 +4,19 @@ package hubspot
 
 import (
 	"encoding/json"
-	"net/http"
 	"slices"
 	"strconv"
+
+	"github.com/hallwaydb/hallway/tests/fakes/kit"
 )
 
-// Request that came in, apart from those for tokens.
-type Request struct {
-	// Kind as in Calls.
-	Kind   string
-	Status int
-	// First: it does not go on where a page before it ended. A search goes on if it
-	// has after, or differs from one before it by asking for larger ids than its last
-	// one.
-	First bool
-	// Matched is the number of records that a list or a search has from here on, and
-	// Size how many of them a page may have.
-	Matched, Size int
-}
-
-// Requests that came since the last ResetCalls.
-func (s *Server) Requests() []Request {
+// Requests that came since the last ResetCalls, apart from those for tokens: of the
+// kinds of Calls. A search goes on if it has after, or differs from one before it by
+// asking for larger ids than its last one.
+func (s *Server) Requests() []kit.Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.requests)
-}
-
-// PagesNeeded says how many of these calls there must have been at least: the pages
-// of the lists and searches that were begun, each call that has no pages, and the
-// refusals. More than that were in vain.
-func PagesNeeded(requests []Request) int {
-	n := 0
-	for _, r := range requests {
-		switch {
-		case r.Status != http.StatusOK || r.Size == 0:
-			n++
-		case r.First:
-			n += max(1, (r.Matched+r.Size-1)/r.Size)
-		}
-	}
-	return n
 }
 
 // paged notes what a page of a list or a search is of.

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hallwaydb/hallway/tests/fakes/kit"
 )
 
 // Token is what a Server takes when Options name none.
@@ -76,8 +78,8 @@ type Server struct {
 	calls    map[string]int
 	refused  int
 	// requests that came, asked the one that is answered; ended: see begins.
-	requests []Request
-	asked    Request
+	requests []kit.Call
+	asked    kit.Call
 	ended    map[string]bool
 	traces   int
 	faults   []*Fault
@@ -106,9 +108,7 @@ func New(opts Options) *Server {
 	s := &Server{opts: opts, calls: map[string]int{}, lastID: 100, stop: make(chan struct{})}
 	s.types = builtIn()
 	s.links = newLinks()
-	s.http = httptest.NewUnstartedServer(s)
-	s.URL = "http://" + s.http.Listener.Addr().String() // before a request can read it
-	s.http.Start()
+	s.http = kit.Start(s, func(url string) { s.URL = url })
 	return s
 }
 
@@ -234,7 +234,7 @@ func (s *Server) answer(r *http.Request, path string, body []byte) reply {
 		if do == nil {
 			break
 		}
-		s.asked = Request{Kind: kind}
+		s.asked = kit.Call{Kind: kind}
 		note := func(a reply) reply {
 			if s.asked.Status = a.status; kind != kindToken {
 				s.requests = append(s.requests, s.asked)

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hallwaydb/hallway/tests/fakes/kit"
 )
 
 // Version of the API that this is; older ones from MinVersion are answered alike.
@@ -105,9 +107,7 @@ func New(opts Options) *Server {
 	users := s.table("User")
 	users.store(nil, Record{"Id": UserID, "IsDeleted": false, "Username": Username, "Email": Username, "Name": "Ada Admin", "Alias": "ada",
 		"IsActive": true, "CreatedDate": s.now(), "LastModifiedDate": s.now(), "SystemModstamp": s.now(), "CreatedById": UserID, "LastModifiedById": UserID})
-	s.http = httptest.NewUnstartedServer(s.handler())
-	s.URL = "http://" + s.http.Listener.Addr().String() // before a request can read it
-	s.http.Start()
+	s.http = kit.Start(s.handler(), func(url string) { s.URL = url })
 	return s
 }
 

@@ -20,6 +20,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hallwaydb/hallway/tests/fakes/kit"
 )
 
 // Version that is used for requests without the header Stripe-Version.
@@ -80,13 +82,9 @@ const (
 type Request struct {
 	Method, Path, Query, Body    string
 	IdempotencyKey, Version, Key string
-	Status                       int
-	// First page of a list or a search: of so many records Matched, Size a page.
-	First         bool
-	Matched, Size int
-	// Kind is what it does and to what: "list customers", "get customers", "search
+	// Its Kind is what it does and to what: "list customers", "get customers", "search
 	// customers", "create customers", "update customers", "delete customers".
-	Kind string
+	kit.Call
 }
 
 // Server is a running fake.
@@ -226,22 +224,6 @@ type pageOf struct {
 	matched, size int
 }
 
-// PagesNeeded says how many of these requests there must have been at least: the
-// pages of the lists and searches that were begun, each request that has no pages,
-// and the refusals. More than that were in vain.
-func PagesNeeded(requests []Request) int {
-	n := 0
-	for _, r := range requests {
-		switch {
-		case r.Status != http.StatusOK || r.Size == 0:
-			n++
-		case r.First:
-			n += max(1, (r.Matched+r.Size-1)/r.Size)
-		}
-	}
-	return n
-}
-
 var versionForm = regexp.MustCompile(`^20\d\d-\d\d-\d\d(\.[a-z]+)?$`)
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
@@ -255,7 +237,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	c := &call{s: s, r: r, id: fmt.Sprintf("req_%08d", s.asked), key: r.Header.Get("Idempotency-Key"), body: string(body)}
 	at := len(s.requests)
 	s.requests = append(s.requests, Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Body: c.body,
-		IdempotencyKey: c.key, Version: r.Header.Get("Stripe-Version"), Key: keyOf(r), Kind: kindOf(r)})
+		IdempotencyKey: c.key, Version: r.Header.Get("Stripe-Version"), Key: keyOf(r), Call: kit.Call{Kind: kindOf(r)}})
 	latency, watch := s.knobs.Latency, s.watch
 	s.mu.Unlock()
 	if watch != nil {
