@@ -35,11 +35,14 @@ type Error struct {
 	// Without a full stop, PostgreSQL's style. Errors of an API begin with its
 	// name: "[CRM]: Failed to create record: email: Must be a valid email".
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
-	Detail  string `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
-	Hint    string `protobuf:"bytes,4,opt,name=hint,proto3" json:"hint,omitempty"`
+	// More about it, in whole sentences, at most 8 KiB; empty: none.
+	Detail string `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	// What to do about it, in whole sentences, at most 2 KiB; empty: none.
+	Hint string `protobuf:"bytes,4,opt,name=hint,proto3" json:"hint,omitempty"`
 	// COLUMN and TABLE error fields: names in the foreign table, not the API's.
 	ColumnName string `protobuf:"bytes,5,opt,name=column_name,json=columnName,proto3" json:"column_name,omitempty"`
-	TableName  string `protobuf:"bytes,6,opt,name=table_name,json=tableName,proto3" json:"table_name,omitempty"`
+	// See column_name; empty: no table's in particular.
+	TableName string `protobuf:"bytes,6,opt,name=table_name,json=tableName,proto3" json:"table_name,omitempty"`
 	// Stands in the sidecar's log beside the cause; shown in DETAIL.
 	RequestId string `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Position in a Modify of several rows, from 1; 0: none.
@@ -172,10 +175,14 @@ func (x *Error) GetNotAggregated() bool {
 }
 
 type RpcStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          int32                  `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
-	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
-	Details       []*RpcStatusDetail     `protobuf:"bytes,3,rep,name=details,proto3" json:"details,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// gRPC's status code, 1 to 16; 0 is success and never comes with an Error.
+	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	// Error.message again, for clients that do not know Error.
+	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// One, which holds an Error. The backend takes the first that does, and makes
+	// an error of its own if there is none.
+	Details       []*RpcStatusDetail `protobuf:"bytes,3,rep,name=details,proto3" json:"details,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -232,9 +239,12 @@ func (x *RpcStatus) GetDetails() []*RpcStatusDetail {
 }
 
 type RpcStatusDetail struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	TypeUrl       string                 `protobuf:"bytes,1,opt,name=type_url,json=typeUrl,proto3" json:"type_url,omitempty"`
-	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "type.googleapis.com/hallway.v1.Error". What comes before the last slash
+	// does not count; of another type the value is not looked at.
+	TypeUrl string `protobuf:"bytes,1,opt,name=type_url,json=typeUrl,proto3" json:"type_url,omitempty"`
+	// The message of that type, encoded.
+	Value         []byte `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -29,26 +29,46 @@ const (
 type Kind int32
 
 const (
+	// Of no value; refused wherever a kind is needed.
 	Kind_KIND_UNSPECIFIED Kind = 0
-	Kind_KIND_BOOL        Kind = 1
-	Kind_KIND_INT2        Kind = 2
-	Kind_KIND_INT4        Kind = 3
-	Kind_KIND_INT8        Kind = 4
-	Kind_KIND_FLOAT4      Kind = 5
-	Kind_KIND_FLOAT8      Kind = 6
-	Kind_KIND_NUMERIC     Kind = 7
-	Kind_KIND_TEXT        Kind = 8
-	Kind_KIND_VARCHAR     Kind = 9
-	Kind_KIND_BPCHAR      Kind = 10
-	Kind_KIND_DATE        Kind = 11
-	Kind_KIND_TIME        Kind = 12
-	Kind_KIND_TIMESTAMP   Kind = 13
+	// boolean: a byte, 0 or 1.
+	Kind_KIND_BOOL Kind = 1
+	// smallint.
+	Kind_KIND_INT2 Kind = 2
+	// integer.
+	Kind_KIND_INT4 Kind = 3
+	// bigint.
+	Kind_KIND_INT8 Kind = 4
+	// real.
+	Kind_KIND_FLOAT4 Kind = 5
+	// double precision.
+	Kind_KIND_FLOAT8 Kind = 6
+	// numeric; Type.precision and Type.scale bound it.
+	Kind_KIND_NUMERIC Kind = 7
+	// text; name, too, is shipped as text.
+	Kind_KIND_TEXT Kind = 8
+	// character varying; Type.length bounds it.
+	Kind_KIND_VARCHAR Kind = 9
+	// character: padded with blanks, which do not count in comparisons.
+	Kind_KIND_BPCHAR Kind = 10
+	// date: days since 2000-01-01, or an infinity.
+	Kind_KIND_DATE Kind = 11
+	// time without time zone: microseconds since midnight.
+	Kind_KIND_TIME Kind = 12
+	// timestamp without time zone: microseconds since 2000-01-01, or an infinity.
+	Kind_KIND_TIMESTAMP Kind = 13
+	// timestamp with time zone: microseconds since 2000-01-01 UTC, or an infinity.
 	Kind_KIND_TIMESTAMPTZ Kind = 14
-	Kind_KIND_UUID        Kind = 15
-	Kind_KIND_JSON        Kind = 16
-	Kind_KIND_JSONB       Kind = 17
-	Kind_KIND_BYTEA       Kind = 18
-	Kind_KIND_ENUM        Kind = 19
+	// uuid: 16 bytes.
+	Kind_KIND_UUID Kind = 15
+	// json: its text.
+	Kind_KIND_JSON Kind = 16
+	// jsonb: a byte 1, then its text.
+	Kind_KIND_JSONB Kind = 17
+	// bytea.
+	Kind_KIND_BYTEA Kind = 18
+	// An enum: the label. Type.enum_labels has them all.
+	Kind_KIND_ENUM Kind = 19
 	// Any other type: values travel as text, for its input and output function.
 	Kind_KIND_OTHER Kind = 20
 )
@@ -133,15 +153,23 @@ func (Kind) EnumDescriptor() ([]byte, []int) {
 type ComparisonOperator int32
 
 const (
+	// None; never sent.
 	ComparisonOperator_COMPARISON_OPERATOR_UNSPECIFIED ComparisonOperator = 0
-	ComparisonOperator_COMPARISON_OPERATOR_EQ          ComparisonOperator = 1
-	ComparisonOperator_COMPARISON_OPERATOR_NE          ComparisonOperator = 2
-	ComparisonOperator_COMPARISON_OPERATOR_LT          ComparisonOperator = 3
-	ComparisonOperator_COMPARISON_OPERATOR_LE          ComparisonOperator = 4
-	ComparisonOperator_COMPARISON_OPERATOR_GT          ComparisonOperator = 5
-	ComparisonOperator_COMPARISON_OPERATOR_GE          ComparisonOperator = 6
+	// =
+	ComparisonOperator_COMPARISON_OPERATOR_EQ ComparisonOperator = 1
+	// <>
+	ComparisonOperator_COMPARISON_OPERATOR_NE ComparisonOperator = 2
+	// <
+	ComparisonOperator_COMPARISON_OPERATOR_LT ComparisonOperator = 3
+	// <=
+	ComparisonOperator_COMPARISON_OPERATOR_LE ComparisonOperator = 4
+	// >
+	ComparisonOperator_COMPARISON_OPERATOR_GT ComparisonOperator = 5
+	// >=
+	ComparisonOperator_COMPARISON_OPERATOR_GE ComparisonOperator = 6
 	// IS [NOT] DISTINCT FROM: never NULL.
-	ComparisonOperator_COMPARISON_OPERATOR_DISTINCT     ComparisonOperator = 7
+	ComparisonOperator_COMPARISON_OPERATOR_DISTINCT ComparisonOperator = 7
+	// See DISTINCT.
 	ComparisonOperator_COMPARISON_OPERATOR_NOT_DISTINCT ComparisonOperator = 8
 )
 
@@ -201,14 +229,17 @@ func (ComparisonOperator) EnumDescriptor() ([]byte, []int) {
 type MatchKind int32
 
 const (
+	// None; never sent.
 	MatchKind_MATCH_KIND_UNSPECIFIED MatchKind = 0
 	// LIKE with backslash as the escape character; ILIKE.
-	MatchKind_MATCH_KIND_LIKE  MatchKind = 1
+	MatchKind_MATCH_KIND_LIKE MatchKind = 1
+	// See LIKE; case does not count, by the collation's rules.
 	MatchKind_MATCH_KIND_ILIKE MatchKind = 2
 	// starts_with(), ^@
 	MatchKind_MATCH_KIND_STARTS_WITH MatchKind = 3
 	// ~ and ~*
-	MatchKind_MATCH_KIND_REGEX  MatchKind = 4
+	MatchKind_MATCH_KIND_REGEX MatchKind = 4
+	// See REGEX; case does not count.
 	MatchKind_MATCH_KIND_IREGEX MatchKind = 5
 )
 
@@ -262,10 +293,14 @@ func (MatchKind) EnumDescriptor() ([]byte, []int) {
 type Truth int32
 
 const (
+	// None; never sent.
 	Truth_TRUTH_UNSPECIFIED Truth = 0
-	Truth_TRUTH_TRUE        Truth = 1
-	Truth_TRUTH_FALSE       Truth = 2
-	Truth_TRUTH_UNKNOWN     Truth = 3
+	// IS TRUE
+	Truth_TRUTH_TRUE Truth = 1
+	// IS FALSE
+	Truth_TRUTH_FALSE Truth = 2
+	// IS UNKNOWN: it is NULL.
+	Truth_TRUTH_UNKNOWN Truth = 3
 )
 
 // Enum value maps for Truth.
@@ -315,16 +350,19 @@ func (Truth) EnumDescriptor() ([]byte, []int) {
 type Type struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of the element, when array is set.
-	Kind  Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=hallway.v1.Kind" json:"kind,omitempty"`
+	Kind Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=hallway.v1.Kind" json:"kind,omitempty"`
+	// An array of kind, of any number of dimensions.
 	Array bool `protobuf:"varint,2,opt,name=array,proto3" json:"array,omitempty"`
 	// OID of the type (of the array type for arrays) and of the element.
-	Oid        uint32 `protobuf:"varint,3,opt,name=oid,proto3" json:"oid,omitempty"`
+	Oid uint32 `protobuf:"varint,3,opt,name=oid,proto3" json:"oid,omitempty"`
+	// See oid; 0 if array is not set.
 	ElementOid uint32 `protobuf:"varint,4,opt,name=element_oid,json=elementOid,proto3" json:"element_oid,omitempty"`
 	// varchar(n), char(n): n in characters; 0: unbounded.
 	Length uint32 `protobuf:"varint,5,opt,name=length,proto3" json:"length,omitempty"`
 	// numeric(p, s); precision 0: unbounded.
 	Precision uint32 `protobuf:"varint,6,opt,name=precision,proto3" json:"precision,omitempty"`
-	Scale     int32  `protobuf:"varint,7,opt,name=scale,proto3" json:"scale,omitempty"`
+	// Digits after the point, -1000 to 1000; without meaning if precision is 0.
+	Scale int32 `protobuf:"varint,7,opt,name=scale,proto3" json:"scale,omitempty"`
 	// KIND_ENUM: labels in their order.
 	EnumLabels []string `protobuf:"bytes,8,rep,name=enum_labels,json=enumLabels,proto3" json:"enum_labels,omitempty"`
 	// As format_type() writes it, for messages.
@@ -428,7 +466,8 @@ func (x *Type) GetName() string {
 
 type Value struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Null  bool                   `protobuf:"varint,1,opt,name=null,proto3" json:"null,omitempty"`
+	// SQL's NULL; binary is empty then.
+	Null bool `protobuf:"varint,1,opt,name=null,proto3" json:"null,omitempty"`
 	// The type's binary send format; text for KIND_OTHER.
 	Binary        []byte `protobuf:"bytes,2,opt,name=binary,proto3" json:"binary,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -485,7 +524,9 @@ type Collation struct {
 	// one of those.
 	C bool `protobuf:"varint,1,opt,name=c,proto3" json:"c,omitempty"`
 	// Equality is byte equality (true for all but ICU nondeterministic ones).
-	Deterministic bool   `protobuf:"varint,2,opt,name=deterministic,proto3" json:"deterministic,omitempty"`
+	Deterministic bool `protobuf:"varint,2,opt,name=deterministic,proto3" json:"deterministic,omitempty"`
+	// As CREATE COLLATION has it, with its schema unless that is pg_catalog: for
+	// messages. What it means is in the other fields.
 	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -703,46 +744,57 @@ type isExpr_Node interface {
 }
 
 type Expr_Column struct {
+	// The value of a column in the row that is looked at.
 	Column *ColumnRef `protobuf:"bytes,1,opt,name=column,proto3,oneof"`
 }
 
 type Expr_Parameter struct {
+	// A value that is the same for all rows of the scan.
 	Parameter *Parameter `protobuf:"bytes,2,opt,name=parameter,proto3,oneof"`
 }
 
 type Expr_Comparison struct {
+	// left operator right.
 	Comparison *Comparison `protobuf:"bytes,3,opt,name=comparison,proto3,oneof"`
 }
 
 type Expr_Membership struct {
+	// operand IN a list.
 	Membership *Membership `protobuf:"bytes,4,opt,name=membership,proto3,oneof"`
 }
 
 type Expr_Match struct {
+	// LIKE and its relatives.
 	Match *Match `protobuf:"bytes,5,opt,name=match,proto3,oneof"`
 }
 
 type Expr_NullTest struct {
+	// IS [NOT] NULL.
 	NullTest *NullTest `protobuf:"bytes,6,opt,name=null_test,json=nullTest,proto3,oneof"`
 }
 
 type Expr_BoolTest struct {
+	// IS [NOT] TRUE, FALSE, UNKNOWN.
 	BoolTest *BoolTest `protobuf:"bytes,7,opt,name=bool_test,json=boolTest,proto3,oneof"`
 }
 
 type Expr_And struct {
+	// All of them, in three-valued logic.
 	And *And `protobuf:"bytes,8,opt,name=and,proto3,oneof"`
 }
 
 type Expr_Or struct {
+	// Any of them, in three-valued logic.
 	Or *Or `protobuf:"bytes,9,opt,name=or,proto3,oneof"`
 }
 
 type Expr_Not struct {
+	// The opposite; NULL stays NULL.
 	Not *Not `protobuf:"bytes,10,opt,name=not,proto3,oneof"`
 }
 
 type Expr_Function struct {
+	// A function's result.
 	Function *Function `protobuf:"bytes,11,opt,name=function,proto3,oneof"`
 }
 
@@ -818,10 +870,13 @@ func (x *ColumnRef) GetColumn() uint32 {
 // ScanRequest.parameters.
 type Parameter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Index uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	Type  *Type                  `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// Position in ScanRequest.parameters, from 0; 65,535 at most.
+	Index uint32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// The value's type; an array's, where a list is meant.
+	Type *Type `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
 	// The value, when planning knows it already.
-	Known         bool   `protobuf:"varint,3,opt,name=known,proto3" json:"known,omitempty"`
+	Known bool `protobuf:"varint,3,opt,name=known,proto3" json:"known,omitempty"`
+	// Set if known; at Scan the values are in ScanRequest.parameters.
 	Value         *Value `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -889,10 +944,14 @@ func (x *Parameter) GetValue() *Value {
 // types may differ within a family: integers; float4 and float8; text and
 // varchar; date, timestamp and timestamptz are not mixed.
 type Comparison struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Operator ComparisonOperator     `protobuf:"varint,1,opt,name=operator,proto3,enum=hallway.v1.ComparisonOperator" json:"operator,omitempty"`
-	Left     *Expr                  `protobuf:"bytes,2,opt,name=left,proto3" json:"left,omitempty"`
-	Right    *Expr                  `protobuf:"bytes,3,opt,name=right,proto3" json:"right,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of those above. A number that the sidecar does not know leaves the
+	// conjunct to PostgreSQL.
+	Operator ComparisonOperator `protobuf:"varint,1,opt,name=operator,proto3,enum=hallway.v1.ComparisonOperator" json:"operator,omitempty"`
+	// Always set: a column, a function of one, or a value.
+	Left *Expr `protobuf:"bytes,2,opt,name=left,proto3" json:"left,omitempty"`
+	// Always set.
+	Right *Expr `protobuf:"bytes,3,opt,name=right,proto3" json:"right,omitempty"`
 	// Set for text comparisons.
 	Collation     *Collation `protobuf:"bytes,4,opt,name=collation,proto3" json:"collation,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -959,11 +1018,14 @@ func (x *Comparison) GetCollation() *Collation {
 
 // Membership: operand = ANY (array), or operand <> ALL (array) if negated.
 type Membership struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Operand *Expr                  `protobuf:"bytes,1,opt,name=operand,proto3" json:"operand,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Always set: a column or a function of one.
+	Operand *Expr `protobuf:"bytes,1,opt,name=operand,proto3" json:"operand,omitempty"`
 	// A Parameter of array type.
-	Array         *Expr      `protobuf:"bytes,2,opt,name=array,proto3" json:"array,omitempty"`
-	Negated       bool       `protobuf:"varint,3,opt,name=negated,proto3" json:"negated,omitempty"`
+	Array *Expr `protobuf:"bytes,2,opt,name=array,proto3" json:"array,omitempty"`
+	// operand <> ALL (array), in three-valued logic.
+	Negated bool `protobuf:"varint,3,opt,name=negated,proto3" json:"negated,omitempty"`
+	// By which text is equal; not set for other types.
 	Collation     *Collation `protobuf:"bytes,4,opt,name=collation,proto3" json:"collation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1028,12 +1090,19 @@ func (x *Membership) GetCollation() *Collation {
 }
 
 type Match struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          MatchKind              `protobuf:"varint,1,opt,name=kind,proto3,enum=hallway.v1.MatchKind" json:"kind,omitempty"`
-	Operand       *Expr                  `protobuf:"bytes,2,opt,name=operand,proto3" json:"operand,omitempty"`
-	Pattern       *Expr                  `protobuf:"bytes,3,opt,name=pattern,proto3" json:"pattern,omitempty"`
-	Negated       bool                   `protobuf:"varint,4,opt,name=negated,proto3" json:"negated,omitempty"`
-	Collation     *Collation             `protobuf:"bytes,5,opt,name=collation,proto3" json:"collation,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How pattern is meant. A number that the sidecar does not know leaves the
+	// conjunct to PostgreSQL.
+	Kind MatchKind `protobuf:"varint,1,opt,name=kind,proto3,enum=hallway.v1.MatchKind" json:"kind,omitempty"`
+	// Text that is searched; always set.
+	Operand *Expr `protobuf:"bytes,2,opt,name=operand,proto3" json:"operand,omitempty"`
+	// Text that is searched for, of STARTS_WITH the prefix as it is; always set.
+	Pattern *Expr `protobuf:"bytes,3,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	// NOT LIKE, !~ and so on; NULL stays NULL.
+	Negated bool `protobuf:"varint,4,opt,name=negated,proto3" json:"negated,omitempty"`
+	// Whose case and classes of characters count; not set where the operator has
+	// none.
+	Collation     *Collation `protobuf:"bytes,5,opt,name=collation,proto3" json:"collation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1104,8 +1173,9 @@ func (x *Match) GetCollation() *Collation {
 }
 
 type NullTest struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Operand *Expr                  `protobuf:"bytes,1,opt,name=operand,proto3" json:"operand,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Always set; of any type.
+	Operand *Expr `protobuf:"bytes,1,opt,name=operand,proto3" json:"operand,omitempty"`
 	// IS NOT NULL
 	Negated       bool `protobuf:"varint,2,opt,name=negated,proto3" json:"negated,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1158,10 +1228,14 @@ func (x *NullTest) GetNegated() bool {
 
 // BoolTest: IS [NOT] TRUE, FALSE, UNKNOWN.
 type BoolTest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Operand       *Expr                  `protobuf:"bytes,1,opt,name=operand,proto3" json:"operand,omitempty"`
-	Truth         Truth                  `protobuf:"varint,2,opt,name=truth,proto3,enum=hallway.v1.Truth" json:"truth,omitempty"`
-	Negated       bool                   `protobuf:"varint,3,opt,name=negated,proto3" json:"negated,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Always set; boolean.
+	Operand *Expr `protobuf:"bytes,1,opt,name=operand,proto3" json:"operand,omitempty"`
+	// What operand is asked to be. A number that the sidecar does not know leaves
+	// the conjunct to PostgreSQL.
+	Truth Truth `protobuf:"varint,2,opt,name=truth,proto3,enum=hallway.v1.Truth" json:"truth,omitempty"`
+	// IS NOT: true where the test would be false. The result is never NULL.
+	Negated       bool `protobuf:"varint,3,opt,name=negated,proto3" json:"negated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1218,8 +1292,9 @@ func (x *BoolTest) GetNegated() bool {
 }
 
 type And struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Operands      []*Expr                `protobuf:"bytes,1,rep,name=operands,proto3" json:"operands,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Boolean, at least one.
+	Operands      []*Expr `protobuf:"bytes,1,rep,name=operands,proto3" json:"operands,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1262,8 +1337,9 @@ func (x *And) GetOperands() []*Expr {
 }
 
 type Or struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Operands      []*Expr                `protobuf:"bytes,1,rep,name=operands,proto3" json:"operands,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Boolean, at least one.
+	Operands      []*Expr `protobuf:"bytes,1,rep,name=operands,proto3" json:"operands,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1306,8 +1382,9 @@ func (x *Or) GetOperands() []*Expr {
 }
 
 type Not struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Operand       *Expr                  `protobuf:"bytes,1,opt,name=operand,proto3" json:"operand,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Always set; boolean.
+	Operand       *Expr `protobuf:"bytes,1,opt,name=operand,proto3" json:"operand,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1351,11 +1428,16 @@ func (x *Not) GetOperand() *Expr {
 
 // Function: an immutable built-in of pg_catalog: "lower", "upper".
 type Function struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Arguments     []*Expr                `protobuf:"bytes,2,rep,name=arguments,proto3" json:"arguments,omitempty"`
-	Type          *Type                  `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
-	Collation     *Collation             `protobuf:"bytes,4,opt,name=collation,proto3" json:"collation,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without schema. One that the connector does not know it leaves to
+	// PostgreSQL.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// In the function's order; NULL if one is NULL.
+	Arguments []*Expr `protobuf:"bytes,2,rep,name=arguments,proto3" json:"arguments,omitempty"`
+	// Of the result.
+	Type *Type `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	// Whose rules of case count; always set for the two above.
+	Collation     *Collation `protobuf:"bytes,4,opt,name=collation,proto3" json:"collation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1419,8 +1501,9 @@ func (x *Function) GetCollation() *Collation {
 }
 
 type Ordering struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Keys          []*SortKey             `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The most significant first; 1 to 1,000.
+	Keys          []*SortKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1463,10 +1546,13 @@ func (x *Ordering) GetKeys() []*SortKey {
 }
 
 type SortKey struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Column     uint32                 `protobuf:"varint,1,opt,name=column,proto3" json:"column,omitempty"`
-	Descending bool                   `protobuf:"varint,2,opt,name=descending,proto3" json:"descending,omitempty"`
-	NullsFirst bool                   `protobuf:"varint,3,opt,name=nulls_first,json=nullsFirst,proto3" json:"nulls_first,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index into Relation.columns.
+	Column uint32 `protobuf:"varint,1,opt,name=column,proto3" json:"column,omitempty"`
+	// DESC: from the greatest to the least.
+	Descending bool `protobuf:"varint,2,opt,name=descending,proto3" json:"descending,omitempty"`
+	// NULLs before all values; else after them, whatever descending says.
+	NullsFirst bool `protobuf:"varint,3,opt,name=nulls_first,json=nullsFirst,proto3" json:"nulls_first,omitempty"`
 	// Set for text.
 	Collation     *Collation `protobuf:"bytes,4,opt,name=collation,proto3" json:"collation,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -37,10 +37,14 @@ const (
 type CacheMode int32
 
 const (
-	CacheMode_CACHE_MODE_UNSPECIFIED  CacheMode = 0
-	CacheMode_CACHE_MODE_OFF          CacheMode = 1
+	// As OFF.
+	CacheMode_CACHE_MODE_UNSPECIFIED CacheMode = 0
+	// Nothing is kept, and the API is read each time.
+	CacheMode_CACHE_MODE_OFF CacheMode = 1
+	// What was read is kept, and serves until it is too old.
 	CacheMode_CACHE_MODE_READ_THROUGH CacheMode = 2
-	CacheMode_CACHE_MODE_REPLICA      CacheMode = 3
+	// All rows are kept, and brought up to date in the background.
+	CacheMode_CACHE_MODE_REPLICA CacheMode = 3
 )
 
 // Enum value maps for CacheMode.
@@ -89,6 +93,7 @@ func (CacheMode) EnumDescriptor() ([]byte, []int) {
 type AggregateFunction int32
 
 const (
+	// None; refused.
 	AggregateFunction_AGGREGATE_FUNCTION_UNSPECIFIED AggregateFunction = 0
 	// count(*)
 	AggregateFunction_AGGREGATE_FUNCTION_COUNT_ROWS AggregateFunction = 1
@@ -100,6 +105,7 @@ const (
 	AggregateFunction_AGGREGATE_FUNCTION_SUM AggregateFunction = 3
 	// By the default order of the type; never of text.
 	AggregateFunction_AGGREGATE_FUNCTION_MIN AggregateFunction = 4
+	// See MIN.
 	AggregateFunction_AGGREGATE_FUNCTION_MAX AggregateFunction = 5
 )
 
@@ -153,6 +159,7 @@ func (AggregateFunction) EnumDescriptor() ([]byte, []int) {
 type Verdict int32
 
 const (
+	// As LOCAL.
 	Verdict_VERDICT_UNSPECIFIED Verdict = 0
 	// The API's set equals SQL's set: no local check.
 	Verdict_VERDICT_EXACT Verdict = 1
@@ -208,10 +215,14 @@ func (Verdict) EnumDescriptor() ([]byte, []int) {
 type Operation int32
 
 const (
+	// None; refused.
 	Operation_OPERATION_UNSPECIFIED Operation = 0
-	Operation_OPERATION_INSERT      Operation = 1
-	Operation_OPERATION_UPDATE      Operation = 2
-	Operation_OPERATION_DELETE      Operation = 3
+	// New rows.
+	Operation_OPERATION_INSERT Operation = 1
+	// Columns of the rows with these keys.
+	Operation_OPERATION_UPDATE Operation = 2
+	// The rows with these keys.
+	Operation_OPERATION_DELETE Operation = 3
 	// Update the row whose match columns are equal, or insert it.
 	Operation_OPERATION_UPSERT Operation = 4
 )
@@ -266,9 +277,12 @@ func (Operation) EnumDescriptor() ([]byte, []int) {
 type OnRollback int32
 
 const (
+	// As KEEP.
 	OnRollback_ON_ROLLBACK_UNSPECIFIED OnRollback = 0
-	OnRollback_ON_ROLLBACK_KEEP        OnRollback = 1
-	OnRollback_ON_ROLLBACK_COMPENSATE  OnRollback = 2
+	// They stay in the API, and a WARNING says so.
+	OnRollback_ON_ROLLBACK_KEEP OnRollback = 1
+	// They are undone in the API, from what the journal keeps of them.
+	OnRollback_ON_ROLLBACK_COMPENSATE OnRollback = 2
 )
 
 // Enum value maps for OnRollback.
@@ -315,11 +329,14 @@ func (OnRollback) EnumDescriptor() ([]byte, []int) {
 type RowOutcome int32
 
 const (
+	// None: the backend takes the row's outcome as unknown.
 	RowOutcome_ROW_OUTCOME_UNSPECIFIED RowOutcome = 0
-	RowOutcome_ROW_OUTCOME_APPLIED     RowOutcome = 1
+	// The API has done it, or will after_commit.
+	RowOutcome_ROW_OUTCOME_APPLIED RowOutcome = 1
 	// UPDATE, DELETE: the API has no such row; counts as 0 rows affected.
 	RowOutcome_ROW_OUTCOME_NOT_FOUND RowOutcome = 2
-	RowOutcome_ROW_OUTCOME_REFUSED   RowOutcome = 3
+	// The API has not done it and would not; RowResult.error says why.
+	RowOutcome_ROW_OUTCOME_REFUSED RowOutcome = 3
 	// Nothing is the matter with it, but the call has lasted long enough: to be sent
 	// by another. Never of all rows.
 	RowOutcome_ROW_OUTCOME_NOT_SENT RowOutcome = 4
@@ -373,9 +390,12 @@ func (RowOutcome) EnumDescriptor() ([]byte, []int) {
 type TransactionEnd int32
 
 const (
+	// None; refused.
 	TransactionEnd_TRANSACTION_END_UNSPECIFIED TransactionEnd = 0
-	TransactionEnd_TRANSACTION_END_COMMIT      TransactionEnd = 1
-	TransactionEnd_TRANSACTION_END_ABORT       TransactionEnd = 2
+	// COMMIT, of the top transaction alone.
+	TransactionEnd_TRANSACTION_END_COMMIT TransactionEnd = 1
+	// ROLLBACK, of a subtransaction too.
+	TransactionEnd_TRANSACTION_END_ABORT TransactionEnd = 2
 )
 
 // Enum value maps for TransactionEnd.
@@ -422,6 +442,7 @@ func (TransactionEnd) EnumDescriptor() ([]byte, []int) {
 type MaintainAction int32
 
 const (
+	// None; refused.
 	MaintainAction_MAINTAIN_ACTION_UNSPECIFIED MaintainAction = 0
 	// Reads all rows anew and makes the region without conjuncts of them.
 	MaintainAction_MAINTAIN_ACTION_REFRESH MaintainAction = 1
@@ -484,9 +505,11 @@ func (MaintainAction) EnumDescriptor() ([]byte, []int) {
 
 // ProtocolVersion: equal major versions can talk; minor only adds.
 type ProtocolVersion struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Major         uint32                 `protobuf:"varint,1,opt,name=major,proto3" json:"major,omitempty"`
-	Minor         uint32                 `protobuf:"varint,2,opt,name=minor,proto3" json:"minor,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From 1. Only equal ones can talk.
+	Major uint32 `protobuf:"varint,1,opt,name=major,proto3" json:"major,omitempty"`
+	// From 0. What is newer than the other side's is left out or ignored there.
+	Minor         uint32 `protobuf:"varint,2,opt,name=minor,proto3" json:"minor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -536,8 +559,9 @@ func (x *ProtocolVersion) GetMinor() uint32 {
 }
 
 type HandshakeRequest struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Protocol *ProtocolVersion       `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the shim speaks; always set.
+	Protocol *ProtocolVersion `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	// Version of the extension, "0.1.0".
 	ShimVersion string `protobuf:"bytes,2,opt,name=shim_version,json=shimVersion,proto3" json:"shim_version,omitempty"`
 	// server_version_num, such as 150020.
@@ -547,13 +571,19 @@ type HandshakeRequest struct {
 	// pg_control's system identifier, and the timeline; with database_oid they
 	// name the database for good, so that a clone is told from the original.
 	SystemIdentifier uint64 `protobuf:"varint,5,opt,name=system_identifier,json=systemIdentifier,proto3" json:"system_identifier,omitempty"`
-	Timeline         uint32 `protobuf:"varint,6,opt,name=timeline,proto3" json:"timeline,omitempty"`
-	DatabaseOid      uint32 `protobuf:"varint,7,opt,name=database_oid,json=databaseOid,proto3" json:"database_oid,omitempty"`
-	DatabaseName     string `protobuf:"bytes,8,opt,name=database_name,json=databaseName,proto3" json:"database_name,omitempty"`
+	// See system_identifier.
+	Timeline uint32 `protobuf:"varint,6,opt,name=timeline,proto3" json:"timeline,omitempty"`
+	// OID of the session's database. If it or system_identifier is 0, nothing is
+	// cached, replicated or journaled for this connection.
+	DatabaseOid uint32 `protobuf:"varint,7,opt,name=database_oid,json=databaseOid,proto3" json:"database_oid,omitempty"`
+	// The session's database, which the sidecar connects to for the cache and the
+	// journal.
+	DatabaseName string `protobuf:"bytes,8,opt,name=database_name,json=databaseName,proto3" json:"database_name,omitempty"`
 	// Where the sidecar finds this database: first unix_socket_directories
 	// entry (may be empty) and port.
 	SocketDirectory string `protobuf:"bytes,9,opt,name=socket_directory,json=socketDirectory,proto3" json:"socket_directory,omitempty"`
-	Port            uint32 `protobuf:"varint,10,opt,name=port,proto3" json:"port,omitempty"`
+	// See socket_directory.
+	Port uint32 `protobuf:"varint,10,opt,name=port,proto3" json:"port,omitempty"`
 	// application_name of the session, for logs; may be empty.
 	ApplicationName string `protobuf:"bytes,11,opt,name=application_name,json=applicationName,proto3" json:"application_name,omitempty"`
 	unknownFields   protoimpl.UnknownFields
@@ -668,9 +698,11 @@ func (x *HandshakeRequest) GetApplicationName() string {
 }
 
 type HandshakeResponse struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	Protocol       *ProtocolVersion       `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
-	SidecarVersion string                 `protobuf:"bytes,2,opt,name=sidecar_version,json=sidecarVersion,proto3" json:"sidecar_version,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the sidecar speaks; the shim checks major again.
+	Protocol *ProtocolVersion `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// Version of the sidecar, "0.1.0": for messages.
+	SidecarVersion string `protobuf:"bytes,2,opt,name=sidecar_version,json=sidecarVersion,proto3" json:"sidecar_version,omitempty"`
 	// Changes at every start of the sidecar.
 	InstanceId    string `protobuf:"bytes,3,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -731,9 +763,11 @@ func (x *HandshakeResponse) GetInstanceId() string {
 // An option as it stands in pg_foreign_server, pg_foreign_table or
 // pg_user_mapping.
 type Option struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in the catalog, in lower case as a rule; never empty, and once in a list.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// May be empty. Of a user mapping: secret.
+	Value         string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -785,21 +819,27 @@ func (x *Option) GetValue() string {
 // Relation is the definition of a foreign table (or of a server alone) as the
 // user asking sees it.
 type Relation struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ServerName    string                 `protobuf:"bytes,1,opt,name=server_name,json=serverName,proto3" json:"server_name,omitempty"`
-	ServerOptions []*Option              `protobuf:"bytes,2,rep,name=server_options,json=serverOptions,proto3" json:"server_options,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the foreign server; always set.
+	ServerName string `protobuf:"bytes,1,opt,name=server_name,json=serverName,proto3" json:"server_name,omitempty"`
+	// As CREATE SERVER gives them, those that concern the shim alone included.
+	ServerOptions []*Option `protobuf:"bytes,2,rep,name=server_options,json=serverOptions,proto3" json:"server_options,omitempty"`
 	// Options of the user mapping that applies: the credential. Secret.
 	UserOptions []*Option `protobuf:"bytes,3,rep,name=user_options,json=userOptions,proto3" json:"user_options,omitempty"`
 	// Role as which the API is used, for logs and the journal.
 	UserName string `protobuf:"bytes,4,opt,name=user_name,json=userName,proto3" json:"user_name,omitempty"`
 	// Empty in ImportSchema, which has a server only.
-	SchemaName   string    `protobuf:"bytes,5,opt,name=schema_name,json=schemaName,proto3" json:"schema_name,omitempty"`
-	TableName    string    `protobuf:"bytes,6,opt,name=table_name,json=tableName,proto3" json:"table_name,omitempty"`
+	SchemaName string `protobuf:"bytes,5,opt,name=schema_name,json=schemaName,proto3" json:"schema_name,omitempty"`
+	// See schema_name.
+	TableName string `protobuf:"bytes,6,opt,name=table_name,json=tableName,proto3" json:"table_name,omitempty"`
+	// As CREATE FOREIGN TABLE gives them; empty in ImportSchema.
 	TableOptions []*Option `protobuf:"bytes,7,rep,name=table_options,json=tableOptions,proto3" json:"table_options,omitempty"`
 	// Without dropped columns; "column index" everywhere means a position here.
-	Columns     []*Column `protobuf:"bytes,8,rep,name=columns,proto3" json:"columns,omitempty"`
-	RelationOid uint32    `protobuf:"varint,9,opt,name=relation_oid,json=relationOid,proto3" json:"relation_oid,omitempty"`
-	ServerOid   uint32    `protobuf:"varint,10,opt,name=server_oid,json=serverOid,proto3" json:"server_oid,omitempty"`
+	Columns []*Column `protobuf:"bytes,8,rep,name=columns,proto3" json:"columns,omitempty"`
+	// OID of the foreign table; 0 in ImportSchema.
+	RelationOid uint32 `protobuf:"varint,9,opt,name=relation_oid,json=relationOid,proto3" json:"relation_oid,omitempty"`
+	// OID of the foreign server; always set.
+	ServerOid uint32 `protobuf:"varint,10,opt,name=server_oid,json=serverOid,proto3" json:"server_oid,omitempty"`
 	// What the table's options, its server's or the defaults say of its cache.
 	Cache         *CachePolicy `protobuf:"bytes,11,opt,name=cache,proto3" json:"cache,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -915,9 +955,12 @@ func (x *Relation) GetCache() *CachePolicy {
 
 type CachePolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Mode  CacheMode              `protobuf:"varint,1,opt,name=mode,proto3,enum=hallway.v1.CacheMode" json:"mode,omitempty"`
+	// The option cache.
+	Mode CacheMode `protobuf:"varint,1,opt,name=mode,proto3,enum=hallway.v1.CacheMode" json:"mode,omitempty"`
 	// Milliseconds.
-	MaxAgeMs       uint64 `protobuf:"varint,2,opt,name=max_age_ms,json=maxAgeMs,proto3" json:"max_age_ms,omitempty"`
+	MaxAgeMs uint64 `protobuf:"varint,2,opt,name=max_age_ms,json=maxAgeMs,proto3" json:"max_age_ms,omitempty"`
+	// How often a replica asks the API for changes, in milliseconds; of no meaning
+	// for other modes.
 	RefreshEveryMs uint64 `protobuf:"varint,3,opt,name=refresh_every_ms,json=refreshEveryMs,proto3" json:"refresh_every_ms,omitempty"`
 	// cache_scope 'server': one cache for all credentials.
 	Shared        bool `protobuf:"varint,4,opt,name=shared,proto3" json:"shared,omitempty"`
@@ -984,11 +1027,16 @@ func (x *CachePolicy) GetShared() bool {
 }
 
 type Column struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Type    *Type                  `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
-	NotNull bool                   `protobuf:"varint,3,opt,name=not_null,json=notNull,proto3" json:"not_null,omitempty"`
-	Options []*Option              `protobuf:"bytes,4,rep,name=options,proto3" json:"options,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The column's name in the table. What the API calls it an option says.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Always set.
+	Type *Type `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// NOT NULL: the shim checks it before it writes, and trusts it of what is read
+	// as PostgreSQL does.
+	NotNull bool `protobuf:"varint,3,opt,name=not_null,json=notNull,proto3" json:"not_null,omitempty"`
+	// As ALTER FOREIGN TABLE ... ALTER COLUMN ... OPTIONS gives them.
+	Options []*Option `protobuf:"bytes,4,rep,name=options,proto3" json:"options,omitempty"`
 	// GENERATED ALWAYS AS (...) STORED: computed by PostgreSQL, never sent.
 	Generated     bool `protobuf:"varint,5,opt,name=generated,proto3" json:"generated,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1066,9 +1114,12 @@ func (x *Column) GetGenerated() bool {
 // know a handle answers FAILED_PRECONDITION with Error.unknown_handle, and the
 // backend sends the call again with the definition.
 type RelationRef struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Handle        uint64                 `protobuf:"varint,1,opt,name=handle,proto3" json:"handle,omitempty"`
-	Definition    *Relation              `protobuf:"bytes,2,opt,name=definition,proto3" json:"definition,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From 1; 0 never names a relation.
+	Handle uint64 `protobuf:"varint,1,opt,name=handle,proto3" json:"handle,omitempty"`
+	// Set the first time and if the sidecar asks for it, else not. It takes the
+	// place of what the handle meant before.
+	Definition    *Relation `protobuf:"bytes,2,opt,name=definition,proto3" json:"definition,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1118,8 +1169,9 @@ func (x *RelationRef) GetDefinition() *Relation {
 }
 
 type DescribeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Relation      *RelationRef           `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The foreign table that is asked about.
+	Relation      *RelationRef `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1166,9 +1218,12 @@ type DescribeResponse struct {
 	// Columns that identify a row for UPDATE and DELETE; empty: rows cannot be
 	// addressed and only INSERT may work.
 	KeyColumns []uint32 `protobuf:"varint,1,rep,packed,name=key_columns,json=keyColumns,proto3" json:"key_columns,omitempty"`
-	Insertable bool     `protobuf:"varint,2,opt,name=insertable,proto3" json:"insertable,omitempty"`
-	Updatable  bool     `protobuf:"varint,3,opt,name=updatable,proto3" json:"updatable,omitempty"`
-	Deletable  bool     `protobuf:"varint,4,opt,name=deletable,proto3" json:"deletable,omitempty"`
+	// INSERT works.
+	Insertable bool `protobuf:"varint,2,opt,name=insertable,proto3" json:"insertable,omitempty"`
+	// UPDATE works; needs key_columns.
+	Updatable bool `protobuf:"varint,3,opt,name=updatable,proto3" json:"updatable,omitempty"`
+	// DELETE works; needs key_columns.
+	Deletable bool `protobuf:"varint,4,opt,name=deletable,proto3" json:"deletable,omitempty"`
 	// Why a false above is false, for the user: "object "deals" is read-only in
 	// the manifest". Empty when all are true.
 	ReadOnlyReason string `protobuf:"bytes,5,opt,name=read_only_reason,json=readOnlyReason,proto3" json:"read_only_reason,omitempty"`
@@ -1189,8 +1244,12 @@ type DescribeResponse struct {
 	CacheShape []byte `protobuf:"bytes,10,opt,name=cache_shape,json=cacheShape,proto3" json:"cache_shape,omitempty"`
 	// How many rows one Modify best has; 0 or 1: the API takes them one by one.
 	InsertRows uint32 `protobuf:"varint,11,opt,name=insert_rows,json=insertRows,proto3" json:"insert_rows,omitempty"`
+	// See insert_rows.
 	UpdateRows uint32 `protobuf:"varint,12,opt,name=update_rows,json=updateRows,proto3" json:"update_rows,omitempty"`
+	// See insert_rows.
 	DeleteRows uint32 `protobuf:"varint,13,opt,name=delete_rows,json=deleteRows,proto3" json:"delete_rows,omitempty"`
+	// See insert_rows; of an API that takes them one by one, how many are looked
+	// for together.
 	UpsertRows uint32 `protobuf:"varint,14,opt,name=upsert_rows,json=upsertRows,proto3" json:"upsert_rows,omitempty"`
 	// Columns that the API fills in if they are not given, and that take no NULL.
 	UnnullableColumns []uint32 `protobuf:"varint,15,rep,packed,name=unnullable_columns,json=unnullableColumns,proto3" json:"unnullable_columns,omitempty"`
@@ -1343,9 +1402,11 @@ func (x *DescribeResponse) GetAggregates() bool {
 }
 
 type LookupKey struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Columns       []uint32               `protobuf:"varint,1,rep,packed,name=columns,proto3" json:"columns,omitempty"`
-	Unique        bool                   `protobuf:"varint,2,opt,name=unique,proto3" json:"unique,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Column indexes, at least one; the order does not matter.
+	Columns []uint32 `protobuf:"varint,1,rep,packed,name=columns,proto3" json:"columns,omitempty"`
+	// At most one row has these values.
+	Unique        bool `protobuf:"varint,2,opt,name=unique,proto3" json:"unique,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1395,8 +1456,9 @@ func (x *LookupKey) GetUnique() bool {
 }
 
 type PlanRequest struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Relation *RelationRef           `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The foreign table that is read.
+	Relation *RelationRef `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
 	// ANDed. The shim sends only what DESIGN calls shippable.
 	Conjuncts []*Expr `protobuf:"bytes,2,rep,name=conjuncts,proto3" json:"conjuncts,omitempty"`
 	// Orders that would help, the most wanted first.
@@ -1555,8 +1617,9 @@ func (x *Aggregation) GetAggregates() []*Aggregate {
 }
 
 type Aggregate struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Function AggregateFunction      `protobuf:"varint,1,opt,name=function,proto3,enum=hallway.v1.AggregateFunction" json:"function,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is made of the group's rows.
+	Function AggregateFunction `protobuf:"varint,1,opt,name=function,proto3,enum=hallway.v1.AggregateFunction" json:"function,omitempty"`
 	// Column index; 0 for COUNT_ROWS.
 	Column uint32 `protobuf:"varint,2,opt,name=column,proto3" json:"column,omitempty"`
 	// Of the result, in which it travels: int8 of counts, int8 or numeric of sums,
@@ -1618,8 +1681,9 @@ func (x *Aggregate) GetType() *Type {
 }
 
 type ConjunctVerdict struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Verdict Verdict                `protobuf:"varint,1,opt,name=verdict,proto3,enum=hallway.v1.Verdict" json:"verdict,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the API does with the conjunct.
+	Verdict Verdict `protobuf:"varint,1,opt,name=verdict,proto3,enum=hallway.v1.Verdict" json:"verdict,omitempty"`
 	// For EXPLAIN, a few words: why not exact. May be empty.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1682,10 +1746,13 @@ type PlanResponse struct {
 	LimitExact bool `protobuf:"varint,3,opt,name=limit_exact,json=limitExact,proto3" json:"limit_exact,omitempty"`
 	// Estimates after the pushed conjuncts; width in bytes. Costs are in
 	// PostgreSQL's planner units.
-	Rows        float64 `protobuf:"fixed64,4,opt,name=rows,proto3" json:"rows,omitempty"`
-	Width       float64 `protobuf:"fixed64,5,opt,name=width,proto3" json:"width,omitempty"`
+	Rows float64 `protobuf:"fixed64,4,opt,name=rows,proto3" json:"rows,omitempty"`
+	// Bytes of a row with the columns asked for, on average; 0: unknown.
+	Width float64 `protobuf:"fixed64,5,opt,name=width,proto3" json:"width,omitempty"`
+	// Until the first row.
 	StartupCost float64 `protobuf:"fixed64,6,opt,name=startup_cost,json=startupCost,proto3" json:"startup_cost,omitempty"`
-	TotalCost   float64 `protobuf:"fixed64,7,opt,name=total_cost,json=totalCost,proto3" json:"total_cost,omitempty"`
+	// Until the last row, startup_cost included.
+	TotalCost float64 `protobuf:"fixed64,7,opt,name=total_cost,json=totalCost,proto3" json:"total_cost,omitempty"`
 	// Handed back in ScanRequest.plan as it is. Holds no credential.
 	Plan []byte `protobuf:"bytes,8,opt,name=plan,proto3" json:"plan,omitempty"`
 	// The verdicts depend on the values of known parameters: the shim may reuse
@@ -1802,9 +1869,13 @@ func (x *PlanResponse) GetAggregationExact() bool {
 }
 
 type ScanRequest struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Relation *RelationRef           `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
-	Plan     []byte                 `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The foreign table that is read, as whoever runs the query sees it. That may
+	// be another user than the plan was made for.
+	Relation *RelationRef `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
+	// PlanResponse.plan of this table; always set. One that another version made,
+	// or of other columns, is refused with 55000.
+	Plan []byte `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
 	// Values of the parameters by Parameter.index.
 	Parameters []*Value `protobuf:"bytes,3,rep,name=parameters,proto3" json:"parameters,omitempty"`
 	// Columns of the tuples, in this order. Empty: tuples without columns, for
@@ -2098,14 +2169,17 @@ type isScanResponse_Message interface {
 }
 
 type ScanResponse_Header struct {
+	// First, and once.
 	Header *ScanHeader `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
 }
 
 type ScanResponse_Batch struct {
+	// Any number of times, none included.
 	Batch *RowBatch `protobuf:"bytes,2,opt,name=batch,proto3,oneof"`
 }
 
 type ScanResponse_Footer struct {
+	// Last, and once. With explain_only there is none, nor a batch.
 	Footer *ScanFooter `protobuf:"bytes,3,opt,name=footer,proto3,oneof"`
 }
 
@@ -2194,9 +2268,11 @@ func (x *ScanHeader) GetRequestId() string {
 // text for the type's input function. The first batch of a scan is small
 // (16 to 64 KiB), later ones about 256 KiB, and one tuple never spans two.
 type RowBatch struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tuples        []byte                 `protobuf:"bytes,1,opt,name=tuples,proto3" json:"tuples,omitempty"`
-	Rows          uint32                 `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// So many bytes as rows take; nothing follows the last one.
+	Tuples []byte `protobuf:"bytes,1,opt,name=tuples,proto3" json:"tuples,omitempty"`
+	// Tuples in tuples.
+	Rows          uint32 `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2247,7 +2323,9 @@ func (x *RowBatch) GetRows() uint32 {
 
 type ScanFooter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Stats *ScanStats             `protobuf:"bytes,1,opt,name=stats,proto3" json:"stats,omitempty"`
+	// What the scan cost; of one that read what another had the API send, the rows
+	// alone.
+	Stats *ScanStats `protobuf:"bytes,1,opt,name=stats,proto3" json:"stats,omitempty"`
 	// Rows in the object if the API said so; 0: unknown.
 	TotalRows float64 `protobuf:"fixed64,2,opt,name=total_rows,json=totalRows,proto3" json:"total_rows,omitempty"`
 	// Shown as WARNINGs, once each.
@@ -2320,14 +2398,20 @@ func (x *ScanFooter) GetCache() string {
 // ScanStats is what EXPLAIN ANALYZE shows.
 type ScanStats struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Calls uint64                 `protobuf:"varint,1,opt,name=calls,proto3" json:"calls,omitempty"`
-	Pages uint64                 `protobuf:"varint,2,opt,name=pages,proto3" json:"pages,omitempty"`
+	// Requests to the API, retries included.
+	Calls uint64 `protobuf:"varint,1,opt,name=calls,proto3" json:"calls,omitempty"`
+	// Pages of rows that it answered.
+	Pages uint64 `protobuf:"varint,2,opt,name=pages,proto3" json:"pages,omitempty"`
 	// Rows received from the API, before any local check.
-	Rows    uint64 `protobuf:"varint,3,opt,name=rows,proto3" json:"rows,omitempty"`
+	Rows uint64 `protobuf:"varint,3,opt,name=rows,proto3" json:"rows,omitempty"`
+	// Requests that were made again after one that failed.
 	Retries uint64 `protobuf:"varint,4,opt,name=retries,proto3" json:"retries,omitempty"`
 	// Milliseconds spent waiting for rate limits, and for the API.
-	LimitWaitMs   uint64 `protobuf:"varint,5,opt,name=limit_wait_ms,json=limitWaitMs,proto3" json:"limit_wait_ms,omitempty"`
-	ApiMs         uint64 `protobuf:"varint,6,opt,name=api_ms,json=apiMs,proto3" json:"api_ms,omitempty"`
+	LimitWaitMs uint64 `protobuf:"varint,5,opt,name=limit_wait_ms,json=limitWaitMs,proto3" json:"limit_wait_ms,omitempty"`
+	// See limit_wait_ms: from sending requests until their answers were read, of
+	// requests side by side each.
+	ApiMs uint64 `protobuf:"varint,6,opt,name=api_ms,json=apiMs,proto3" json:"api_ms,omitempty"`
+	// Bytes of answers' bodies.
 	ApiBytes      uint64 `protobuf:"varint,7,opt,name=api_bytes,json=apiBytes,proto3" json:"api_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2416,7 +2500,8 @@ type Transaction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Full transaction ids (epoch and xid) of the top and of the current
 	// subtransaction; equal outside of a subtransaction.
-	Xid           uint64 `protobuf:"varint,1,opt,name=xid,proto3" json:"xid,omitempty"`
+	Xid uint64 `protobuf:"varint,1,opt,name=xid,proto3" json:"xid,omitempty"`
+	// See xid.
 	Subxid        uint64 `protobuf:"varint,2,opt,name=subxid,proto3" json:"subxid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2467,9 +2552,11 @@ func (x *Transaction) GetSubxid() uint64 {
 }
 
 type ModifyRequest struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Relation  *RelationRef           `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
-	Operation Operation              `protobuf:"varint,2,opt,name=operation,proto3,enum=hallway.v1.Operation" json:"operation,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The foreign table that is written.
+	Relation *RelationRef `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
+	// What is done with all rows of the request.
+	Operation Operation `protobuf:"varint,2,opt,name=operation,proto3,enum=hallway.v1.Operation" json:"operation,omitempty"`
 	// UPDATE and DELETE: the key's columns, which come first in each tuple.
 	KeyColumns []uint32 `protobuf:"varint,3,rep,packed,name=key_columns,json=keyColumns,proto3" json:"key_columns,omitempty"`
 	// INSERT and UPDATE: the columns given, after the key. A column that the
@@ -2478,8 +2565,10 @@ type ModifyRequest struct {
 	// Columns to answer with; empty: none.
 	Returning []uint32 `protobuf:"varint,5,rep,packed,name=returning,proto3" json:"returning,omitempty"`
 	// Tuples as in RowBatch.
-	Tuples      []byte       `protobuf:"bytes,6,opt,name=tuples,proto3" json:"tuples,omitempty"`
-	Rows        uint32       `protobuf:"varint,7,opt,name=rows,proto3" json:"rows,omitempty"`
+	Tuples []byte `protobuf:"bytes,6,opt,name=tuples,proto3" json:"tuples,omitempty"`
+	// Tuples in tuples, 1 to 100,000.
+	Rows uint32 `protobuf:"varint,7,opt,name=rows,proto3" json:"rows,omitempty"`
+	// Whose write this is; not set with dry_run.
 	Transaction *Transaction `protobuf:"bytes,8,opt,name=transaction,proto3" json:"transaction,omitempty"`
 	// Unique to this write and kept when the backend sends it again.
 	IdempotencyKey string `protobuf:"bytes,9,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
@@ -2487,8 +2576,9 @@ type ModifyRequest struct {
 	DryRun bool `protobuf:"varint,10,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	// Of columns, those by which an UPSERT finds its row. What it finds is updated
 	// in the other columns.
-	MatchColumns []uint32   `protobuf:"varint,11,rep,packed,name=match_columns,json=matchColumns,proto3" json:"match_columns,omitempty"`
-	OnRollback   OnRollback `protobuf:"varint,12,opt,name=on_rollback,json=onRollback,proto3,enum=hallway.v1.OnRollback" json:"on_rollback,omitempty"`
+	MatchColumns []uint32 `protobuf:"varint,11,rep,packed,name=match_columns,json=matchColumns,proto3" json:"match_columns,omitempty"`
+	// For the journal. Set also where nothing is journaled.
+	OnRollback OnRollback `protobuf:"varint,12,opt,name=on_rollback,json=onRollback,proto3,enum=hallway.v1.OnRollback" json:"on_rollback,omitempty"`
 	// Store the rows and answer; the API is called when the transaction has
 	// committed. Only with the journal on and nothing to return.
 	AfterCommit bool `protobuf:"varint,13,opt,name=after_commit,json=afterCommit,proto3" json:"after_commit,omitempty"`
@@ -2675,8 +2765,9 @@ func (x *ModifyRequest) GetCommitted() uint64 {
 }
 
 type RowResult struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Outcome RowOutcome             `protobuf:"varint,1,opt,name=outcome,proto3,enum=hallway.v1.RowOutcome" json:"outcome,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What became of the row.
+	Outcome RowOutcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=hallway.v1.RowOutcome" json:"outcome,omitempty"`
 	// For REFUSED.
 	Error *Error `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
 	// APPLIED by an UPSERT that inserted the row.
@@ -2760,8 +2851,11 @@ type ModifyResponse struct {
 	// One for each row, in order. A single refused row fails the call itself.
 	Results []*RowResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
 	// A tuple of the returning columns for each APPLIED row, in order.
-	Tuples   []byte   `protobuf:"bytes,2,opt,name=tuples,proto3" json:"tuples,omitempty"`
+	Tuples []byte `protobuf:"bytes,2,opt,name=tuples,proto3" json:"tuples,omitempty"`
+	// With dry_run: what would be sent, "POST /api/... {...}", without secrets;
+	// else empty.
 	Requests []string `protobuf:"bytes,3,rep,name=requests,proto3" json:"requests,omitempty"`
+	// Shown as WARNINGs, once each.
 	Warnings []string `protobuf:"bytes,4,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// For Settle; 0: nothing of this table is cached.
 	WriteNumber uint64 `protobuf:"varint,5,opt,name=write_number,json=writeNumber,proto3" json:"write_number,omitempty"`
@@ -2844,9 +2938,11 @@ func (x *ModifyResponse) GetCalls() uint64 {
 }
 
 type EndTransactionRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Transaction   *Transaction           `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
-	End           TransactionEnd         `protobuf:"varint,2,opt,name=end,proto3,enum=hallway.v1.TransactionEnd" json:"end,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The one that ended. With subxid equal to xid it is all of it.
+	Transaction *Transaction `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	// How it ended. PostgreSQL's own word counts where it differs.
+	End           TransactionEnd `protobuf:"varint,2,opt,name=end,proto3,enum=hallway.v1.TransactionEnd" json:"end,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2932,12 +3028,15 @@ func (*EndTransactionResponse) Descriptor() ([]byte, []int) {
 }
 
 type SettleRequest struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Relation *RelationRef           `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The foreign table that is about to be read.
+	Relation *RelationRef `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
 	// ModifyResponse.write_number of the session's last write to the relation's
 	// server, and HandshakeResponse.instance_id of who gave it.
 	WriteNumber uint64 `protobuf:"varint,2,opt,name=write_number,json=writeNumber,proto3" json:"write_number,omitempty"`
-	InstanceId  string `protobuf:"bytes,3,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// See write_number. Another process's writes cannot be waited for, and regions
+	// of the server are dropped instead.
+	InstanceId string `protobuf:"bytes,3,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	// How long to wait for it, in milliseconds.
 	WaitMs        uint64 `protobuf:"varint,4,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3048,8 +3147,9 @@ func (x *SettleResponse) GetSettled() bool {
 }
 
 type TouchRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Uses          []*RegionUse           `protobuf:"bytes,1,rep,name=uses,proto3" json:"uses,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Regions used since the last Touch, each once, 10,000 at most.
+	Uses          []*RegionUse `protobuf:"bytes,1,rep,name=uses,proto3" json:"uses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3094,7 +3194,8 @@ func (x *TouchRequest) GetUses() []*RegionUse {
 type RegionUse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// hallway.cache_tables.id and hallway.cache_regions.hash
-	CacheId       int64 `protobuf:"varint,1,opt,name=cache_id,json=cacheId,proto3" json:"cache_id,omitempty"`
+	CacheId int64 `protobuf:"varint,1,opt,name=cache_id,json=cacheId,proto3" json:"cache_id,omitempty"`
+	// See cache_id.
 	Hash          int64 `protobuf:"fixed64,2,opt,name=hash,proto3" json:"hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3183,8 +3284,9 @@ func (*TouchResponse) Descriptor() ([]byte, []int) {
 type MaintainRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Not set for RESUME.
-	Relation *RelationRef   `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
-	Action   MaintainAction `protobuf:"varint,2,opt,name=action,proto3,enum=hallway.v1.MaintainAction" json:"action,omitempty"`
+	Relation *RelationRef `protobuf:"bytes,1,opt,name=relation,proto3" json:"relation,omitempty"`
+	// What to do.
+	Action MaintainAction `protobuf:"varint,2,opt,name=action,proto3,enum=hallway.v1.MaintainAction" json:"action,omitempty"`
 	// FORGET: the key's values as text, in the order of key_columns.
 	Key []string `protobuf:"bytes,3,rep,name=key,proto3" json:"key,omitempty"`
 	// SYNC: how long to wait, in milliseconds.
@@ -3304,9 +3406,12 @@ type ImportSchemaRequest struct {
 	// say; an unknown one is refused with the list of those there are.
 	RemoteSchema string `protobuf:"bytes,2,opt,name=remote_schema,json=remoteSchema,proto3" json:"remote_schema,omitempty"`
 	// LIMIT TO if limit_to, EXCEPT if except; neither: all.
-	LimitTo       bool      `protobuf:"varint,3,opt,name=limit_to,json=limitTo,proto3" json:"limit_to,omitempty"`
-	Except        bool      `protobuf:"varint,4,opt,name=except,proto3" json:"except,omitempty"`
-	Tables        []string  `protobuf:"bytes,5,rep,name=tables,proto3" json:"tables,omitempty"`
+	LimitTo bool `protobuf:"varint,3,opt,name=limit_to,json=limitTo,proto3" json:"limit_to,omitempty"`
+	// See limit_to; not both.
+	Except bool `protobuf:"varint,4,opt,name=except,proto3" json:"except,omitempty"`
+	// Names of LIMIT TO or EXCEPT, 100,000 at most; empty if neither is set.
+	Tables []string `protobuf:"bytes,5,rep,name=tables,proto3" json:"tables,omitempty"`
+	// OPTIONS of the statement without those that concern the shim alone.
 	Options       []*Option `protobuf:"bytes,6,rep,name=options,proto3" json:"options,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3385,8 +3490,9 @@ func (x *ImportSchemaRequest) GetOptions() []*Option {
 }
 
 type ImportSchemaResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tables        []*ImportedTable       `protobuf:"bytes,1,rep,name=tables,proto3" json:"tables,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the connector's order; empty: the schema has none of those asked for.
+	Tables        []*ImportedTable `protobuf:"bytes,1,rep,name=tables,proto3" json:"tables,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3429,10 +3535,13 @@ func (x *ImportSchemaResponse) GetTables() []*ImportedTable {
 }
 
 type ImportedTable struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Columns []*ImportedColumn      `protobuf:"bytes,2,rep,name=columns,proto3" json:"columns,omitempty"`
-	Options []*Option              `protobuf:"bytes,3,rep,name=options,proto3" json:"options,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the foreign table, quoted by the shim; the object it shows is in options.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// In their order; may be empty.
+	Columns []*ImportedColumn `protobuf:"bytes,2,rep,name=columns,proto3" json:"columns,omitempty"`
+	// Of the foreign table, to be given as they are.
+	Options []*Option `protobuf:"bytes,3,rep,name=options,proto3" json:"options,omitempty"`
 	// COMMENT ON; may be empty.
 	Comment       string `protobuf:"bytes,4,opt,name=comment,proto3" json:"comment,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3499,13 +3608,17 @@ func (x *ImportedTable) GetComment() string {
 
 type ImportedColumn struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Quoted by the shim.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// A type name such as "numeric(12,2)" or "text[]", parsed by PostgreSQL's
 	// own parser before it is used.
-	Type          string    `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
-	NotNull       bool      `protobuf:"varint,3,opt,name=not_null,json=notNull,proto3" json:"not_null,omitempty"`
-	Options       []*Option `protobuf:"bytes,4,rep,name=options,proto3" json:"options,omitempty"`
-	Comment       string    `protobuf:"bytes,5,opt,name=comment,proto3" json:"comment,omitempty"`
+	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// The API never lacks it: NOT NULL.
+	NotNull bool `protobuf:"varint,3,opt,name=not_null,json=notNull,proto3" json:"not_null,omitempty"`
+	// Of the column, to be given as they are.
+	Options []*Option `protobuf:"bytes,4,rep,name=options,proto3" json:"options,omitempty"`
+	// COMMENT ON COLUMN; may be empty.
+	Comment       string `protobuf:"bytes,5,opt,name=comment,proto3" json:"comment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

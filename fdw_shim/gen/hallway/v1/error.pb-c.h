@@ -40,12 +40,21 @@ struct  Hallway__V1__Error
    * name: "[CRM]: Failed to create record: email: Must be a valid email".
    */
   char *message;
+  /*
+   * More about it, in whole sentences, at most 8 KiB; empty: none.
+   */
   char *detail;
+  /*
+   * What to do about it, in whole sentences, at most 2 KiB; empty: none.
+   */
   char *hint;
   /*
    * COLUMN and TABLE error fields: names in the foreign table, not the API's.
    */
   char *column_name;
+  /*
+   * See column_name; empty: no table's in particular.
+   */
   char *table_name;
   /*
    * Stands in the sidecar's log beside the cause; shown in DETAIL.
@@ -81,8 +90,18 @@ struct  Hallway__V1__Error
 struct  Hallway__V1__RpcStatus
 {
   ProtobufCMessage base;
+  /*
+   * gRPC's status code, 1 to 16; 0 is success and never comes with an Error.
+   */
   int32_t code;
+  /*
+   * Error.message again, for clients that do not know Error.
+   */
   char *message;
+  /*
+   * One, which holds an Error. The backend takes the first that does, and makes
+   * an error of its own if there is none.
+   */
   size_t n_details;
   Hallway__V1__RpcStatusDetail **details;
 };
@@ -94,7 +113,14 @@ struct  Hallway__V1__RpcStatus
 struct  Hallway__V1__RpcStatusDetail
 {
   ProtobufCMessage base;
+  /*
+   * "type.googleapis.com/hallway.v1.Error". What comes before the last slash
+   * does not count; of another type the value is not looked at.
+   */
   char *type_url;
+  /*
+   * The message of that type, encoded.
+   */
   ProtobufCBinaryData value;
 };
 #define HALLWAY__V1__RPC_STATUS_DETAIL__INIT \

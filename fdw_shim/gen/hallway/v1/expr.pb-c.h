@@ -37,25 +37,85 @@ typedef struct Hallway__V1__SortKey Hallway__V1__SortKey;
 /* --- enums --- */
 
 typedef enum _Hallway__V1__Kind {
+  /*
+   * Of no value; refused wherever a kind is needed.
+   */
   HALLWAY__V1__KIND__KIND_UNSPECIFIED = 0,
+  /*
+   * boolean: a byte, 0 or 1.
+   */
   HALLWAY__V1__KIND__KIND_BOOL = 1,
+  /*
+   * smallint.
+   */
   HALLWAY__V1__KIND__KIND_INT2 = 2,
+  /*
+   * integer.
+   */
   HALLWAY__V1__KIND__KIND_INT4 = 3,
+  /*
+   * bigint.
+   */
   HALLWAY__V1__KIND__KIND_INT8 = 4,
+  /*
+   * real.
+   */
   HALLWAY__V1__KIND__KIND_FLOAT4 = 5,
+  /*
+   * double precision.
+   */
   HALLWAY__V1__KIND__KIND_FLOAT8 = 6,
+  /*
+   * numeric; Type.precision and Type.scale bound it.
+   */
   HALLWAY__V1__KIND__KIND_NUMERIC = 7,
+  /*
+   * text; name, too, is shipped as text.
+   */
   HALLWAY__V1__KIND__KIND_TEXT = 8,
+  /*
+   * character varying; Type.length bounds it.
+   */
   HALLWAY__V1__KIND__KIND_VARCHAR = 9,
+  /*
+   * character: padded with blanks, which do not count in comparisons.
+   */
   HALLWAY__V1__KIND__KIND_BPCHAR = 10,
+  /*
+   * date: days since 2000-01-01, or an infinity.
+   */
   HALLWAY__V1__KIND__KIND_DATE = 11,
+  /*
+   * time without time zone: microseconds since midnight.
+   */
   HALLWAY__V1__KIND__KIND_TIME = 12,
+  /*
+   * timestamp without time zone: microseconds since 2000-01-01, or an infinity.
+   */
   HALLWAY__V1__KIND__KIND_TIMESTAMP = 13,
+  /*
+   * timestamp with time zone: microseconds since 2000-01-01 UTC, or an infinity.
+   */
   HALLWAY__V1__KIND__KIND_TIMESTAMPTZ = 14,
+  /*
+   * uuid: 16 bytes.
+   */
   HALLWAY__V1__KIND__KIND_UUID = 15,
+  /*
+   * json: its text.
+   */
   HALLWAY__V1__KIND__KIND_JSON = 16,
+  /*
+   * jsonb: a byte 1, then its text.
+   */
   HALLWAY__V1__KIND__KIND_JSONB = 17,
+  /*
+   * bytea.
+   */
   HALLWAY__V1__KIND__KIND_BYTEA = 18,
+  /*
+   * An enum: the label. Type.enum_labels has them all.
+   */
   HALLWAY__V1__KIND__KIND_ENUM = 19,
   /*
    * Any other type: values travel as text, for its input and output function.
@@ -64,26 +124,56 @@ typedef enum _Hallway__V1__Kind {
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__KIND)
 } Hallway__V1__Kind;
 typedef enum _Hallway__V1__ComparisonOperator {
+  /*
+   * None; never sent.
+   */
   HALLWAY__V1__COMPARISON_OPERATOR__COMPARISON_OPERATOR_UNSPECIFIED = 0,
+  /*
+   * =
+   */
   HALLWAY__V1__COMPARISON_OPERATOR__COMPARISON_OPERATOR_EQ = 1,
+  /*
+   * <>
+   */
   HALLWAY__V1__COMPARISON_OPERATOR__COMPARISON_OPERATOR_NE = 2,
+  /*
+   * <
+   */
   HALLWAY__V1__COMPARISON_OPERATOR__COMPARISON_OPERATOR_LT = 3,
+  /*
+   * <=
+   */
   HALLWAY__V1__COMPARISON_OPERATOR__COMPARISON_OPERATOR_LE = 4,
+  /*
+   * >
+   */
   HALLWAY__V1__COMPARISON_OPERATOR__COMPARISON_OPERATOR_GT = 5,
+  /*
+   * >=
+   */
   HALLWAY__V1__COMPARISON_OPERATOR__COMPARISON_OPERATOR_GE = 6,
   /*
    * IS [NOT] DISTINCT FROM: never NULL.
    */
   HALLWAY__V1__COMPARISON_OPERATOR__COMPARISON_OPERATOR_DISTINCT = 7,
+  /*
+   * See DISTINCT.
+   */
   HALLWAY__V1__COMPARISON_OPERATOR__COMPARISON_OPERATOR_NOT_DISTINCT = 8
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__COMPARISON_OPERATOR)
 } Hallway__V1__ComparisonOperator;
 typedef enum _Hallway__V1__MatchKind {
+  /*
+   * None; never sent.
+   */
   HALLWAY__V1__MATCH_KIND__MATCH_KIND_UNSPECIFIED = 0,
   /*
    * LIKE with backslash as the escape character; ILIKE.
    */
   HALLWAY__V1__MATCH_KIND__MATCH_KIND_LIKE = 1,
+  /*
+   * See LIKE; case does not count, by the collation's rules.
+   */
   HALLWAY__V1__MATCH_KIND__MATCH_KIND_ILIKE = 2,
   /*
    * starts_with(), ^@
@@ -93,13 +183,28 @@ typedef enum _Hallway__V1__MatchKind {
    * ~ and ~*
    */
   HALLWAY__V1__MATCH_KIND__MATCH_KIND_REGEX = 4,
+  /*
+   * See REGEX; case does not count.
+   */
   HALLWAY__V1__MATCH_KIND__MATCH_KIND_IREGEX = 5
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__MATCH_KIND)
 } Hallway__V1__MatchKind;
 typedef enum _Hallway__V1__Truth {
+  /*
+   * None; never sent.
+   */
   HALLWAY__V1__TRUTH__TRUTH_UNSPECIFIED = 0,
+  /*
+   * IS TRUE
+   */
   HALLWAY__V1__TRUTH__TRUTH_TRUE = 1,
+  /*
+   * IS FALSE
+   */
   HALLWAY__V1__TRUTH__TRUTH_FALSE = 2,
+  /*
+   * IS UNKNOWN: it is NULL.
+   */
   HALLWAY__V1__TRUTH__TRUTH_UNKNOWN = 3
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__TRUTH)
 } Hallway__V1__Truth;
@@ -116,11 +221,17 @@ struct  Hallway__V1__Type
    * Of the element, when array is set.
    */
   Hallway__V1__Kind kind;
+  /*
+   * An array of kind, of any number of dimensions.
+   */
   protobuf_c_boolean array;
   /*
    * OID of the type (of the array type for arrays) and of the element.
    */
   uint32_t oid;
+  /*
+   * See oid; 0 if array is not set.
+   */
   uint32_t element_oid;
   /*
    * varchar(n), char(n): n in characters; 0: unbounded.
@@ -130,6 +241,9 @@ struct  Hallway__V1__Type
    * numeric(p, s); precision 0: unbounded.
    */
   uint32_t precision;
+  /*
+   * Digits after the point, -1000 to 1000; without meaning if precision is 0.
+   */
   int32_t scale;
   /*
    * KIND_ENUM: labels in their order.
@@ -149,6 +263,9 @@ struct  Hallway__V1__Type
 struct  Hallway__V1__Value
 {
   ProtobufCMessage base;
+  /*
+   * SQL's NULL; binary is empty then.
+   */
   protobuf_c_boolean null;
   /*
    * The type's binary send format; text for KIND_OTHER.
@@ -172,6 +289,10 @@ struct  Hallway__V1__Collation
    * Equality is byte equality (true for all but ICU nondeterministic ones).
    */
   protobuf_c_boolean deterministic;
+  /*
+   * As CREATE COLLATION has it, with its schema unless that is pg_catalog: for
+   * messages. What it means is in the other fields.
+   */
   char *name;
 };
 #define HALLWAY__V1__COLLATION__INIT \
@@ -200,16 +321,49 @@ struct  Hallway__V1__Expr
   ProtobufCMessage base;
   Hallway__V1__Expr__NodeCase node_case;
   union {
+    /*
+     * The value of a column in the row that is looked at.
+     */
     Hallway__V1__ColumnRef *column;
+    /*
+     * A value that is the same for all rows of the scan.
+     */
     Hallway__V1__Parameter *parameter;
+    /*
+     * left operator right.
+     */
     Hallway__V1__Comparison *comparison;
+    /*
+     * operand IN a list.
+     */
     Hallway__V1__Membership *membership;
+    /*
+     * LIKE and its relatives.
+     */
     Hallway__V1__Match *match;
+    /*
+     * IS [NOT] NULL.
+     */
     Hallway__V1__NullTest *null_test;
+    /*
+     * IS [NOT] TRUE, FALSE, UNKNOWN.
+     */
     Hallway__V1__BoolTest *bool_test;
+    /*
+     * All of them, in three-valued logic.
+     */
     Hallway__V1__And *and_;
+    /*
+     * Any of them, in three-valued logic.
+     */
     Hallway__V1__Or *or_;
+    /*
+     * The opposite; NULL stays NULL.
+     */
     Hallway__V1__Not *not_;
+    /*
+     * A function's result.
+     */
     Hallway__V1__Function *function;
   };
 };
@@ -239,12 +393,21 @@ struct  Hallway__V1__ColumnRef
 struct  Hallway__V1__Parameter
 {
   ProtobufCMessage base;
+  /*
+   * Position in ScanRequest.parameters, from 0; 65,535 at most.
+   */
   uint32_t index;
+  /*
+   * The value's type; an array's, where a list is meant.
+   */
   Hallway__V1__Type *type;
   /*
    * The value, when planning knows it already.
    */
   protobuf_c_boolean known;
+  /*
+   * Set if known; at Scan the values are in ScanRequest.parameters.
+   */
   Hallway__V1__Value *value;
 };
 #define HALLWAY__V1__PARAMETER__INIT \
@@ -260,8 +423,18 @@ struct  Hallway__V1__Parameter
 struct  Hallway__V1__Comparison
 {
   ProtobufCMessage base;
+  /*
+   * One of those above. A number that the sidecar does not know leaves the
+   * conjunct to PostgreSQL.
+   */
   Hallway__V1__ComparisonOperator operator_;
+  /*
+   * Always set: a column, a function of one, or a value.
+   */
   Hallway__V1__Expr *left;
+  /*
+   * Always set.
+   */
   Hallway__V1__Expr *right;
   /*
    * Set for text comparisons.
@@ -279,12 +452,21 @@ struct  Hallway__V1__Comparison
 struct  Hallway__V1__Membership
 {
   ProtobufCMessage base;
+  /*
+   * Always set: a column or a function of one.
+   */
   Hallway__V1__Expr *operand;
   /*
    * A Parameter of array type.
    */
   Hallway__V1__Expr *array;
+  /*
+   * operand <> ALL (array), in three-valued logic.
+   */
   protobuf_c_boolean negated;
+  /*
+   * By which text is equal; not set for other types.
+   */
   Hallway__V1__Collation *collation;
 };
 #define HALLWAY__V1__MEMBERSHIP__INIT \
@@ -295,10 +477,27 @@ struct  Hallway__V1__Membership
 struct  Hallway__V1__Match
 {
   ProtobufCMessage base;
+  /*
+   * How pattern is meant. A number that the sidecar does not know leaves the
+   * conjunct to PostgreSQL.
+   */
   Hallway__V1__MatchKind kind;
+  /*
+   * Text that is searched; always set.
+   */
   Hallway__V1__Expr *operand;
+  /*
+   * Text that is searched for, of STARTS_WITH the prefix as it is; always set.
+   */
   Hallway__V1__Expr *pattern;
+  /*
+   * NOT LIKE, !~ and so on; NULL stays NULL.
+   */
   protobuf_c_boolean negated;
+  /*
+   * Whose case and classes of characters count; not set where the operator has
+   * none.
+   */
   Hallway__V1__Collation *collation;
 };
 #define HALLWAY__V1__MATCH__INIT \
@@ -309,6 +508,9 @@ struct  Hallway__V1__Match
 struct  Hallway__V1__NullTest
 {
   ProtobufCMessage base;
+  /*
+   * Always set; of any type.
+   */
   Hallway__V1__Expr *operand;
   /*
    * IS NOT NULL
@@ -326,8 +528,18 @@ struct  Hallway__V1__NullTest
 struct  Hallway__V1__BoolTest
 {
   ProtobufCMessage base;
+  /*
+   * Always set; boolean.
+   */
   Hallway__V1__Expr *operand;
+  /*
+   * What operand is asked to be. A number that the sidecar does not know leaves
+   * the conjunct to PostgreSQL.
+   */
   Hallway__V1__Truth truth;
+  /*
+   * IS NOT: true where the test would be false. The result is never NULL.
+   */
   protobuf_c_boolean negated;
 };
 #define HALLWAY__V1__BOOL_TEST__INIT \
@@ -338,6 +550,9 @@ struct  Hallway__V1__BoolTest
 struct  Hallway__V1__And
 {
   ProtobufCMessage base;
+  /*
+   * Boolean, at least one.
+   */
   size_t n_operands;
   Hallway__V1__Expr **operands;
 };
@@ -349,6 +564,9 @@ struct  Hallway__V1__And
 struct  Hallway__V1__Or
 {
   ProtobufCMessage base;
+  /*
+   * Boolean, at least one.
+   */
   size_t n_operands;
   Hallway__V1__Expr **operands;
 };
@@ -360,6 +578,9 @@ struct  Hallway__V1__Or
 struct  Hallway__V1__Not
 {
   ProtobufCMessage base;
+  /*
+   * Always set; boolean.
+   */
   Hallway__V1__Expr *operand;
 };
 #define HALLWAY__V1__NOT__INIT \
@@ -373,10 +594,23 @@ struct  Hallway__V1__Not
 struct  Hallway__V1__Function
 {
   ProtobufCMessage base;
+  /*
+   * Without schema. One that the connector does not know it leaves to
+   * PostgreSQL.
+   */
   char *name;
+  /*
+   * In the function's order; NULL if one is NULL.
+   */
   size_t n_arguments;
   Hallway__V1__Expr **arguments;
+  /*
+   * Of the result.
+   */
   Hallway__V1__Type *type;
+  /*
+   * Whose rules of case count; always set for the two above.
+   */
   Hallway__V1__Collation *collation;
 };
 #define HALLWAY__V1__FUNCTION__INIT \
@@ -387,6 +621,9 @@ struct  Hallway__V1__Function
 struct  Hallway__V1__Ordering
 {
   ProtobufCMessage base;
+  /*
+   * The most significant first; 1 to 1,000.
+   */
   size_t n_keys;
   Hallway__V1__SortKey **keys;
 };
@@ -398,8 +635,17 @@ struct  Hallway__V1__Ordering
 struct  Hallway__V1__SortKey
 {
   ProtobufCMessage base;
+  /*
+   * Index into Relation.columns.
+   */
   uint32_t column;
+  /*
+   * DESC: from the greatest to the least.
+   */
   protobuf_c_boolean descending;
+  /*
+   * NULLs before all values; else after them, whatever descending says.
+   */
   protobuf_c_boolean nulls_first;
   /*
    * Set for text.

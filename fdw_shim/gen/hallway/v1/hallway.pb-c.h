@@ -62,13 +62,28 @@ typedef struct Hallway__V1__ImportedColumn Hallway__V1__ImportedColumn;
 /* --- enums --- */
 
 typedef enum _Hallway__V1__CacheMode {
+  /*
+   * As OFF.
+   */
   HALLWAY__V1__CACHE_MODE__CACHE_MODE_UNSPECIFIED = 0,
+  /*
+   * Nothing is kept, and the API is read each time.
+   */
   HALLWAY__V1__CACHE_MODE__CACHE_MODE_OFF = 1,
+  /*
+   * What was read is kept, and serves until it is too old.
+   */
   HALLWAY__V1__CACHE_MODE__CACHE_MODE_READ_THROUGH = 2,
+  /*
+   * All rows are kept, and brought up to date in the background.
+   */
   HALLWAY__V1__CACHE_MODE__CACHE_MODE_REPLICA = 3
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__CACHE_MODE)
 } Hallway__V1__CacheMode;
 typedef enum _Hallway__V1__AggregateFunction {
+  /*
+   * None; refused.
+   */
   HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_UNSPECIFIED = 0,
   /*
    * count(*)
@@ -88,10 +103,16 @@ typedef enum _Hallway__V1__AggregateFunction {
    * By the default order of the type; never of text.
    */
   HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_MIN = 4,
+  /*
+   * See MIN.
+   */
   HALLWAY__V1__AGGREGATE_FUNCTION__AGGREGATE_FUNCTION_MAX = 5
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__AGGREGATE_FUNCTION)
 } Hallway__V1__AggregateFunction;
 typedef enum _Hallway__V1__Verdict {
+  /*
+   * As LOCAL.
+   */
   HALLWAY__V1__VERDICT__VERDICT_UNSPECIFIED = 0,
   /*
    * The API's set equals SQL's set: no local check.
@@ -108,9 +129,21 @@ typedef enum _Hallway__V1__Verdict {
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__VERDICT)
 } Hallway__V1__Verdict;
 typedef enum _Hallway__V1__Operation {
+  /*
+   * None; refused.
+   */
   HALLWAY__V1__OPERATION__OPERATION_UNSPECIFIED = 0,
+  /*
+   * New rows.
+   */
   HALLWAY__V1__OPERATION__OPERATION_INSERT = 1,
+  /*
+   * Columns of the rows with these keys.
+   */
   HALLWAY__V1__OPERATION__OPERATION_UPDATE = 2,
+  /*
+   * The rows with these keys.
+   */
   HALLWAY__V1__OPERATION__OPERATION_DELETE = 3,
   /*
    * Update the row whose match columns are equal, or insert it.
@@ -123,18 +156,36 @@ typedef enum _Hallway__V1__Operation {
  * rolled back.
  */
 typedef enum _Hallway__V1__OnRollback {
+  /*
+   * As KEEP.
+   */
   HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_UNSPECIFIED = 0,
+  /*
+   * They stay in the API, and a WARNING says so.
+   */
   HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_KEEP = 1,
+  /*
+   * They are undone in the API, from what the journal keeps of them.
+   */
   HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_COMPENSATE = 2
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__ON_ROLLBACK)
 } Hallway__V1__OnRollback;
 typedef enum _Hallway__V1__RowOutcome {
+  /*
+   * None: the backend takes the row's outcome as unknown.
+   */
   HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_UNSPECIFIED = 0,
+  /*
+   * The API has done it, or will after_commit.
+   */
   HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_APPLIED = 1,
   /*
    * UPDATE, DELETE: the API has no such row; counts as 0 rows affected.
    */
   HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_NOT_FOUND = 2,
+  /*
+   * The API has not done it and would not; RowResult.error says why.
+   */
   HALLWAY__V1__ROW_OUTCOME__ROW_OUTCOME_REFUSED = 3,
   /*
    * Nothing is the matter with it, but the call has lasted long enough: to be sent
@@ -144,12 +195,24 @@ typedef enum _Hallway__V1__RowOutcome {
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__ROW_OUTCOME)
 } Hallway__V1__RowOutcome;
 typedef enum _Hallway__V1__TransactionEnd {
+  /*
+   * None; refused.
+   */
   HALLWAY__V1__TRANSACTION_END__TRANSACTION_END_UNSPECIFIED = 0,
+  /*
+   * COMMIT, of the top transaction alone.
+   */
   HALLWAY__V1__TRANSACTION_END__TRANSACTION_END_COMMIT = 1,
+  /*
+   * ROLLBACK, of a subtransaction too.
+   */
   HALLWAY__V1__TRANSACTION_END__TRANSACTION_END_ABORT = 2
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(HALLWAY__V1__TRANSACTION_END)
 } Hallway__V1__TransactionEnd;
 typedef enum _Hallway__V1__MaintainAction {
+  /*
+   * None; refused.
+   */
   HALLWAY__V1__MAINTAIN_ACTION__MAINTAIN_ACTION_UNSPECIFIED = 0,
   /*
    * Reads all rows anew and makes the region without conjuncts of them.
@@ -182,7 +245,13 @@ typedef enum _Hallway__V1__MaintainAction {
 struct  Hallway__V1__ProtocolVersion
 {
   ProtobufCMessage base;
+  /*
+   * From 1. Only equal ones can talk.
+   */
   uint32_t major;
+  /*
+   * From 0. What is newer than the other side's is left out or ignored there.
+   */
   uint32_t minor;
 };
 #define HALLWAY__V1__PROTOCOL_VERSION__INIT \
@@ -193,6 +262,9 @@ struct  Hallway__V1__ProtocolVersion
 struct  Hallway__V1__HandshakeRequest
 {
   ProtobufCMessage base;
+  /*
+   * What the shim speaks; always set.
+   */
   Hallway__V1__ProtocolVersion *protocol;
   /*
    * Version of the extension, "0.1.0".
@@ -211,14 +283,28 @@ struct  Hallway__V1__HandshakeRequest
    * name the database for good, so that a clone is told from the original.
    */
   uint64_t system_identifier;
+  /*
+   * See system_identifier.
+   */
   uint32_t timeline;
+  /*
+   * OID of the session's database. If it or system_identifier is 0, nothing is
+   * cached, replicated or journaled for this connection.
+   */
   uint32_t database_oid;
+  /*
+   * The session's database, which the sidecar connects to for the cache and the
+   * journal.
+   */
   char *database_name;
   /*
    * Where the sidecar finds this database: first unix_socket_directories
    * entry (may be empty) and port.
    */
   char *socket_directory;
+  /*
+   * See socket_directory.
+   */
   uint32_t port;
   /*
    * application_name of the session, for logs; may be empty.
@@ -233,7 +319,13 @@ struct  Hallway__V1__HandshakeRequest
 struct  Hallway__V1__HandshakeResponse
 {
   ProtobufCMessage base;
+  /*
+   * What the sidecar speaks; the shim checks major again.
+   */
   Hallway__V1__ProtocolVersion *protocol;
+  /*
+   * Version of the sidecar, "0.1.0": for messages.
+   */
   char *sidecar_version;
   /*
    * Changes at every start of the sidecar.
@@ -252,7 +344,13 @@ struct  Hallway__V1__HandshakeResponse
 struct  Hallway__V1__Option
 {
   ProtobufCMessage base;
+  /*
+   * As in the catalog, in lower case as a rule; never empty, and once in a list.
+   */
   char *name;
+  /*
+   * May be empty. Of a user mapping: secret.
+   */
   char *value;
 };
 #define HALLWAY__V1__OPTION__INIT \
@@ -267,7 +365,13 @@ struct  Hallway__V1__Option
 struct  Hallway__V1__Relation
 {
   ProtobufCMessage base;
+  /*
+   * Name of the foreign server; always set.
+   */
   char *server_name;
+  /*
+   * As CREATE SERVER gives them, those that concern the shim alone included.
+   */
   size_t n_server_options;
   Hallway__V1__Option **server_options;
   /*
@@ -283,7 +387,13 @@ struct  Hallway__V1__Relation
    * Empty in ImportSchema, which has a server only.
    */
   char *schema_name;
+  /*
+   * See schema_name.
+   */
   char *table_name;
+  /*
+   * As CREATE FOREIGN TABLE gives them; empty in ImportSchema.
+   */
   size_t n_table_options;
   Hallway__V1__Option **table_options;
   /*
@@ -291,7 +401,13 @@ struct  Hallway__V1__Relation
    */
   size_t n_columns;
   Hallway__V1__Column **columns;
+  /*
+   * OID of the foreign table; 0 in ImportSchema.
+   */
   uint32_t relation_oid;
+  /*
+   * OID of the foreign server; always set.
+   */
   uint32_t server_oid;
   /*
    * What the table's options, its server's or the defaults say of its cache.
@@ -306,11 +422,18 @@ struct  Hallway__V1__Relation
 struct  Hallway__V1__CachePolicy
 {
   ProtobufCMessage base;
+  /*
+   * The option cache.
+   */
   Hallway__V1__CacheMode mode;
   /*
    * Milliseconds.
    */
   uint64_t max_age_ms;
+  /*
+   * How often a replica asks the API for changes, in milliseconds; of no meaning
+   * for other modes.
+   */
   uint64_t refresh_every_ms;
   /*
    * cache_scope 'server': one cache for all credentials.
@@ -325,9 +448,22 @@ struct  Hallway__V1__CachePolicy
 struct  Hallway__V1__Column
 {
   ProtobufCMessage base;
+  /*
+   * The column's name in the table. What the API calls it an option says.
+   */
   char *name;
+  /*
+   * Always set.
+   */
   Hallway__V1__Type *type;
+  /*
+   * NOT NULL: the shim checks it before it writes, and trusts it of what is read
+   * as PostgreSQL does.
+   */
   protobuf_c_boolean not_null;
+  /*
+   * As ALTER FOREIGN TABLE ... ALTER COLUMN ... OPTIONS gives them.
+   */
   size_t n_options;
   Hallway__V1__Option **options;
   /*
@@ -350,7 +486,14 @@ struct  Hallway__V1__Column
 struct  Hallway__V1__RelationRef
 {
   ProtobufCMessage base;
+  /*
+   * From 1; 0 never names a relation.
+   */
   uint64_t handle;
+  /*
+   * Set the first time and if the sidecar asks for it, else not. It takes the
+   * place of what the handle meant before.
+   */
   Hallway__V1__Relation *definition;
 };
 #define HALLWAY__V1__RELATION_REF__INIT \
@@ -361,6 +504,9 @@ struct  Hallway__V1__RelationRef
 struct  Hallway__V1__DescribeRequest
 {
   ProtobufCMessage base;
+  /*
+   * The foreign table that is asked about.
+   */
   Hallway__V1__RelationRef *relation;
 };
 #define HALLWAY__V1__DESCRIBE_REQUEST__INIT \
@@ -377,8 +523,17 @@ struct  Hallway__V1__DescribeResponse
    */
   size_t n_key_columns;
   uint32_t *key_columns;
+  /*
+   * INSERT works.
+   */
   protobuf_c_boolean insertable;
+  /*
+   * UPDATE works; needs key_columns.
+   */
   protobuf_c_boolean updatable;
+  /*
+   * DELETE works; needs key_columns.
+   */
   protobuf_c_boolean deletable;
   /*
    * Why a false above is false, for the user: "object "deals" is read-only in
@@ -416,8 +571,18 @@ struct  Hallway__V1__DescribeResponse
    * How many rows one Modify best has; 0 or 1: the API takes them one by one.
    */
   uint32_t insert_rows;
+  /*
+   * See insert_rows.
+   */
   uint32_t update_rows;
+  /*
+   * See insert_rows.
+   */
   uint32_t delete_rows;
+  /*
+   * See insert_rows; of an API that takes them one by one, how many are looked
+   * for together.
+   */
   uint32_t upsert_rows;
   /*
    * Columns that the API fills in if they are not given, and that take no NULL.
@@ -437,8 +602,14 @@ struct  Hallway__V1__DescribeResponse
 struct  Hallway__V1__LookupKey
 {
   ProtobufCMessage base;
+  /*
+   * Column indexes, at least one; the order does not matter.
+   */
   size_t n_columns;
   uint32_t *columns;
+  /*
+   * At most one row has these values.
+   */
   protobuf_c_boolean unique;
 };
 #define HALLWAY__V1__LOOKUP_KEY__INIT \
@@ -449,6 +620,9 @@ struct  Hallway__V1__LookupKey
 struct  Hallway__V1__PlanRequest
 {
   ProtobufCMessage base;
+  /*
+   * The foreign table that is read.
+   */
   Hallway__V1__RelationRef *relation;
   /*
    * ANDed. The shim sends only what DESIGN calls shippable.
@@ -515,6 +689,9 @@ struct  Hallway__V1__Aggregation
 struct  Hallway__V1__Aggregate
 {
   ProtobufCMessage base;
+  /*
+   * What is made of the group's rows.
+   */
   Hallway__V1__AggregateFunction function;
   /*
    * Column index; 0 for COUNT_ROWS.
@@ -534,6 +711,9 @@ struct  Hallway__V1__Aggregate
 struct  Hallway__V1__ConjunctVerdict
 {
   ProtobufCMessage base;
+  /*
+   * What the API does with the conjunct.
+   */
   Hallway__V1__Verdict verdict;
   /*
    * For EXPLAIN, a few words: why not exact. May be empty.
@@ -569,8 +749,17 @@ struct  Hallway__V1__PlanResponse
    * PostgreSQL's planner units.
    */
   double rows;
+  /*
+   * Bytes of a row with the columns asked for, on average; 0: unknown.
+   */
   double width;
+  /*
+   * Until the first row.
+   */
   double startup_cost;
+  /*
+   * Until the last row, startup_cost included.
+   */
   double total_cost;
   /*
    * Handed back in ScanRequest.plan as it is. Holds no credential.
@@ -598,7 +787,15 @@ struct  Hallway__V1__PlanResponse
 struct  Hallway__V1__ScanRequest
 {
   ProtobufCMessage base;
+  /*
+   * The foreign table that is read, as whoever runs the query sees it. That may
+   * be another user than the plan was made for.
+   */
   Hallway__V1__RelationRef *relation;
+  /*
+   * PlanResponse.plan of this table; always set. One that another version made,
+   * or of other columns, is refused with 55000.
+   */
   ProtobufCBinaryData plan;
   /*
    * Values of the parameters by Parameter.index.
@@ -692,8 +889,17 @@ struct  Hallway__V1__ScanResponse
   ProtobufCMessage base;
   Hallway__V1__ScanResponse__MessageCase message_case;
   union {
+    /*
+     * First, and once.
+     */
     Hallway__V1__ScanHeader *header;
+    /*
+     * Any number of times, none included.
+     */
     Hallway__V1__RowBatch *batch;
+    /*
+     * Last, and once. With explain_only there is none, nor a batch.
+     */
     Hallway__V1__ScanFooter *footer;
     /*
      * Only if ScanRequest.progress.
@@ -741,7 +947,13 @@ struct  Hallway__V1__ScanHeader
 struct  Hallway__V1__RowBatch
 {
   ProtobufCMessage base;
+  /*
+   * So many bytes as rows take; nothing follows the last one.
+   */
   ProtobufCBinaryData tuples;
+  /*
+   * Tuples in tuples.
+   */
   uint32_t rows;
 };
 #define HALLWAY__V1__ROW_BATCH__INIT \
@@ -752,6 +964,10 @@ struct  Hallway__V1__RowBatch
 struct  Hallway__V1__ScanFooter
 {
   ProtobufCMessage base;
+  /*
+   * What the scan cost; of one that read what another had the API send, the rows
+   * alone.
+   */
   Hallway__V1__ScanStats *stats;
   /*
    * Rows in the object if the API said so; 0: unknown.
@@ -779,18 +995,34 @@ struct  Hallway__V1__ScanFooter
 struct  Hallway__V1__ScanStats
 {
   ProtobufCMessage base;
+  /*
+   * Requests to the API, retries included.
+   */
   uint64_t calls;
+  /*
+   * Pages of rows that it answered.
+   */
   uint64_t pages;
   /*
    * Rows received from the API, before any local check.
    */
   uint64_t rows;
+  /*
+   * Requests that were made again after one that failed.
+   */
   uint64_t retries;
   /*
    * Milliseconds spent waiting for rate limits, and for the API.
    */
   uint64_t limit_wait_ms;
+  /*
+   * See limit_wait_ms: from sending requests until their answers were read, of
+   * requests side by side each.
+   */
   uint64_t api_ms;
+  /*
+   * Bytes of answers' bodies.
+   */
   uint64_t api_bytes;
 };
 #define HALLWAY__V1__SCAN_STATS__INIT \
@@ -806,6 +1038,9 @@ struct  Hallway__V1__Transaction
    * subtransaction; equal outside of a subtransaction.
    */
   uint64_t xid;
+  /*
+   * See xid.
+   */
   uint64_t subxid;
 };
 #define HALLWAY__V1__TRANSACTION__INIT \
@@ -816,7 +1051,13 @@ struct  Hallway__V1__Transaction
 struct  Hallway__V1__ModifyRequest
 {
   ProtobufCMessage base;
+  /*
+   * The foreign table that is written.
+   */
   Hallway__V1__RelationRef *relation;
+  /*
+   * What is done with all rows of the request.
+   */
   Hallway__V1__Operation operation;
   /*
    * UPDATE and DELETE: the key's columns, which come first in each tuple.
@@ -838,7 +1079,13 @@ struct  Hallway__V1__ModifyRequest
    * Tuples as in RowBatch.
    */
   ProtobufCBinaryData tuples;
+  /*
+   * Tuples in tuples, 1 to 100,000.
+   */
   uint32_t rows;
+  /*
+   * Whose write this is; not set with dry_run.
+   */
   Hallway__V1__Transaction *transaction;
   /*
    * Unique to this write and kept when the backend sends it again.
@@ -854,6 +1101,9 @@ struct  Hallway__V1__ModifyRequest
    */
   size_t n_match_columns;
   uint32_t *match_columns;
+  /*
+   * For the journal. Set also where nothing is journaled.
+   */
   Hallway__V1__OnRollback on_rollback;
   /*
    * Store the rows and answer; the API is called when the transaction has
@@ -897,6 +1147,9 @@ struct  Hallway__V1__ModifyRequest
 struct  Hallway__V1__RowResult
 {
   ProtobufCMessage base;
+  /*
+   * What became of the row.
+   */
   Hallway__V1__RowOutcome outcome;
   /*
    * For REFUSED.
@@ -933,8 +1186,15 @@ struct  Hallway__V1__ModifyResponse
    * A tuple of the returning columns for each APPLIED row, in order.
    */
   ProtobufCBinaryData tuples;
+  /*
+   * With dry_run: what would be sent, "POST /api/... {...}", without secrets;
+   * else empty.
+   */
   size_t n_requests;
   char **requests;
+  /*
+   * Shown as WARNINGs, once each.
+   */
   size_t n_warnings;
   char **warnings;
   /*
@@ -954,7 +1214,13 @@ struct  Hallway__V1__ModifyResponse
 struct  Hallway__V1__EndTransactionRequest
 {
   ProtobufCMessage base;
+  /*
+   * The one that ended. With subxid equal to xid it is all of it.
+   */
   Hallway__V1__Transaction *transaction;
+  /*
+   * How it ended. PostgreSQL's own word counts where it differs.
+   */
   Hallway__V1__TransactionEnd end;
 };
 #define HALLWAY__V1__END_TRANSACTION_REQUEST__INIT \
@@ -974,12 +1240,19 @@ struct  Hallway__V1__EndTransactionResponse
 struct  Hallway__V1__SettleRequest
 {
   ProtobufCMessage base;
+  /*
+   * The foreign table that is about to be read.
+   */
   Hallway__V1__RelationRef *relation;
   /*
    * ModifyResponse.write_number of the session's last write to the relation's
    * server, and HandshakeResponse.instance_id of who gave it.
    */
   uint64_t write_number;
+  /*
+   * See write_number. Another process's writes cannot be waited for, and regions
+   * of the server are dropped instead.
+   */
   char *instance_id;
   /*
    * How long to wait for it, in milliseconds.
@@ -1007,6 +1280,9 @@ struct  Hallway__V1__SettleResponse
 struct  Hallway__V1__TouchRequest
 {
   ProtobufCMessage base;
+  /*
+   * Regions used since the last Touch, each once, 10,000 at most.
+   */
   size_t n_uses;
   Hallway__V1__RegionUse **uses;
 };
@@ -1022,6 +1298,9 @@ struct  Hallway__V1__RegionUse
    * hallway.cache_tables.id and hallway.cache_regions.hash
    */
   int64_t cache_id;
+  /*
+   * See cache_id.
+   */
   int64_t hash;
 };
 #define HALLWAY__V1__REGION_USE__INIT \
@@ -1045,6 +1324,9 @@ struct  Hallway__V1__MaintainRequest
    * Not set for RESUME.
    */
   Hallway__V1__RelationRef *relation;
+  /*
+   * What to do.
+   */
   Hallway__V1__MaintainAction action;
   /*
    * FORGET: the key's values as text, in the order of key_columns.
@@ -1090,9 +1372,18 @@ struct  Hallway__V1__ImportSchemaRequest
    * LIMIT TO if limit_to, EXCEPT if except; neither: all.
    */
   protobuf_c_boolean limit_to;
+  /*
+   * See limit_to; not both.
+   */
   protobuf_c_boolean except;
+  /*
+   * Names of LIMIT TO or EXCEPT, 100,000 at most; empty if neither is set.
+   */
   size_t n_tables;
   char **tables;
+  /*
+   * OPTIONS of the statement without those that concern the shim alone.
+   */
   size_t n_options;
   Hallway__V1__Option **options;
 };
@@ -1104,6 +1395,9 @@ struct  Hallway__V1__ImportSchemaRequest
 struct  Hallway__V1__ImportSchemaResponse
 {
   ProtobufCMessage base;
+  /*
+   * In the connector's order; empty: the schema has none of those asked for.
+   */
   size_t n_tables;
   Hallway__V1__ImportedTable **tables;
 };
@@ -1115,9 +1409,18 @@ struct  Hallway__V1__ImportSchemaResponse
 struct  Hallway__V1__ImportedTable
 {
   ProtobufCMessage base;
+  /*
+   * Of the foreign table, quoted by the shim; the object it shows is in options.
+   */
   char *name;
+  /*
+   * In their order; may be empty.
+   */
   size_t n_columns;
   Hallway__V1__ImportedColumn **columns;
+  /*
+   * Of the foreign table, to be given as they are.
+   */
   size_t n_options;
   Hallway__V1__Option **options;
   /*
@@ -1133,15 +1436,27 @@ struct  Hallway__V1__ImportedTable
 struct  Hallway__V1__ImportedColumn
 {
   ProtobufCMessage base;
+  /*
+   * Quoted by the shim.
+   */
   char *name;
   /*
    * A type name such as "numeric(12,2)" or "text[]", parsed by PostgreSQL's
    * own parser before it is used.
    */
   char *type;
+  /*
+   * The API never lacks it: NOT NULL.
+   */
   protobuf_c_boolean not_null;
+  /*
+   * Of the column, to be given as they are.
+   */
   size_t n_options;
   Hallway__V1__Option **options;
+  /*
+   * COMMENT ON COLUMN; may be empty.
+   */
   char *comment;
 };
 #define HALLWAY__V1__IMPORTED_COLUMN__INIT \
