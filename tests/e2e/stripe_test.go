@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -121,7 +122,20 @@ func TestStripe_Injection(t *testing.T) {
 	require.Equal(t, "0", c.Value("SELECT count(*) FROM listed WHERE email = %[1]s OR note = %[1]s", long))
 	require.Equal(t, "0", c.Value("SELECT count(*) FROM searched WHERE name = %s", long))
 	require.Equal(t, "0", c.Value("SELECT count(*) FROM listed WHERE id = %s", long))
-	require.NotNil(t, api.Object("customers", other))
+	// A form of as much: fifty members of metadata, each as long as Stripe takes them.
+	c.Exec(`CREATE FOREIGN TABLE large (id text OPTIONS (key 'true'), name text, description text, metadata jsonb) SERVER stripe OPTIONS (object 'customers');
+		TRUNCATE said; INSERT INTO said SELECT jsonb_object_agg('k' || i || '&x=', rpad(i || '', 500, E'"&=+%%\\€€€\n')) FROM generate_series(1, 50) i`)
+	untouched := api.Object("customers", other)
+	for range 2 { // made, and changed
+		api.Forget()
+		c.Exec("INSERT INTO large (name, metadata) SELECT 'long', v::jsonb FROM said WHERE NOT EXISTS (SELECT FROM large WHERE name = 'long'); UPDATE large SET metadata = v::jsonb FROM said WHERE name = 'long'")
+		require.Equal(t, "1", c.Value("SELECT count(*) FROM large JOIN said ON metadata = v::jsonb"))
+		require.True(t, slices.ContainsFunc(api.Requests(), func(r stripe.Request) bool { return len(r.Body) > 100_000 }))
+		c.Exec("UPDATE said SET v = replace(v, '=+', '🦆')")
+	}
+	c.Fails("22001", "INSERT INTO large (name, description) VALUES ('longer', %s)", long)
+	require.Equal(t, "1", c.Value("SELECT count(*) FROM large WHERE name LIKE 'long%%'"))
+	require.Equal(t, untouched, api.Object("customers", other), "nobody else was written to")
 }
 
 // The example is what it says: every statement of it works.
