@@ -38,6 +38,7 @@ static get_relation_stats_hook_type next_stats_hook = NULL;
 static List *leading_columns(Relation cache_rel);
 static List *indexable_clauses(HallwayQualContext *cxt, List *clauses, int column);
 static int	compared_column(HallwayQualContext *cxt, Expr *clause);
+static void cached_widths(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state);
 static bool cached_stats(PlannerInfo *root, RangeTblEntry *rte, AttrNumber attnum,
 						 VariableStatData *vardata);
 
@@ -80,6 +81,7 @@ hallway_cache_cost(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state)
 	state->cached_leading = leading_columns(cache_rel);
 	table_close(cache_rel, NoLock);
 	state->known_rows = true;
+	cached_widths(root, baserel, state);
 }
 
 /* Fills in call's rows and costs, as hallway_estimate() does for the API. */
@@ -161,6 +163,25 @@ leading_columns(Relation cache_rel)
 		index_close(index, AccessShareLock);
 	}
 	return result;
+}
+
+/*
+ * The planner has looked for the columns' widths at the foreign table, which nothing
+ * analyzes by itself. Too wide rows would be sorted for a GROUP BY that fits a hash
+ * table.
+ */
+static void
+cached_widths(PlannerInfo *root, RelOptInfo *baserel, TablePlanning *state)
+{
+	for (AttrNumber attnum = 1; attnum <= baserel->max_attr; attnum++)
+	{
+		int			column = state->relation->columns[attnum - 1];
+		int32		width = column < 0 ? 0 : get_attavgwidth(state->cached, column + 1);
+
+		if (width > 0)
+			baserel->attr_widths[attnum - baserel->min_attr] = width;
+	}
+	set_baserel_size_estimates(root, baserel);
 }
 
 /* Those of the clauses that an index on the column executes. */

@@ -261,6 +261,7 @@ SELECT cache_plan('SELECT f.id, m.word FROM few f JOIN many m ON m.n = f.id');
 SELECT count(*) FROM few f JOIN many m ON m.n = f.id;
 SELECT cache_run('SELECT word FROM many WHERE n = 5 AND id > 0');
 SELECT (regexp_match(line, 'rows=(\d+)'))[1] FROM plan('SELECT * FROM many WHERE id <= 2500', 'COSTS') line LIMIT 1;
+SELECT (regexp_match(line, 'width=(\d+)'))[1] FROM plan('SELECT word FROM many', 'COSTS') line LIMIT 1;
 
 -- Cursors, and what is rolled back around them.
 BEGIN;
