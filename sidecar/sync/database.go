@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/hallwaydb/hallway/sidecar/cache"
 	"github.com/hallwaydb/hallway/sidecar/database"
 )
 
@@ -240,7 +241,7 @@ func (n *node) drop(ctx context.Context, pool *pgxpool.Pool, relid uint32) error
 }
 
 // sync is Manager.Sync.
-func (n *node) sync(ctx context.Context, relid uint32) (int64, error) {
+func (n *node) sync(ctx context.Context, def cache.Definition) (int64, error) {
 	db := n.m.cfg.Databases.Database(n.id, n.at)
 	conn, err := db.Acquire(ctx)
 	if err != nil {
@@ -250,7 +251,7 @@ func (n *node) sync(ctx context.Context, relid uint32) (int64, error) {
 	var asked time.Time
 	err = conn.QueryRow(ctx, `INSERT INTO hallway.replicas AS r (relid, requested_at)
 SELECT relid, clock_timestamp() FROM hallway.replicated_tables WHERE relid = $1
-ON CONFLICT (relid) DO UPDATE SET requested_at = clock_timestamp() RETURNING requested_at`, relid).Scan(&asked)
+ON CONFLICT (relid) DO UPDATE SET requested_at = clock_timestamp() RETURNING requested_at`, def.Relid).Scan(&asked)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, ErrNotReplica
 	}
@@ -269,9 +270,10 @@ ON CONFLICT (relid) DO UPDATE SET requested_at = clock_timestamp() RETURNING req
 		var rows int64
 		var reason, failure *string
 		var began, asOf *time.Time
-		err := conn.QueryRow(ctx, `SELECT r.state, r.reason, r.error, r.began_at, c.as_of, r.rows_read FROM hallway.replicas r
+		var foreign bool
+		err := conn.QueryRow(ctx, `SELECT r.state, r.reason, r.error, r.began_at, c.as_of, r.rows_read, coalesce(r.account <> $2, false) FROM hallway.replicas r
 LEFT JOIN hallway.cache_tables c ON c.relid = r.relid AND c.account = r.account AND c.replica
-WHERE r.relid = $1`, relid).Scan(&state, &reason, &failure, &began, &asOf, &rows)
+WHERE r.relid = $1`, def.Relid, def.Account).Scan(&state, &reason, &failure, &began, &asOf, &rows, &foreign)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			return 0, ErrNotReplica
@@ -282,6 +284,9 @@ WHERE r.relid = $1`, relid).Scan(&state, &reason, &failure, &began, &asOf, &rows
 		case state == "paused":
 			return 0, &PausedError{Reason: deref(reason)}
 		case state == "failing" && began != nil && !began.Before(asked):
+			if foreign {
+				failure = nil
+			}
 			return 0, &FailedError{Text: deref(failure)}
 		}
 		select {

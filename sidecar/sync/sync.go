@@ -112,10 +112,16 @@ func (e *PausedError) Error() string { return "background work is paused: " + e.
 func (e *PausedError) Is(target error) bool { return target == ErrPaused }
 
 // FailedError is the failure of the run that a caller waited for; its text is
-// free of secrets.
+// free of secrets. It is empty where the caller's credential is not the replica's,
+// since the API's words may be about rows that only the latter may see.
 type FailedError struct{ Text string }
 
-func (e *FailedError) Error() string { return e.Text }
+func (e *FailedError) Error() string {
+	if e.Text == "" {
+		return "the run failed"
+	}
+	return e.Text
+}
 
 // Manager has the replicas of all databases.
 type Manager struct {
@@ -205,7 +211,7 @@ func (m *Manager) Sync(ctx context.Context, id database.Identity, at database.Ad
 		ctx, cancel = context.WithTimeout(ctx, wait)
 		defer cancel()
 	}
-	rows, err := n.sync(ctx, def.Relid)
+	rows, err := n.sync(ctx, def)
 	e := &connectors.Error{Class: connectors.Unavailable, Err: err}
 	var failed *FailedError
 	var paused *PausedError
@@ -217,6 +223,9 @@ func (m *Manager) Sync(ctx context.Context, id database.Identity, at database.Ad
 	case errors.As(err, &paused):
 		e.Class, e.Message, e.Detail = connectors.Conflict, "the replica is paused", paused.Reason
 		e.Hint = "SELECT hallway.resume() makes this database the one that asks the API."
+	case errors.As(err, &failed) && failed.Text == "":
+		e.Message = "the replica could not be brought up to date"
+		e.Hint = "hallway.sync_status says why to the table's owner, as the replica is of another credential than yours."
 	case errors.As(err, &failed):
 		e.Message = "the replica could not be brought up to date: " + failed.Text
 		e.Hint = "hallway.sync_status says when it is tried again."

@@ -18,17 +18,24 @@ import (
 func whoami(t *testing.T, options string) (*harness.Database, *harness.Conn) {
 	t.Helper()
 	api := startFake(t)
-	sidecar := env.NewSidecar(t, harness.SidecarSettings{Cache: true})
+	return twoRoles(t, env.NewSidecar(t, harness.SidecarSettings{Cache: true}), api.URL+"/"+string(fakes.WhoAmI), options)
+}
+
+// twoRoles makes a cached table of an API, and the roles ann and bob with
+// credentials of their own.
+func twoRoles(t *testing.T, sidecar *harness.Sidecar, url, options string) (*harness.Database, *harness.Conn) {
+	t.Helper()
 	db := env.Database(t)
+	stopBeforeDrop(t, sidecar)
 	c := db.Connect(t)
 	c.Exec(`DO $$ BEGIN
 			IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'ann') THEN CREATE ROLE ann LOGIN; CREATE ROLE bob LOGIN; END IF; END $$;
 		GRANT CREATE ON SCHEMA public TO ann;
-		CREATE SERVER api FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', address '%[1]s', manifest 'fake.yaml', base_url '%[2]s/%[3]s', max_age '1h'%[4]s);
+		CREATE SERVER api FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', address '%[1]s', manifest 'fake.yaml', base_url '%[2]s', max_age '1h'%[3]s);
 		CREATE USER MAPPING FOR ann SERVER api OPTIONS (token 'token-of-ann');
 		CREATE USER MAPPING FOR bob SERVER api OPTIONS (token 'token-of-bob');
-		CREATE FOREIGN TABLE contacts (%[5]s) SERVER api OPTIONS (object 'contacts');
-		GRANT SELECT ON contacts TO ann, bob`, sidecar.Address(), api.URL, fakes.WhoAmI, options, fakeColumns)
+		CREATE FOREIGN TABLE contacts (%[4]s) SERVER api OPTIONS (object 'contacts');
+		GRANT SELECT ON contacts TO ann, bob`, sidecar.Address(), url, options, fakeColumns)
 	t.Cleanup(func() { c.Exec("DROP OWNED BY ann, bob; DROP ROLE ann, bob") })
 	return db, c
 }

@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,6 +104,12 @@ const crmServer = `CREATE SERVER %[1]s FOREIGN DATA WRAPPER hallway
 	CREATE USER MAPPING FOR PUBLIC SERVER %[1]s OPTIONS ("user" '%[3]s', password '%[4]s');
 	CREATE SCHEMA %[1]s; IMPORT FOREIGN SCHEMA "default" LIMIT TO (contacts, companies) FROM SERVER %[1]s INTO %[1]s`
 
+// stopBeforeDrop stops a sidecar before the database goes that was made last: jobs
+// take five seconds to give up where theirs is gone.
+func stopBeforeDrop(t *testing.T, s *harness.Sidecar) {
+	t.Cleanup(func() { _ = s.Stop(syscall.SIGTERM, 30*time.Second) })
+}
+
 func newReplicaRoom(t *testing.T, contacts int, settings harness.SidecarSettings) *replicaRoom {
 	t.Helper()
 	pb, err := env.StartPocketBase(contacts)
@@ -111,6 +118,7 @@ func newReplicaRoom(t *testing.T, contacts int, settings harness.SidecarSettings
 	settings.Cache = true
 	r := &replicaRoom{t: t, pb: pb, sidecar: env.NewSidecar(t, settings)}
 	r.db = env.Database(t)
+	stopBeforeDrop(t, r.sidecar)
 	r.db.Connect(t).Exec("ALTER DATABASE %s SET hallway.address = '%s'", r.db.Name, r.sidecar.Address())
 	r.c = r.db.Connect(t)
 	var address string
