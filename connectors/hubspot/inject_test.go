@@ -2,6 +2,10 @@ package hubspot
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -11,6 +15,7 @@ import (
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/connectors/rest"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
+	"github.com/hallwaydb/hallway/sidecar/rows"
 	fake "github.com/hallwaydb/hallway/tests/fakes/hubspot"
 )
 
@@ -78,6 +83,59 @@ func FuzzSearch_ValuesStayValues(f *testing.F) {
 					t.Errorf("operator %s", one.Operator)
 				}
 			}
+		}
+	})
+}
+
+// FuzzOwners: whatever a text is, owners are asked for by it as one parameter; and one
+// by its id stands below the list's path.
+func FuzzOwners(f *testing.F) {
+	var asked []*url.URL
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL)
+		w.Header().Set("Content-Type", "application/json")
+		if strings.HasPrefix(r.URL.Path, "/crm/v3/owners/") {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		_, _ = w.Write([]byte(`{"category":"OBJECT_NOT_FOUND","message":"there is none","results":[]}`))
+	}))
+	defer api.Close()
+	server := connectors.ServerSpec{Name: "hs", Credential: map[string]string{"token": "x"}, Options: map[string]string{"base_url": api.URL, "calls_per_second": "100000"}}
+	src, err := New().Open(f.Context(), testEnv(), server)
+	require.NoError(f, err)
+	defer func() { _ = src.Close() }()
+	types := []pushdown.Type{{Kind: pushdown.Int8, Name: "bigint"}, {Kind: pushdown.Text, Name: "text"}}
+	tab, err := src.Table(f.Context(), connectors.TableSpec{Name: "owners", Columns: []connectors.ColumnSpec{{Name: "id", Type: types[0]}, {Name: "email", Type: types[1]}}})
+	require.NoError(f, err)
+	for i, seed := range append(traps, "&limit=1", "a&email=b", "=", "%26", "+", "#", "?", "../contacts", "{value}", "\x7f", ";", "a@b\r\nX: y", strings.Repeat("é&", 2000)) {
+		f.Add(seed, int64(i)*-7)
+	}
+	f.Fuzz(func(t *testing.T, text string, id int64) {
+		if strings.ContainsRune(text, 0) || !utf8.ValidString(text) {
+			return // no text of PostgreSQL's
+		}
+		send := func(where pushdown.Expr) {
+			asked = nil
+			out := rows.NewBuilder(types, func([]byte, int) error { return nil }, rows.Options{})
+			_, err := tab.Scan(t.Context(), connectors.Query{Request: pushdown.Request{Columns: []int{0, 1}, Conjuncts: []pushdown.Expr{where}}, Stats: &connectors.Stats{}}, out)
+			require.NoError(t, err)
+		}
+		send(compare(pushdown.EQ, 1, text))
+		for _, u := range asked {
+			require.Equal(t, "/crm/v3/owners", u.EscapedPath())
+			query, err := url.ParseQuery(u.RawQuery)
+			require.NoError(t, err, u.RawQuery)
+			require.Equal(t, []string{"100"}, query["limit"])
+			delete(query, "limit")
+			if len(query) > 0 { // else all are asked for
+				require.Equal(t, url.Values{"email": {text}}, query)
+			}
+		}
+		send(&pushdown.Comparison{Op: pushdown.EQ, Left: &pushdown.Column{Index: 0}, Right: &pushdown.Param{Type: types[0], Known: true, Value: v(id)}})
+		require.LessOrEqual(t, len(asked), 1)
+		for _, u := range asked {
+			require.Equal(t, "/crm/v3/owners/"+strconv.FormatInt(id, 10), u.EscapedPath())
+			require.Empty(t, u.RawQuery)
 		}
 	})
 }

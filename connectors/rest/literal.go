@@ -39,7 +39,7 @@ func (q *quoter) text(s string) (string, bool) {
 	}
 	if q.segment {
 		for part := range strings.SplitSeq(s, "/") {
-			if s == "" || part == "." || part == ".." {
+			if part == "" || part == "." || part == ".." {
 				return "", false // the path would be another
 			}
 		}

@@ -560,7 +560,7 @@ func (t *table) keyText(v pushdown.Value) (string, bool) {
 		return "", false
 	}
 	for segment := range strings.SplitSeq(text, "/") {
-		if text == "" || segment == "." || segment == ".." {
+		if segment == "" || segment == "." || segment == ".." { // which servers tidy away
 			return "", false
 		}
 	}

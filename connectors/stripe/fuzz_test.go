@@ -1,6 +1,7 @@
 package stripe
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -73,6 +74,76 @@ func FuzzForm(f *testing.F) {
 			require.Nil(t, made[untouched])
 		}
 	})
+}
+
+// FuzzParams: whatever a text is, a list that is filtered by it has one parameter more,
+// which is the text; one that is asked for by its id stands below its list's path; and
+// the record that has it is found, and none that has not.
+func FuzzParams(f *testing.F) {
+	for _, s := range nasty {
+		f.Add(s)
+	}
+	for _, s := range []string{"/", ".", "search", "a;b", "a&b=c&limit=1", "starting_after", "%2e%2e/", "{filter}", "{value}", "*", " ", "\r\n", "http://x/", strings.Repeat("é", 300)} {
+		f.Add(s)
+	}
+	s, err := fake.New(fake.Options{})
+	require.NoError(f, err)
+	defer s.Close()
+	src := opened(f, s)
+	s.Put("customers", map[string]any{"email": "another one"})
+	s.Put("charges", map[string]any{"transfer_group": "another one"})
+	f.Fuzz(func(t *testing.T, text string) {
+		if text == "" || !utf8.ValidString(text) || strings.Contains(text, "\x00") || utf8.RuneCountInString(text) > 500 || text == "another one" {
+			t.Skip("Stripe has no such text")
+		}
+		w := &world{t, s, src}
+		for _, test := range []struct{ object, column, param string }{
+			{"customers", "email", "email"}, {"charges", "transfer_group", "transfer_group"}, {"prices", "lookup_key", "lookup_keys[]"},
+			{"customers", "id", ""}, {"products", "id", "ids[]"},
+		} {
+			id := s.Put(test.object, map[string]any{test.column: text})
+			defer s.Erase(test.object, id)
+			table, types := w.table(test.object, test.column+" text")
+			s.Forget()
+			found := 0
+			for _, row := range w.scan(table, types, is(0, types[0], text)) {
+				if row[0].V == text {
+					found++
+				} else {
+					require.Empty(t, sentBy(t, s, test.object, test.param, text), "%q found %q", text, row[0].V)
+				}
+			}
+			require.Equal(t, 1, found, "%q by %s of %s", text, test.column, test.object)
+			sentBy(t, s, test.object, test.param, text)
+		}
+	})
+}
+
+// sentBy checks what was asked for: lists of the object with nothing but that
+// parameter, or single objects by their ids. It gives those that have the text.
+func sentBy(t *testing.T, s *fake.Server, object, param, text string) (with []fake.Request) {
+	t.Helper()
+	for _, r := range s.Requests() {
+		require.Equal(t, "GET", r.Method)
+		query, err := url.ParseQuery(r.Query)
+		require.NoError(t, err, r.Query)
+		if own := query[param]; param != "" && own != nil {
+			require.Equal(t, []string{text}, own)
+			with = append(with, r)
+		}
+		delete(query, param)
+		for _, usual := range []string{"limit", "starting_after", "active", "status"} {
+			require.LessOrEqual(t, len(query[usual]), 1)
+			delete(query, usual)
+		}
+		require.Empty(t, query, r.Query)
+		if r.Path != "/v1/"+object {
+			require.Empty(t, param, "%s is asked for", r.Path)
+			require.Equal(t, "/v1/"+object+"/"+text, r.Path)
+			with = append(with, r)
+		}
+	}
+	return with
 }
 
 func opened(f *testing.F, s *fake.Server, options ...string) connectors.Source {
