@@ -81,7 +81,7 @@ extern bool hallway_cache_region(const HallwayCacheTable *table, Bitmapset *need
 								 const HallwayConjuncts *conjuncts, uint32 mask,
 								 Snapshot snapshot, bool describe, HallwayRegion *out);
 
-/* ---- cache_plan.c: the plan that reads a cache table ----------------------- */
+/* ---- cache_plan.c, cache_query.c: the plan that reads a cache table --------- */
 
 /* HallwayScanPlan.cache unpacked. */
 typedef struct HallwayCachePlan
@@ -93,8 +93,20 @@ typedef struct HallwayCachePlan
 	List	   *nparams;
 	List	   *levels;			/* of int: security levels of plan.qual */
 	List	   *exact_levels;	/* and of fdw_recheck_quals */
-	List	   *sort;			/* the order relied on: see cache_plan.c */
+	List	   *sort;			/* the order relied on: OidLists, see SortPrivate */
 } HallwayCachePlan;
+
+/* Positions in a sort key; not all of them are OIDs. */
+enum SortPrivate
+{
+	SORT_ATTNUM,
+	SORT_OPERATOR,
+	SORT_EQUALITY,
+	SORT_TYPE,					/* as which it is compared */
+	SORT_COLLATION,
+	SORT_DESCENDING,
+	SORT_NULLS_FIRST
+};
 
 /* For fdw_private; NIL if the table is not to be cached. */
 extern List *hallway_cache_private(TablePlanning *state, PlanCall *call, RelOptInfo *baserel,
@@ -115,6 +127,13 @@ extern const HallwayInnerPlan *hallway_inner_plan(ForeignScanState *node,
 												  const HallwayScanPlan *plan,
 												  const HallwayCachePlan *cache,
 												  Oid cache_relid);
+/*
+ * cache_query.c: plans it. out->stmt stays NULL if a condition has no counterpart
+ * over the cache table.
+ */
+extern void hallway_make_inner_plan(ForeignScanState *node, const HallwayScanPlan *plan,
+									const HallwayCachePlan *cache, Oid cache_relid,
+									HallwayInnerPlan *out);
 
 /* ---- cache_scan.c: choosing and reading ------------------------------------ */
 
