@@ -60,7 +60,8 @@ type bench struct {
 	filled                 int // tables made to be filled
 	replicas               int // refreshes of the replica
 	bulk                   *bulk
-	recorded               *recorded // HubSpot's pages
+	victim                 *harness.Sidecar // what "stop" stops
+	recorded               *recorded        // HubSpot's pages
 	hubspotScan            string
 	results                string
 	only                   []string // parts; none: all
@@ -197,7 +198,7 @@ func (b *bench) judge() {
 		made, least = made+b.median("calls_"+api), least+b.median("least_"+api)
 	}
 	add("calls_vs_minimum", made/least, "ratio", 1.2, true, "all of these")
-	add("stop_ms", b.median("stop"), "ms", 100, true, "pg_cancel_backend until the backend answers, API hanging")
+	b.judgeStops(add)
 	add("cached_scan_allcols_vs_local", b.median("cached_13")/b.median("beside_cached_13"), "ratio", 1.15, true, "")
 	add("cached_agg_vs_local", b.median("cached_agg")/b.median("local_agg"), "ratio", 1.15, true, "")
 	add("cached_key_lookup_vs_local", b.median("lookup_cached")/b.median("lookup_local"), "ratio", 1.5, true, "prepared; round trip of the client included")

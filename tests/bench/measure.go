@@ -68,13 +68,10 @@ func (s *session) prepare(ctx context.Context) error {
 		"CREATE USER MAPPING FOR PUBLIC SERVER syn",
 		fmt.Sprintf("CREATE SERVER rest FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fake.yaml', base_url '%s/%s/%d', cache 'off', journal 'false')", s.api.URL, fakes.Bench, s.restRows),
 		fmt.Sprintf("CREATE USER MAPPING FOR PUBLIC SERVER rest OPTIONS (token '%s')", s.api.Secret),
-		fmt.Sprintf("CREATE SERVER hang FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', manifest 'fake.yaml', base_url '%s/%s', cache 'off')", s.api.URL, fakes.Hang),
-		fmt.Sprintf("CREATE USER MAPPING FOR PUBLIC SERVER hang OPTIONS (token '%s')", s.api.Secret),
 		"CREATE SCHEMA live; IMPORT FOREIGN SCHEMA synthetic LIMIT TO (sequence) FROM SERVER syn INTO live",
 		fmt.Sprintf("ALTER FOREIGN TABLE live.sequence OPTIONS (ADD rows '%d')", s.rows),
 		"CREATE FOREIGN TABLE people (" + fields + ") SERVER rest OPTIONS (object 'people')",
 		"CREATE FOREIGN TABLE contacts (id text, email text, name text) SERVER rest OPTIONS (object 'contacts')",
-		"CREATE FOREIGN TABLE hanging (id text, email text) SERVER hang OPTIONS (object 'contacts')",
 		"CREATE FOREIGN TABLE one (id int8, name text) SERVER syn OPTIONS (rows '1')",
 		"CREATE TABLE local AS SELECT * FROM live.sequence",
 		"VACUUM (FREEZE, ANALYZE) local",
@@ -254,33 +251,4 @@ func selfCPU() (time.Duration, error) {
 	var ts unix.Timespec
 	err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts)
 	return time.Duration(ts.Nano()), err
-}
-
-// stop measures how soon a cancelled backend answers.
-func (s *session) stop(ctx context.Context, keep func(string, float64)) error {
-	var all []float64
-	for range 5 {
-		done := make(chan error, 1)
-		go func() {
-			_, err := harness.Simple(ctx, s.conn, "SELECT * FROM hanging")
-			done <- err
-		}()
-		if !harness.Eventually(ctx, 5*time.Second, func() bool { return s.api.InFlight() == 1 }) {
-			return fmt.Errorf("the hanging API was not called")
-		}
-		start := time.Now()
-		if _, err := harness.Simple(ctx, s.admin, fmt.Sprintf("SELECT pg_cancel_backend(%d)", s.conn.PID())); err != nil {
-			return err
-		}
-		err := <-done
-		all = append(all, ms(time.Since(start)))
-		if harness.SQLState(err) != "57014" {
-			return fmt.Errorf("cancelling gave %s", harness.Describe(err))
-		}
-		if !harness.Eventually(ctx, time.Second, func() bool { return s.api.InFlight() == 0 }) {
-			return fmt.Errorf("the API's call was not cancelled")
-		}
-	}
-	keep("stop", slices.Max(all))
-	return nil
 }

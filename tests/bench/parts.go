@@ -32,13 +32,13 @@ var parts = []part{
 	{name: "hubspot", prepare: (*session).prepareHubSpot, measure: (*session).hubspotRead},
 	{name: "calls", once: (*session).countCalls},
 	{name: "partition", prepare: (*session).preparePartition, once: (*session).partitioned},
-	{name: "stop", measure: (*session).stop},
+	{name: "stop", prepare: (*session).prepareStop, once: (*session).stops},
 }
 
 // order of a round. Five hundred scans of a row take 80 ms, two hundred INSERTs
 // 200 ms: whatever else the machine does in such a moment would be the round's
 // figure. So they come three times, apart from each other.
-var order = []string{"scans", "one_row", "writes", "cached", "replica", "one_row", "writes", "bulk", "journal", "rest", "hubspot", "one_row", "writes", "stop"}
+var order = []string{"scans", "one_row", "writes", "cached", "replica", "one_row", "writes", "bulk", "journal", "rest", "hubspot", "one_row", "writes"}
 
 func (s *session) measure(ctx context.Context) error {
 	wanted := func(name string) bool { return len(s.only) == 0 || slices.Contains(s.only, name) }
