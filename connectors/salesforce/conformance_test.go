@@ -12,6 +12,7 @@ import (
 	"github.com/hallwaydb/hallway/connectors/conformance"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	fake "github.com/hallwaydb/hallway/tests/fakes/salesforce"
+	"github.com/hallwaydb/hallway/tests/harness"
 )
 
 func TestConformance(t *testing.T) {
@@ -19,6 +20,7 @@ func TestConformance(t *testing.T) {
 	defer s.Close()
 	conform(t, s, nil, 0)
 	require.Zero(t, s.Calls()["bulk_query"])
+	harness.JudgeSOQL(t, s.Statements(), fake.Strings, 200, 0)
 }
 
 // By jobs the same is read.

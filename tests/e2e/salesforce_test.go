@@ -134,6 +134,7 @@ func TestSalesforce_Batches(t *testing.T) {
 	// A row that somebody holds can be tried again.
 	org.FailRow("again", "UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access to this record")
 	c.Fails("55P03", "UPDATE crm.account SET phone = '2' WHERE name = 'again'")
+	harness.JudgeSOQL(t, org.Statements(), salesforce.Strings, 8, 1)
 }
 
 // A scan of many rows is a job of the Bulk API, which ends with its query.
@@ -177,6 +178,7 @@ func TestSalesforce_Bulk(t *testing.T) {
 	org.Configure(func(o *salesforce.Options) { o.BulkPolls, o.BulkFailure = 0, "InternalServerError: try later" })
 	e := c.Fails("HV000", "SELECT name FROM crm.account")
 	require.Contains(t, e.Message, `the job that reads Account has ended as "Failed": InternalServerError: try later`)
+	harness.JudgeSOQL(t, org.Statements(), salesforce.Strings, 2, 0)
 }
 
 // What the org's limits do to a query.
@@ -205,7 +207,7 @@ func TestSalesforce_Limits(t *testing.T) {
 func TestSalesforce_Injection(t *testing.T) {
 	db := env.Database(t)
 	c := db.Connect(t)
-	startSalesforce(t, c, salesforce.Options{})
+	org := startSalesforce(t, c, salesforce.Options{})
 	c.Exec(`IMPORT FOREIGN SCHEMA "default" LIMIT TO (everything__c) FROM SERVER salesforce INTO crm; CREATE TABLE said (v text)`)
 	for _, v := range []string{`$a$'$a$`, `$a$\$a$`, `$a$\'$a$`, `$a$' OR Name != '$a$`, `$a$') OR (Name != '$a$`, `$a$"$a$`, `$a${fields}$a$`, `E'a\nb'`, `E'\\n'`, `E'\x01\x1f\x7f'`, `$a$%_\%$a$`,
 		`$a$"}],"allOrNone":false,"x":[{"$a$`, `U&'\FFFD\2028x'`, `'../../limits?x=1&y=#z'`, fmt.Sprintf("repeat($a$') OR (Name != '$a$, %d)", 100_000/17)} {
@@ -226,6 +228,7 @@ func TestSalesforce_Injection(t *testing.T) {
 		}
 		c.Exec("ALTER FOREIGN TABLE crm.everything__c OPTIONS (DROP upsert_key); DELETE FROM crm.everything__c")
 	}
+	harness.JudgeSOQL(t, org.Statements(), salesforce.Strings, 70, 0)
 }
 
 // The example runs as it is.
@@ -278,4 +281,5 @@ func TestSalesforce_Replica(t *testing.T) {
 		require.Contains(t, soql, "SystemModstamp >= ", "something was listed whole")
 	}
 	require.Contains(t, strings.Join(org.Statements(), "\n"), "SELECT Id, SystemModstamp FROM Account WHERE IsDeleted = TRUE AND SystemModstamp >= ")
+	harness.JudgeSOQL(t, org.Statements(), salesforce.Strings, 2, 0)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hallwaydb/hallway/tests/fakes/airtable"
 	"github.com/hallwaydb/hallway/tests/fakes/kit"
+	"github.com/hallwaydb/hallway/tests/harness"
 )
 
 // airtableColumns are those of the tables fuzz_a and fuzz_b. What is empty is NULL
@@ -39,7 +40,7 @@ func airtableTable(id, name string) *airtable.Table {
 	}}
 }
 
-// Airtable's tables, while cursors expire, the base shuts everybody out now and
+// Airtable's tables, while cursors and tokens expire, the base shuts everybody out now and
 // then, and nobody knows whether = minds case.
 func TestDifferential_Airtable(t *testing.T) {
 	s := seed(t)
@@ -47,12 +48,15 @@ func TestDifferential_Airtable(t *testing.T) {
 	api := airtable.New(airtable.Options{})
 	t.Cleanup(api.Close)
 	api.AddBase(airtable.Base{ID: "appFuzz0000000001", Name: "Fuzz", Tables: []*airtable.Table{airtableTable("tblFuzzA000000001", "fuzz_a"), airtableTable("tblFuzzB000000001", "fuzz_b")}})
+	tokens, err := env.Mkdir("airtable-tokens")
+	require.NoError(t, err)
+	sidecar := env.NewSidecar(t, harness.SidecarSettings{Args: []string{"--tokens", tokens}})
 	db := env.Database(t)
 	c := db.Connect(t)
 	cols := airtableColumns()
-	c.Exec(`CREATE SERVER airtable FOREIGN DATA WRAPPER hallway OPTIONS (connector 'airtable', base_url '%[1]s/v0', base 'Fuzz', page_size '40',
+	c.Exec(`CREATE SERVER airtable FOREIGN DATA WRAPPER hallway OPTIONS (connector 'airtable', address '%[1]s', base_url '%[2]s/v0', oauth_url '%[2]s/oauth2/v1', base 'Fuzz', page_size '40',
 			calls_per_second '10000', lockout_seconds '0.05');
-		CREATE USER MAPPING FOR PUBLIC SERVER airtable OPTIONS (token '%[2]s')`, api.URL, api.Token)
+		CREATE USER MAPPING FOR PUBLIC SERVER airtable OPTIONS (client_id '%[3]s', refresh_token '%[4]s')`, sidecar.Address(), api.URL, airtable.Client, api.Refresh())
 	const rows = 150
 	for _, x := range []string{"a", "b"} {
 		c.Exec("CREATE FOREIGN TABLE at_%[1]s (%[2]s) SERVER airtable OPTIONS (object 'fuzz_%[1]s')", x, columnList(cols, true))
@@ -74,6 +78,7 @@ func TestDifferential_Airtable(t *testing.T) {
 	api.Forget()
 	api.ExpireEach(19)
 	api.LockEach(101)
+	api.ExpireTokensEach(67)
 	n := (*flagN + 3) / 4
 	f.loop(t, g, n, func() []variant {
 		api.SetOptions(airtable.Options{FoldText: rng.IntN(2) == 0, Lockout: 30 * time.Millisecond})
@@ -92,4 +97,7 @@ func TestDifferential_Airtable(t *testing.T) {
 	t.Logf("%d calls for %d queries; %d needed, with %d refused", len(calls), n, needed, refused)
 	require.LessOrEqual(t, len(calls), needed, "a page that nobody needs is not asked for")
 	require.Positive(t, refused)
+	renewed := api.Calls(airtable.OAuth)
+	require.Greater(t, renewed, len(calls)/67/2, "tokens have expired")
+	require.LessOrEqual(t, renewed, len(api.Requests())/67+1, "and each was renewed once")
 }

@@ -114,6 +114,11 @@ func TestDifferential_Salesforce(t *testing.T) {
 	again := calls[""]/refuseEvery + calls[""]/sessionCalls + 2
 	allowed := calls["query_more_needed"]*5/4 + calls["query"]/5 + calls["query_more"]/forgetEvery*6 + again
 	require.LessOrEqual(t, calls["query_more"], allowed)
+	if *flagN >= 1000 { // fewer make few calls
+		for _, fault := range []string{"refused", "ended", "forgotten"} {
+			require.Positive(t, calls[fault], fault)
+		}
+	}
 
 	// The same by the Bulk API, in parts of a few rows.
 	org.Configure(func(o *salesforce.Options) { o.BulkPage, o.BulkPolls = 25, 1 })
@@ -122,4 +127,5 @@ func TestDifferential_Salesforce(t *testing.T) {
 	f.loop(t, g, max(1, *flagN/16), func() []variant { return []variant{randomVariant(rng, bulk, f.local)} })
 	require.Positive(t, org.Calls()["bulk_query"])
 	require.Eventually(t, func() bool { return org.Jobs() == 0 }, time.Minute, 10*time.Millisecond, "jobs that nobody has taken away")
+	harness.JudgeSOQL(t, org.Statements(), salesforce.Strings, *flagN/4, 1)
 }

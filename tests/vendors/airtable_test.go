@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hallwaydb/hallway/tests/fakes/airtable"
+	"github.com/hallwaydb/hallway/tests/harness"
 )
 
 func TestAirtable(t *testing.T) {
@@ -23,7 +24,7 @@ func TestAirtable(t *testing.T) {
 	}
 	_, err := s.Seed(crm.Contacts, rows...)
 	require.NoError(t, err)
-	judge(t, "airtable.js", s.URL, controls{
+	harness.Judge(t, "airtable.js", s.URL, harness.Controls{
 		"calls": func(args url.Values) any { return s.Calls(args.Get("kind")) },
 		"forget": func(url.Values) any {
 			s.Forget()

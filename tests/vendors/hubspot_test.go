@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hallwaydb/hallway/tests/fakes/hubspot"
+	"github.com/hallwaydb/hallway/tests/harness"
 )
 
 // TestHubSpot has @hubspot/api-client judge tests/fakes/hubspot.
@@ -20,7 +21,7 @@ func TestHubSpot(t *testing.T) {
 	server.Seed("contacts", 10_050, func(i int) map[string]string {
 		return map[string]string{"email": "seed" + strconv.Itoa(i) + "@example.com", "firstname": "Seed", "num_employees": strconv.Itoa(i)}
 	})
-	can := controls{
+	can := harness.Controls{
 		"owner": func(a url.Values) any { return server.AddOwner(a.Get("email"), "Olga", "Owner") },
 		"calls": func(url.Values) any { return server.Calls() },
 		"lag": func(a url.Values) any {
@@ -45,7 +46,7 @@ func TestHubSpot(t *testing.T) {
 		"expire":       func(url.Values) any { server.Expire(); return nil },
 		"grant":        func(a url.Values) any { server.Grant(a["scope"]...); return nil },
 	}
-	judge(t, "hubspot.js", server.URL, can)
+	harness.Judge(t, "hubspot.js", server.URL, can)
 	require.NotZero(t, server.Calls()["search"], "the client has not called the server")
 }
 
@@ -56,7 +57,7 @@ func TestHubSpot_Limits(t *testing.T) {
 	server := hubspot.New(hubspot.Options{PerSecondSearches: 4, PerTenSeconds: 20, PerDay: 1000, Now: func() time.Time { return now }})
 	defer server.Close()
 	server.Seed("contacts", 3, func(int) map[string]string { return map[string]string{"firstname": "Seed"} })
-	judge(t, "hubspot_limits.js", server.URL, controls{
+	harness.Judge(t, "hubspot_limits.js", server.URL, harness.Controls{
 		"refused": func(url.Values) any { return server.Refused() },
 		"fail": func(url.Values) any {
 			server.Fail(hubspot.Fault{Status: http.StatusTooManyRequests, Policy: "SECONDLY", Times: 2})

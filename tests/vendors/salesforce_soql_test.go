@@ -2,7 +2,6 @@ package vendors
 
 import (
 	"log/slog"
-	"net/url"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +12,7 @@ import (
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	"github.com/hallwaydb/hallway/sidecar/rows"
 	"github.com/hallwaydb/hallway/tests/fakes/salesforce"
+	"github.com/hallwaydb/hallway/tests/harness"
 )
 
 // What the connector sends for random queries is SOQL to a parser that is not ours,
@@ -44,21 +44,7 @@ func TestSalesforce_Statements(t *testing.T) {
 	}
 	conformance.Run(t, subject)
 	sendGroups(t, &subject)
-	judge(t, "soql.js", s.URL, controls{"statements": func(url.Values) any {
-		type statement struct {
-			SOQL  string   `json:"soql"`
-			Texts []string `json:"texts"`
-		}
-		var out []statement
-		for _, soql := range s.Statements() {
-			texts, err := salesforce.Strings(soql)
-			if err != nil {
-				return err.Error()
-			}
-			out = append(out, statement{soql, append([]string{}, texts...)})
-		}
-		return out
-	}})
+	harness.JudgeSOQL(t, s.Statements(), salesforce.Strings, 200, 12)
 }
 
 // sendGroups has the connector send statements that aggregate.

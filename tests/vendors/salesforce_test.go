@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hallwaydb/hallway/tests/fakes/salesforce"
+	"github.com/hallwaydb/hallway/tests/harness"
 )
 
 func TestSalesforce(t *testing.T) {
@@ -33,7 +34,7 @@ func TestSalesforce(t *testing.T) {
 		PublicKeyPEM: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})),
 	})
 	defer s.Close()
-	judge(t, "salesforce.js", s.URL, controls{
+	harness.Judge(t, "salesforce.js", s.URL, harness.Controls{
 		"calls": func(url.Values) any { return s.Calls() },
 		"assertions": func(url.Values) any {
 			good := assertion(t, key, s.URL)

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hallwaydb/hallway/tests/fakes/stripe"
+	"github.com/hallwaydb/hallway/tests/harness"
 )
 
 // TestStripe: Stripe's own client is content with our server.
@@ -23,7 +24,7 @@ func TestStripe(t *testing.T) {
 		return n
 	}
 	var release func()
-	judge(t, "stripe.js", server.URL, controls{
+	harness.Judge(t, "stripe.js", server.URL, harness.Controls{
 		"fail": func(args url.Values) any {
 			server.Fail(map[string]stripe.Fault{"before": stripe.FailBefore, "after": stripe.FailAfter, "cut": stripe.Cut}[args.Get("fault")])
 			return nil

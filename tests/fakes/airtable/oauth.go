@@ -12,6 +12,8 @@ type grants struct {
 	access  map[string]bool
 	refresh string
 	n       int
+	// each as in ExpireTokensEach, used how many requests had a token.
+	each, used int
 }
 
 // Client is the OAuth integration that the server knows; it has no secret.
@@ -24,6 +26,28 @@ func (s *Server) Refresh() string {
 	defer s.mu.Unlock()
 	s.grants.refresh = s.id("rtk")
 	return s.grants.refresh
+}
+
+// ExpireTokensEach has each n-th request with an access token find it at its end; 0:
+// none.
+func (s *Server) ExpireTokensEach(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.grants.each, s.grants.used = n, 0
+}
+
+// authorized tells whether a token is good. The caller holds mu.
+func (s *Server) authorized(token string) bool {
+	if token == s.Token {
+		return true
+	}
+	g := &s.grants
+	if g.each > 0 && g.access[token] {
+		if g.used++; g.used%g.each == 0 {
+			clear(g.access)
+		}
+	}
+	return g.access[token]
 }
 
 // ExpireTokens ends all access tokens; the personal one stays.

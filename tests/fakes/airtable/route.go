@@ -50,7 +50,7 @@ func (c *call) route() (any, *refusal) {
 	if baseID != "" && !isID("app", baseID) || !meta && len(c.path) < 3 {
 		return nil, notFound()
 	}
-	if token, _ := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer "); token != s.Token && !s.grants.access[token] {
+	if token, _ := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer "); !s.authorized(token) {
 		return nil, unauthorized()
 	}
 	if refused := s.limit(baseID); refused != nil {

@@ -209,6 +209,7 @@ func (s *Server) session(r *http.Request) *apiError {
 		return expired
 	}
 	if have.calls++; s.opts.SessionCalls > 0 && have.calls > s.opts.SessionCalls {
+		s.calls["ended"]++
 		delete(s.sessions, access)
 		return expired
 	}

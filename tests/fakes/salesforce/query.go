@@ -63,6 +63,7 @@ func (s *Server) queryMore(w http.ResponseWriter, r *http.Request) *apiError {
 		return newError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
 	}
 	if s.further++; s.opts.ForgetEvery > 0 && s.further%s.opts.ForgetEvery == 0 {
+		s.calls["forgotten"]++
 		delete(s.locators, name)
 		return newError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
 	}

@@ -118,7 +118,9 @@ func (s *Server) Close() { s.http.CloseClientConnections(); s.http.Close() }
 // counts, objects, describe, query, query_more, retrieve, create, update, delete, upsert,
 // collection_create, collection_update, collection_delete, collection_upsert,
 // collection_retrieve, composite_batch, deleted, updated, bulk_*; "" is all of them but token, and
-// query_more_needed what query_more would be with full pages and no faults.
+// query_more_needed what query_more would be with full pages and no faults. Of these,
+// refused, ended and forgotten are those that RefuseEvery, SessionCalls and ForgetEvery
+// have spoiled.
 func (s *Server) Calls() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -308,6 +310,7 @@ func (s *Server) admit(r *http.Request) *apiError {
 		return err
 	}
 	if s.requests++; s.opts.RefuseEvery > 0 && s.requests%s.opts.RefuseEvery == 0 {
+		s.calls["refused"]++
 		return newError(403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests (Concurrent API Requests) Limit exceeded.")
 	}
 	if s.used >= s.opts.DailyLimit {

@@ -9,7 +9,7 @@ function check(name, f) {
   checks.push({ name, f });
 }
 
-/** control has the test do something to the server; see controls in main_test.go. */
+/** control has the test do something to the server; see Controls in tests/harness/judge.go. */
 async function control(name, args = {}) {
   const answer = await fetch(`${process.env.CONTROL_URL}/${name}?${new URLSearchParams(args)}`);
   const text = await answer.text();
