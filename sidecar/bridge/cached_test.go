@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/hallwaydb/hallway/connectors"
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
 	"github.com/hallwaydb/hallway/sidecar/cache"
+	"github.com/hallwaydb/hallway/sidecar/cache/flight"
 	"github.com/hallwaydb/hallway/sidecar/database"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	"github.com/hallwaydb/hallway/sidecar/rows"
@@ -29,12 +31,17 @@ type fakeCache struct {
 	apply  func([]cache.Write) error
 	forget func() error
 	read   func(func([]byte, int) error) (bool, error)
+	// fresh and filling answer as their methods do; nil: nothing is there, and
+	// nobody fills.
+	fresh   func() bool
+	filling func() (cache.Filling, bool)
 
 	mu      sync.Mutex
 	defs    []cache.Definition
 	regions []cache.Region
 	kept    []int // rows of each fill that was committed
 	aborted int
+	yielded int
 	applied []cache.Write
 	events  []string
 }
@@ -121,6 +128,17 @@ func (t fakeCacheTable) Read(_ context.Context, _ cache.Region, _ []int, _ time.
 	return t.c.read(out)
 }
 
+func (t fakeCacheTable) Fresh(context.Context, cache.Region, []int, time.Duration) (bool, error) {
+	return t.c.fresh != nil && t.c.fresh(), nil
+}
+
+func (t fakeCacheTable) Filling(context.Context, cache.Region) (f cache.Filling, found bool, err error) {
+	if t.c.filling != nil {
+		f, found = t.c.filling()
+	}
+	return f, found, nil
+}
+
 func (t fakeCacheTable) Apply(_ context.Context, writes []cache.Write) error {
 	if t.c.apply != nil {
 		if err := t.c.apply(writes); err != nil {
@@ -154,6 +172,12 @@ func (f *fakeFill) Commit(context.Context) (int64, error) {
 	f.done = true
 	f.c.kept = append(f.c.kept, f.rows)
 	return int64(f.rows), nil
+}
+
+func (f *fakeFill) Yield() {
+	f.c.mu.Lock()
+	defer f.c.mu.Unlock()
+	f.c.yielded++
 }
 
 func (f *fakeFill) Abort() {
@@ -405,16 +429,9 @@ func TestCached_WhatIsNotKept(t *testing.T) {
 	}
 }
 
-func TestCached_AnotherSidecarFills(t *testing.T) {
-	var calls, reads atomic.Int64
-	room := &fakeCache{begin: func(cache.Region) error { return cache.ErrBusy }}
-	room.read = func(out func([]byte, int) error) (bool, error) {
-		if reads.Add(1) < 3 {
-			return false, nil
-		}
-		return true, out(tuple(int8Value(1).GetBinary(), []byte("a")), 1)
-	}
-	f := keyed(&fake{scan: func(ctx context.Context, q connectors.Query, out *rows.Builder) (connectors.ScanResult, error) {
+// keeps counts scans of an API that takes orders.
+func keeps(calls *atomic.Int64) *fake {
+	return keyed(&fake{scan: func(ctx context.Context, q connectors.Query, out *rows.Builder) (connectors.ScanResult, error) {
 		calls.Add(1)
 		return numbers(2)(ctx, q, out)
 	}, plan: func(r pushdown.Request) pushdown.Plan {
@@ -424,13 +441,37 @@ func TestCached_AnotherSidecarFills(t *testing.T) {
 		}
 		return p
 	}})
-	c := start(t, f, withCache(room)).cachedClient()
+}
+
+func TestCached_AnotherSidecarFills(t *testing.T) {
+	var calls, begins atomic.Int64
+	busy := func(n int64) func(cache.Region) error {
+		return func(cache.Region) error {
+			if begins.Add(1) <= n {
+				return cache.ErrBusy
+			}
+			return nil
+		}
+	}
+	theirs := func(out func([]byte, int) error) (bool, error) {
+		return true, out(tuple(int8Value(1).GetBinary(), []byte("a")), 1)
+	}
+	alive := func() (cache.Filling, bool) { return cache.Filling{ID: 1}, true }
+	room := &fakeCache{begin: busy(4), filling: alive, fresh: func() bool { return true }, read: theirs}
+	w := start(t, keeps(&calls), withCache(room))
+	c := w.cachedClient()
 	got, err := allThings(t, c, cachedThings(1))
 	require.NoError(t, err)
 	assert.Len(t, got.batches, 1)
 	assert.Zero(t, calls.Load(), "the API is not asked for what another one has just fetched")
+	assert.EqualValues(t, 5, begins.Load())
+	assert.Equal(t, "joined another sidecar's", got.footer.GetCache())
+	assert.Empty(t, room.fills())
+	assert.EqualValues(t, 1, w.srv.Stats().Cache.Flights.Joined)
+	assert.Zero(t, w.srv.Stats().Cache.Flights.Begun)
 
 	// The cache has no order, so rows in one come from the API.
+	begins.Store(0)
 	p := planOf(t, c, &hallwayv1.PlanRequest{Relation: cachedThings(1), Orderings: []*hallwayv1.Ordering{{Keys: []*hallwayv1.SortKey{{Column: 0}}}}})
 	require.Equal(t, []uint32{0}, p.GetExactOrderings())
 	st, err := c.Scan(t.Context(), &hallwayv1.ScanRequest{Relation: cachedThings(1), Plan: p.GetPlan(), Columns: []uint32{0, 1}, Ordering: 1,
@@ -439,7 +480,100 @@ func TestCached_AnotherSidecarFills(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, got.rows(t, thingTypes...), 2)
 	assert.EqualValues(t, 1, calls.Load())
-	assert.EqualValues(t, 3, reads.Load())
+	assert.EqualValues(t, 1, begins.Load())
+}
+
+// What another sidecar does not finish is asked for here, and kept if it has given
+// up the region.
+func TestCached_AnotherSidecarDoesNotFinish(t *testing.T) {
+	for name, tc := range map[string]struct {
+		busy    int64
+		filling func(n int64) (cache.Filling, bool)
+		read    func(func([]byte, int) error) (bool, error)
+		fresh   bool
+		begins  int64
+		kept    bool
+	}{
+		"it is gone": {busy: 3, filling: func(int64) (cache.Filling, bool) { return cache.Filling{ID: 1}, true }, begins: 4, kept: true},
+		"it is silent": {busy: 99, filling: func(n int64) (cache.Filling, bool) {
+			return cache.Filling{ID: 1, Quiet: time.Duration(n) * time.Second}, true
+		}, begins: 6},
+		"it fetches other columns": {busy: 99, filling: func(int64) (cache.Filling, bool) { return cache.Filling{}, false }, begins: 3},
+		"its rows are too old":     {busy: 99, filling: func(int64) (cache.Filling, bool) { return cache.Filling{ID: 1, Age: time.Hour}, true }, begins: 1},
+		"it begins over and over":  {busy: 99, filling: func(n int64) (cache.Filling, bool) { return cache.Filling{ID: n}, true }, begins: 3},
+		"its rows went again": {busy: 1, filling: func(int64) (cache.Filling, bool) { return cache.Filling{}, false }, fresh: true,
+			read: func(func([]byte, int) error) (bool, error) { return false, nil }, begins: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var calls, begins, looks atomic.Int64
+			room := &fakeCache{read: tc.read, fresh: func() bool { return tc.fresh }}
+			room.begin = func(cache.Region) error {
+				if begins.Add(1) <= tc.busy {
+					return cache.ErrBusy
+				}
+				return nil
+			}
+			room.filling = func() (cache.Filling, bool) { return tc.filling(looks.Add(1)) }
+			got, err := allThings(t, start(t, keeps(&calls), withCache(room)).cachedClient(), cachedThings(1))
+			require.NoError(t, err)
+			assert.Len(t, got.rows(t, thingTypes...), 2)
+			assert.EqualValues(t, 1, calls.Load())
+			assert.Equal(t, tc.begins, begins.Load())
+			if tc.kept {
+				assert.Equal(t, []int{2}, room.fills())
+			} else {
+				assert.Empty(t, room.fills())
+			}
+		})
+	}
+}
+
+// Who leaves while another sidecar is waited for leaves at once.
+func TestCached_LeavingWhileAnotherSidecarFills(t *testing.T) {
+	var calls atomic.Int64
+	room := &fakeCache{begin: func(cache.Region) error { return cache.ErrBusy },
+		filling: func() (cache.Filling, bool) { return cache.Filling{ID: 1}, true }}
+	w := start(t, keeps(&calls), withCache(room))
+	c := w.cachedClient()
+	p := planOf(t, c, &hallwayv1.PlanRequest{Relation: cachedThings(1)})
+	ctx, cancel := context.WithCancel(t.Context())
+	st, err := c.Scan(ctx, &hallwayv1.ScanRequest{Relation: cachedThings(1), Plan: p.GetPlan(), Columns: []uint32{0}, MaxAgeMs: 60000, Fill: &hallwayv1.CacheFill{}})
+	require.NoError(t, err)
+	_, err = st.Recv()
+	require.NoError(t, err)
+	cancel()
+	soon(t, "nothing is left", func() bool { return w.srv.Stats().Cache.Flights.Flights == 0 })
+	assert.Zero(t, calls.Load())
+}
+
+// A fill that cannot go on because of a slow reader lets other sidecars fetch the
+// same.
+func TestCached_HeldUpFillsYield(t *testing.T) {
+	const many = 20000
+	room := &fakeCache{}
+	var sent atomic.Int64
+	f := keyed(&fake{scan: func(_ context.Context, _ connectors.Query, out *rows.Builder) (connectors.ScanResult, error) {
+		for i := range many {
+			out.Int64(int64(i))
+			out.String(strings.Repeat("x", 1000))
+			if err := out.EndRow(); err != nil {
+				return connectors.ScanResult{}, err
+			}
+			sent.Add(1)
+		}
+		return connectors.ScanResult{}, nil
+	}})
+	w := start(t, f, withCache(room), func(c *Config) { c.Spool = flight.Limits{Memory: 10000, File: 1} })
+	c := w.cachedClient()
+	p := planOf(t, c, &hallwayv1.PlanRequest{Relation: cachedThings(1)})
+	st, err := c.Scan(t.Context(), &hallwayv1.ScanRequest{Relation: cachedThings(1), Plan: p.GetPlan(), Columns: []uint32{0, 1}, MaxAgeMs: 60000, Fill: &hallwayv1.CacheFill{}})
+	require.NoError(t, err)
+	soon(t, "the fill yields", func() bool { room.mu.Lock(); defer room.mu.Unlock(); return room.yielded == 1 })
+	assert.Less(t, sent.Load(), int64(many))
+	got, err := drainScan(t, st, err)
+	require.NoError(t, err)
+	assert.Len(t, got.rows(t, thingTypes...), many)
 }
 
 func TestCached_PanicIsTheReadersError(t *testing.T) {

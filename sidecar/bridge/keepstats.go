@@ -14,7 +14,8 @@ import (
 // CacheStats counts since the start, but for what says now.
 type CacheStats struct {
 	// Flights are scans for the cache: Begun are those that called the API,
-	// which were misses, and Joined misses that found one under way.
+	// which were misses, and Joined misses that found one under way, here or in
+	// another sidecar.
 	Flights flight.Stats
 	// Fills that were kept and their Rows, and why others were not.
 	Fills, Rows uint64
@@ -33,6 +34,8 @@ func NotKeptReasons() []string {
 
 type keepStats struct {
 	fills, rows atomic.Uint64
+	// Flights that called the API, and those whose rows another sidecar has fetched.
+	asked, elsewhere atomic.Uint64
 
 	mu  sync.Mutex
 	not map[string]uint64
@@ -51,6 +54,9 @@ func (s *Server) cacheStats() CacheStats {
 	s.keeping.mu.Lock()
 	not := maps.Clone(s.keeping.not)
 	s.keeping.mu.Unlock()
-	return CacheStats{Flights: s.flights.Stats(), Fills: s.keeping.fills.Load(), Rows: s.keeping.rows.Load(), NotKept: not,
+	flights := s.flights.Stats()
+	flights.Begun = s.keeping.asked.Load()
+	flights.Joined += s.keeping.elsewhere.Load()
+	return CacheStats{Flights: flights, Fills: s.keeping.fills.Load(), Rows: s.keeping.rows.Load(), NotKept: not,
 		Queued: s.queue.len(), Applied: s.queue.applied.Load(), Invalidated: s.queue.invalidated.Load()}
 }

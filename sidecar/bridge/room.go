@@ -32,6 +32,8 @@ type CacheTable interface {
 	ID() int64
 	Begin(ctx context.Context, region cache.Region, started time.Time) (CacheFill, error)
 	Read(ctx context.Context, region cache.Region, columns []int, maxAge time.Duration, out func(tuples []byte, rows int) error) (bool, error)
+	Fresh(ctx context.Context, region cache.Region, columns []int, maxAge time.Duration) (bool, error)
+	Filling(ctx context.Context, region cache.Region) (cache.Filling, bool, error)
 	Apply(ctx context.Context, writes []cache.Write) error
 	Invalidate(ctx context.Context) error
 }
@@ -41,6 +43,8 @@ type CacheFill interface {
 	Write(tuples []byte, rows int) error
 	// Commit gives the number of rows in the region.
 	Commit(ctx context.Context) (int64, error)
+	// Yield lets another sidecar fill the region too.
+	Yield()
 	Abort()
 }
 

@@ -21,18 +21,10 @@ import (
 	"github.com/hallwaydb/hallway/sidecar/rows"
 )
 
-const (
-	// beginPatience is how long a scan waits to hear whether another sidecar is
-	// reading the same; a database that is well says so within a millisecond.
-	beginPatience = 20 * time.Millisecond
-	// busyPatience is how long it waits for the other one to have it all.
-	busyPatience = 2 * time.Second
-	busyPause    = 20 * time.Millisecond
-	// footerPatience is how long the end of a scan, whose rows are all there,
-	// waits for the cache: most fills are done by then, and the next query is a
-	// hit. Longer than that nobody waits for it.
-	footerPatience = 100 * time.Millisecond
-)
+// footerPatience is how long the end of a scan, whose rows are all there, waits for
+// the cache: most fills are done by then, and the next query is a hit. Longer than
+// that nobody waits for it.
+const footerPatience = 100 * time.Millisecond
 
 // shared is what a flight's readers know of it.
 type shared struct {
@@ -184,13 +176,14 @@ func (s *Server) flight(b *bound, q *connectors.Query, region cache.Region, f *o
 			defer func() { k.scanned <- err == nil && !reached }()
 			fl.Keep(k.keepIfWhole)
 		default:
-			k := &keeper{s: s, t: tag.t, region: region, started: fl.Started(), begun: make(chan begun, 1)}
+			k := &keeper{s: s, t: tag.t, region: region, started: fl.Started(), begun: make(chan begun, 1), again: make(chan time.Duration)}
 			fl.Keep(k.keep)
-			found, err := s.elsewhere(ctx, fl, k.begun, f, region, q.Ordering != nil, maxAge)
+			found, err := s.elsewhere(ctx, fl, k, f, q.Ordering != nil, maxAge)
 			if found || err != nil {
 				return err
 			}
 		}
+		s.keeping.asked.Add(1)
 		tag.result, err = runScan(ctx, b, q, f, stopAfter(q.Limit, &reached, fl.Append))
 		if errors.Is(err, rows.ErrStop) && ctx.Err() == nil {
 			return nil
@@ -217,65 +210,16 @@ func stopAfter(limit uint64, reached *bool, sink rows.Sink) rows.Sink {
 	}
 }
 
-// begun is what came of the beginning of a fill.
-type begun struct {
-	table CacheTable
-	err   error
-}
-
-// elsewhere waits, if another sidecar is filling the region, until that one has
-// it, and hands over its rows: true. Else the API is to be asked, as it is for
-// rows in an order that is relied upon (ordered), since the cache keeps none.
-func (s *Server) elsewhere(ctx context.Context, fl *flight.Flight, ready <-chan begun, f *overlay.Filter, region cache.Region, ordered bool, maxAge time.Duration) (bool, error) {
-	late := time.NewTimer(beginPatience)
-	defer late.Stop()
-	var b begun
-	select {
-	case b = <-ready:
-	case <-late.C:
-	case <-ctx.Done():
-	}
-	if !errors.Is(b.err, cache.ErrBusy) || b.table == nil || maxAge <= 0 || ordered || !fl.Alone() {
-		return false, nil
-	}
-	sent := false
-	sink := func(tuples []byte, n int) error {
-		sent = true
-		if f != nil {
-			var err error
-			if tuples, n, err = f.Batch(tuples); err != nil || n == 0 {
-				return err
-			}
-		}
-		return fl.Append(tuples, n)
-	}
-	for end := time.Now().Add(busyPatience); time.Now().Before(end) && sleep(ctx, busyPause); {
-		found, err := b.table.Read(ctx, region, region.Columns, maxAge, sink)
-		switch {
-		case sent && err != nil:
-			return false, fmt.Errorf("reading what another sidecar has fetched: %w", err)
-		case err != nil:
-			return false, nil
-		case !found:
-			continue
-		}
-		if f != nil {
-			if tuples, n := f.End(); n > 0 {
-				return true, fl.Append(tuples, n)
-			}
-		}
-		return true, nil
-	}
-	return false, nil
-}
-
 // keeper brings a flight's rows into the cache.
 type keeper struct {
 	s       *Server
 	t       *cachedTable
 	region  cache.Region
 	started time.Time
+	// begun says what came of each beginning. Where another sidecar was busy, one
+	// more follows for each age that is sent on again, until that is closed.
 	begun   chan begun
+	again   chan time.Duration
 	scanned chan bool // whether a limited scan has brought all there is
 }
 
@@ -283,10 +227,30 @@ type keeper struct {
 func (k *keeper) keep(ctx context.Context, r *flight.Reader) flight.Outcome {
 	table, fill, err := k.begin(ctx)
 	k.begun <- begun{table, err}
+	for k.waits(err) {
+		maxAge, ok := <-k.again
+		if !ok {
+			break
+		}
+		fill, err = k.takeOver(ctx, table, maxAge)
+		k.begun <- begun{table, err}
+	}
+	if errors.Is(err, errThere) {
+		return flight.Outcome{Text: "not kept: " + err.Error(), Err: err}
+	}
 	if err != nil {
 		return k.s.notKept(reasonOf(err), err)
 	}
 	defer fill.Abort()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-r.Flight().Held():
+			fill.Yield()
+		case <-done:
+		}
+	}()
 	for {
 		batch, err := r.Next(ctx)
 		if errors.Is(err, io.EOF) {

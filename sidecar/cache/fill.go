@@ -73,15 +73,20 @@ func (t *Table) Begin(ctx context.Context, region Region, started time.Time) (*F
 	if err != nil {
 		return nil, err
 	}
-	release, err := t.d.locks.try(ctx, regionLock(t.id, region.Hash))
+	now := time.Now()
+	began := now.Add(-max(now.Sub(started), 0))
+	release, err := t.d.locks.try(ctx, regionLock(t.id, region.Hash), notice{noticeOf(t.id, region), noticeTime(t.d.db.At(began))})
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	now := time.Now()
 	return &Fill{t: t, ctx: ctx, region: region, condition: condition, release: release, end: cancel,
-		fetchedAt: t.d.db.At(now.Add(-max(now.Sub(started), 0))).Truncate(time.Microsecond)}, nil
+		fetchedAt: t.d.db.At(began).Truncate(time.Microsecond)}, nil
 }
+
+// Yield lets others fill the region too, who would wait for this fill in vain; it
+// goes on as before. It may be called at any time, by any goroutine.
+func (f *Fill) Yield() { f.release() }
 
 // condition checks a region and writes it as SQL.
 func (t *Table) condition(region Region) (string, error) {

@@ -426,6 +426,67 @@ func TestBegin_OneFillARegion(t *testing.T) {
 	f.Abort()
 }
 
+// Whoever finds a region taken sees what is fetched for it, since when, and whether
+// the one who fetches lives.
+func TestFilling_IsSeenByOthers(t *testing.T) {
+	w := newWorld(t, cache.Config{})
+	dbs, m, second := w.sidecar(cache.Config{})
+	ctx := context.Background()
+	def := w.define("deals", deals, 0)
+	here := w.table(def)
+	there, err := second.Table(ctx, def)
+	require.NoError(t, err)
+	one := region(t, def, everyColumn(def), eq(1, int4Type, int64(1)))
+	turned, narrow := one, one
+	turned.Columns, narrow.Columns = []int{3, 2, 1, 0}, []int{0, 1}
+	seen := func(x *cache.Table, r cache.Region) (cache.Filling, bool) {
+		t.Helper()
+		f, found, err := x.Filling(ctx, r)
+		require.NoError(t, err)
+		return f, found
+	}
+	_, found := seen(here, one)
+	require.False(t, found)
+
+	f, err := there.Begin(ctx, one, time.Now().Add(-time.Hour))
+	require.NoError(t, err)
+	a, found := seen(here, one)
+	require.True(t, found)
+	require.InDelta(t, time.Hour, a.Age, float64(time.Minute))
+	require.GreaterOrEqual(t, a.Quiet, time.Duration(0))
+	b, found := seen(there, turned)
+	require.True(t, found, "the same columns")
+	require.Equal(t, a.ID, b.ID)
+	_, found = seen(here, narrow)
+	require.False(t, found, "other columns")
+	// It shows that it lives, as long as it fills something.
+	const said = "SELECT max(state_change) FROM pg_stat_activity WHERE pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2)"
+	for range 2 {
+		last := w.one(said)
+		require.Eventually(t, func() bool { return w.one(said) != last }, 30*time.Second, 20*time.Millisecond)
+	}
+
+	// Others may fill the region too; what comes last counts.
+	f.Yield()
+	_, found = seen(here, one)
+	require.False(t, found)
+	w.mustFill(here, def, one, []any{int64(1), int64(1), int64(1), "a"})
+	f.Abort()
+	f.Yield()
+
+	// One that is gone holds nothing.
+	f, err = there.Begin(ctx, one, time.Now())
+	require.NoError(t, err)
+	c, found := seen(here, one)
+	require.True(t, found)
+	require.NotEqual(t, a.ID, c.ID)
+	w.exec("SELECT pg_terminate_backend(%d)", c.ID>>32)
+	require.Eventually(t, func() bool { _, found := seen(here, one); return !found }, 30*time.Second, 20*time.Millisecond)
+	f.Abort()
+	m.Close()
+	dbs.Close()
+}
+
 func TestManager_LeavesNothingRunning(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	w := &world{t: t, db: env.Database(t)}

@@ -1,5 +1,5 @@
 // Rows out of the cache table, for a sidecar whose backend asked while another
-// one was filling; and the locks that tell them of each other.
+// one was filling.
 
 package cache
 
@@ -9,12 +9,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/hallwaydb/hallway/sidecar/database"
 )
 
 // batchSize is about how many bytes of tuples Read hands over at a time.
@@ -152,109 +149,4 @@ func (r *copyReader) flush() error {
 	err := r.f(r.buf, r.rows)
 	r.buf, r.rows = r.buf[:0], 0
 	return err
-}
-
-// regionLock is the advisory lock of a region: a number that nobody else is
-// likely to use.
-func regionLock(id, hash int64) int64 {
-	x := uint64(hash) ^ uint64(id)*0x9e3779b97f4a7c15 ^ 0x48616c6c77617921
-	x ^= x >> 31
-	x *= 0xbf58476d1ce4e5b9
-	return int64(x ^ x>>29)
-}
-
-// regionLocks are advisory locks held by one connection for all fills of this
-// sidecar in a database. If it breaks they are gone, and all that comes of it is
-// that a region may be fetched twice.
-type regionLocks struct {
-	db *database.Database
-
-	mu      sync.Mutex
-	conn    *pgx.Conn
-	closing func()
-	held    map[int64]bool
-	used    time.Time
-	closed  bool
-}
-
-// try takes a lock, or fails with ErrBusy. It costs a fill no more than a
-// connection may.
-func (l *regionLocks) try(ctx context.Context, key int64) (release func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, l.db.ConnectTimeout())
-	defer cancel()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.held[key] {
-		return nil, ErrBusy
-	}
-	if l.closed {
-		return nil, errors.New("the sidecar is stopping")
-	}
-	if l.conn != nil && l.conn.IsClosed() {
-		l.closing()
-		l.conn = nil
-	}
-	if l.conn == nil {
-		if l.conn, l.closing, err = l.db.Dedicated(ctx); err != nil {
-			l.conn = nil
-			return nil, err
-		}
-	}
-	var got bool
-	if err := l.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", key).Scan(&got); err != nil {
-		return nil, fmt.Errorf("locking the region: %w", err)
-	}
-	if !got {
-		return nil, ErrBusy
-	}
-	if l.held == nil {
-		l.held = map[int64]bool{}
-	}
-	l.held[key] = true
-	l.used = time.Now()
-	return sync.OnceFunc(func() { l.release(key) }), nil
-}
-
-func (l *regionLocks) release(key int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.held, key)
-	if l.conn == nil || l.conn.IsClosed() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), l.db.ConnectTimeout())
-	defer cancel()
-	if len(l.held) == 0 && l.closed {
-		l.closing()
-		l.conn = nil
-		return
-	}
-	if _, err := l.conn.Exec(ctx, "SELECT pg_advisory_unlock($1)", key); err != nil {
-		// Closing the connection unlocks for certain.
-		l.closing()
-		l.conn = nil
-	}
-}
-
-// lockIdle is how long the connection is kept when nothing is locked.
-const lockIdle = time.Minute
-
-// idle closes the connection if nothing was locked for a while.
-func (l *regionLocks) idle() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.conn != nil && len(l.held) == 0 && time.Since(l.used) > lockIdle {
-		l.closing()
-		l.conn = nil
-	}
-}
-
-func (l *regionLocks) close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closed = true
-	if l.conn != nil && len(l.held) == 0 {
-		l.closing()
-		l.conn = nil
-	}
 }

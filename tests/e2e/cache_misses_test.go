@@ -268,6 +268,94 @@ func TestCacheMiss_HundredBackendsCauseOneScan(t *testing.T) {
 	require.EqualValues(t, 1, api.scans.Load(), "what is kept serves all")
 }
 
+// Sidecars that share a database share scans, for as long as the one that asks the
+// API lives, and no longer.
+func TestCacheMiss_TwoSidecarsCauseOneScan(t *testing.T) {
+	const rows, sessions = 250, 10
+	api := startGated(t, rows)
+	db, a, s := gated(t, api)
+	other := observe(t)
+	const at = "SET hallway.address = '%s'"
+	a.Exec("ALTER SERVER api OPTIONS (DROP address); "+at, s.Address())
+	connect := func(o *observed) *harness.Conn {
+		c := db.Connect(t)
+		c.Exec(at, o.Address())
+		return c
+	}
+	var here, there []*harness.Conn
+	for range sessions {
+		here, there = append(here, connect(s)), append(there, connect(other))
+	}
+	// Both have been in the database before.
+	here[0].Exec("SELECT * FROM contacts WHERE id = 'c1'")
+	there[0].Exec("SELECT * FROM contacts WHERE id = 'c2'")
+	s.soon("hallway_cache_fills_total", 1)
+	other.soon("hallway_cache_fills_total", 1)
+
+	const query = "SELECT count(*) || ' ' || count(DISTINCT name) || ' ' || sum(amount) FROM contacts"
+	want := fmt.Sprintf("%d %d %d", rows, rows, rows*(rows-1)/2)
+	scans := func() int64 { return api.scans.Load() }
+	// begin has all ask while the API keeps its second page back. Where the machine
+	// is so busy that the second sidecar does not hear of the first in time, which is
+	// a tenth of a second, it asks the API too, and all begins again.
+	begin := func(here, there []*harness.Conn) (first, second []*running, before int64) {
+		for range 10 {
+			a.Exec("SELECT hallway.invalidate('contacts')")
+			s.soon("hallway_cache_flights", 0)
+			other.soon("hallway_cache_flights", 0)
+			api.hold(2)
+			before, first, second = scans(), nil, nil
+			for _, c := range here {
+				first = append(first, run(c, query))
+			}
+			s.soon("hallway_scans", len(here))
+			require.Eventually(t, func() bool {
+				return a.Value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2") == "1"
+			}, bounded, tick, "what is fetched is said")
+			for _, c := range there {
+				second = append(second, run(c, query))
+			}
+			other.soon("hallway_scans", len(there))
+			waiting := "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%%pg_locks l LEFT JOIN%%' AND application_name = 'hallway sidecar' AND state_change > '%s'"
+			since := a.Value("SELECT clock_timestamp()")
+			require.Eventually(t, func() bool { return scans() > before+1 || a.Value(waiting, since) == "t" }, bounded, tick)
+			if scans() == before+1 {
+				return first, second, before
+			}
+			api.open()
+			for _, r := range append(first, second...) {
+				require.Equal(t, want, r.value(t))
+			}
+		}
+		t.Fatal("the second sidecar has never heard of the first in time")
+		return nil, nil, 0
+	}
+
+	first, second, before := begin(here, there)
+	misses := other.metric("hallway_cache_misses_total")
+	require.Never(t, func() bool { return scans() > before+1 }, 4*time.Second, 50*time.Millisecond, "it waits for as long as it takes")
+	api.open()
+	for _, r := range append(first, second...) {
+		require.Equal(t, want, r.value(t))
+	}
+	require.Equal(t, before+1, scans(), "scans of the API")
+	require.Equal(t, misses, other.metric("hallway_cache_misses_total"))
+	require.True(t, cached(t, there[0], query))
+
+	// One that is gone is waited for no longer.
+	first, second, before = begin(here[:1], there)
+	s.Kill()
+	_, err := first[0].wait(t)
+	require.Error(t, err)
+	require.Eventually(t, func() bool { return scans() == before+2 }, bounded, tick, "the API is asked by the other one")
+	api.open()
+	for _, r := range second {
+		require.Equal(t, want, r.value(t))
+	}
+	require.Equal(t, before+2, scans())
+	require.Eventually(t, func() bool { return cached(t, there[0], query) }, bounded, tick, "which keeps the rows")
+}
+
 // 100 lookups are in the API at the same time: none waits for another.
 func TestCacheMiss_LookupsByKeyDoNotWaitForEachOther(t *testing.T) {
 	const n = 100

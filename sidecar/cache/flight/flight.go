@@ -242,6 +242,10 @@ func (f *Flight) Append(tuples []byte, rows int) error {
 // Started is when the flight began.
 func (f *Flight) Started() time.Time { return f.started }
 
+// Held is closed once the scan has waited for a slow reader for a second: from then
+// on it cannot be said when it will end.
+func (f *Flight) Held() <-chan struct{} { return f.spool.held }
+
 // Alone reports whether no other flight for the same key runs.
 func (f *Flight) Alone() bool {
 	f.g.mu.Lock()

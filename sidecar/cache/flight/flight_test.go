@@ -115,6 +115,35 @@ func TestJoin_HundredReadersAreOneScan(t *testing.T) {
 	}
 }
 
+// Held tells of a scan that cannot go on because of a reader, and of no other.
+func TestHeld_ByASlowReader(t *testing.T) {
+	g := group(t, Limits{Memory: 1000, File: 1})
+	var calls atomic.Int64
+	r, _ := g.Join(t.Context(), Request{Key: "k", Owner: 1}, nil, batches(5, 1000, &calls))
+	defer r.Close()
+	_, err := r.Next(t.Context())
+	require.NoError(t, err)
+	select {
+	case <-r.Flight().Held():
+	case <-time.After(30 * time.Second):
+		t.Fatal("nobody is told")
+	}
+	for err == nil {
+		_, err = r.Next(t.Context())
+	}
+	require.ErrorIs(t, err, io.EOF)
+
+	quick, _ := group(t, Limits{}).Join(t.Context(), Request{Key: "q", Owner: 1}, nil, batches(5, 1000, &calls))
+	defer quick.Close()
+	_, err = drain(t.Context(), quick, nil)
+	require.NoError(t, err)
+	select {
+	case <-quick.Flight().Held():
+		t.Fatal("it was not held up")
+	default:
+	}
+}
+
 func TestJoin_OnlyWhatIsAlike(t *testing.T) {
 	g := group(t, Limits{})
 	hold := make(chan struct{})

@@ -82,11 +82,14 @@ type spool struct {
 	err     error         // why it ended; nil: well
 	changed chan struct{} // closed when any of the above changes
 	readers map[*Reader]struct{}
+
+	held chan struct{} // closed once the scan has waited for long
+	hold sync.Once
 }
 
 func newSpool(limits *Limits, total *atomic.Int64, disk *atomic.Uint64, log *slog.Logger) *spool {
 	return &spool{limits: limits, total: total, disk: disk, log: log,
-		changed: make(chan struct{}), readers: map[*Reader]struct{}{}}
+		changed: make(chan struct{}), readers: map[*Reader]struct{}{}, held: make(chan struct{})}
 }
 
 // wake tells all who wait. mu is held.
@@ -104,6 +107,8 @@ func (s *spool) append(ctx context.Context, tuples []byte, rows int) error {
 	for !s.put(tuples, rows) {
 		if since.IsZero() {
 			since = time.Now()
+			late := time.AfterFunc(heldPatience, func() { s.hold.Do(func() { close(s.held) }) })
+			defer late.Stop()
 		}
 		slowest := s.slowest()
 		left, last := s.limits.Patience, slowest == nil || !slowest.spare && s.others() == 0
@@ -132,6 +137,10 @@ func (s *spool) append(ctx context.Context, tuples []byte, rows int) error {
 // sparePatience is Limits.Patience for readers that others do not wait for: long
 // enough to ride out a hiccup.
 const sparePatience = time.Second
+
+// heldPatience is how long a scan may wait for its slowest reader before others
+// are told that it does.
+const heldPatience = time.Second
 
 // others counts the readers that are not to be spared, but for one.
 func (s *spool) others() int {
