@@ -585,8 +585,9 @@ func TestCached_PanicIsTheReadersError(t *testing.T) {
 }
 
 func TestCached_LeavingEndsTheAPICall(t *testing.T) {
-	ended := make(chan error, 1)
+	begun, ended := make(chan struct{}), make(chan error, 1)
 	f := keyed(&fake{scan: func(ctx context.Context, _ connectors.Query, _ *rows.Builder) (connectors.ScanResult, error) {
+		close(begun)
 		<-ctx.Done()
 		ended <- ctx.Err()
 		return connectors.ScanResult{}, ctx.Err()
@@ -599,6 +600,11 @@ func TestCached_LeavingEndsTheAPICall(t *testing.T) {
 	require.NoError(t, err)
 	_, err = st.Recv()
 	require.NoError(t, err)
+	select {
+	case <-begun:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the API is not called")
+	}
 	cancel()
 	select {
 	case err := <-ended:
