@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/connectors/conformance"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	fake "github.com/hallwaydb/hallway/tests/fakes/hubspot"
 	"github.com/hallwaydb/hallway/tests/harness"
@@ -85,6 +86,25 @@ func TestSearch_LastPageFull(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got, 400)
 	require.Equal(t, map[string]int{"search": 2}, api.Calls())
+}
+
+// TestAsksAhead: a page of a search, which begins behind the last id of the one before,
+// and one of a list are asked for before the rows of the one before are taken.
+func TestAsksAhead(t *testing.T) {
+	api := fake.New(fake.Options{})
+	defer api.Close()
+	api.Seed("contacts", 450, func(int) map[string]string { return map[string]string{"firstname": "Ada"} })
+	src := open(t, api)
+	spec := tableSpec(t, src, "contacts", "id", "firstname")
+	tab, err := src.Table(t.Context(), spec)
+	require.NoError(t, err)
+	for kind, where := range map[string][]pushdown.Expr{"search": {compare(pushdown.EQ, 1, "Ada")}, "list": nil} {
+		t.Run(kind, func(t *testing.T) {
+			api.ResetCalls()
+			q := connectors.Query{Request: pushdown.Request{Columns: []int{0}, Conjuncts: where}}
+			conformance.AsksAhead(t, tab, q, []pushdown.Type{spec.Columns[0].Type}, 450, func() int { return api.Calls()[kind] })
+		})
+	}
 }
 
 // TestSearch_ValuesAlike: alternatives that are one for these values may be too many

@@ -28,28 +28,41 @@ func within(is func() bool) bool {
 
 func scanTo(t *testing.T, a *api, batch int, sink rows.Sink) error {
 	t.Helper()
-	tab := openTable(t, openSource(t, []byte(aheadManifest), a.URL, nil), "things")
+	return scanBy(t, a, aheadManifest, batch, sink)
+}
+
+func scanBy(t *testing.T, a *api, manifest string, batch int, sink rows.Sink) error {
+	t.Helper()
+	tab := openTable(t, openSource(t, []byte(manifest), a.URL, nil), "things")
 	b := rows.NewBuilder([]pushdown.Type{tab.columns[1].spec.Type}, sink, rows.Options{Reuse: true, First: batch, Next: batch})
 	_, err := tab.Scan(t.Context(), connectors.Query{Request: pushdown.Request{Columns: []int{1}}, Stats: &connectors.Stats{}}, b)
 	return err
 }
 
 // A reader that takes the first row only when the second page has been asked for is
-// not waited for in vain.
+// not waited for in vain, whatever leads from page to page.
 func TestScan_TheNextPageIsAskedForBeforeTheLastIsTaken(t *testing.T) {
-	a := newAPI(t, 30, 10)
-	var asked atomic.Int64
-	a.spoil = func(*http.Request, map[string]any) { asked.Add(1) }
-	taken := 0
-	err := scanTo(t, a, 1, func(_ []byte, n int) error {
-		if taken == 0 && !within(func() bool { return asked.Load() >= 2 }) {
-			return fmt.Errorf("%d pages were asked for", asked.Load())
-		}
-		taken += n
-		return nil
-	})
-	if err != nil || taken != 30 {
-		t.Errorf("%d rows, %v", taken, err)
+	for _, paging := range []string{
+		"{style: cursor, param: after, cursor: next}", `{style: cursor, param: starting_after, cursor: "{key}", more: has_more}`,
+		"{style: page, param: page}", "{style: offset, param: offset}", "{style: link}", "{style: link, cursor: next_url}",
+	} {
+		t.Run(paging, func(t *testing.T) {
+			a := newAPI(t, 30, 10)
+			var asked atomic.Int64
+			a.spoil = func(*http.Request, map[string]any) { asked.Add(1) }
+			taken := 0
+			manifest := "manifest: 1\nname: T\nread: {items: data, page_size: {param: limit, max: 10}}\npaging: " + paging + apiObjects
+			err := scanBy(t, a, manifest, 1, func(_ []byte, n int) error {
+				if taken == 0 && !within(func() bool { return asked.Load() >= 2 }) {
+					return fmt.Errorf("%d pages were asked for", asked.Load())
+				}
+				taken += n
+				return nil
+			})
+			if err != nil || taken != 30 {
+				t.Errorf("%d rows, %v", taken, err)
+			}
+		})
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/connectors/conformance"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	fake "github.com/hallwaydb/hallway/tests/fakes/salesforce"
 )
@@ -45,6 +46,23 @@ func TestBulk_SessionsEnd(t *testing.T) {
 	require.Zero(t, calls["query"])
 	require.GreaterOrEqual(t, calls["token"], 3)
 	require.Eventually(t, func() bool { return s.Jobs() == 0 }, time.Minute, 5*time.Millisecond)
+}
+
+// The next page, to which an answer has a link, and the next part of a job's result, to
+// which a header leads, are asked for before the rows of the one before are taken.
+func TestAsksAhead(t *testing.T) {
+	t.Parallel()
+	s := fake.New(fake.Options{PageSize: 40, BulkPage: 40})
+	defer s.Close()
+	traps(t, s, 100)
+	text := []pushdown.Type{sqlTypes["text"]}
+	q := connectors.Query{Request: pushdown.Request{Columns: []int{0}}}
+	s.ResetCalls()
+	conformance.AsksAhead(t, bindTable(t, openSource(t, s), "Everything__c", nil, "Id"), q, text, 100,
+		func() int { c := s.Calls(); return c["query"] + c["query_more"] })
+	bulk := bulkTable(t, s, nil)
+	s.ResetCalls()
+	conformance.AsksAhead(t, bulk, q, text, 100, func() int { return s.Calls()["bulk_results"] })
 }
 
 func TestBulk_Failure(t *testing.T) {
