@@ -105,6 +105,8 @@ func TestRequests_AreLegal(t *testing.T) {
 		}
 	}
 	writeEverything(t, plain)
+	kept := haveKeys(t, s)
+	require.Len(t, kept, 18, "%v", kept)
 	kinds := map[string]int{}
 	for _, r := range s.Requests() {
 		if bad := judged(t, mock, r); bad != "" {
@@ -212,7 +214,7 @@ func writeEverything(t *testing.T, w *world) {
 			require.Equal(t, connectors.Applied, got.Outcome, "%s: %v", test.object, got.Err)
 		}
 		if test.remove {
-			got = w.write(table, connectors.Delete, "", key, nil)
+			got = w.write(table, connectors.Delete, fmt.Sprintf("legal-d-%d", n), key, nil)
 			require.Equal(t, connectors.Applied, got.Outcome, "%s: %v", test.object, got.Err)
 		}
 	}

@@ -1,6 +1,7 @@
 package stripe
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -60,10 +61,30 @@ func TestEveryWrite_HasAnIdempotencyKey(t *testing.T) {
 	w.write(table, connectors.Insert, "k", nil, map[int]any{1: "a"})
 	require.Len(t, s.Objects("customers"), 1, "sent again, it is done once")
 	w.write(table, connectors.Update, "l", w.newest("customers")["id"], map[int]any{1: "b"})
+	haveKeys(t, s)
+	w.write(table, connectors.Delete, "m", w.newest("customers")["id"], nil)
+	require.Equal(t, map[string]int{"create customers": 2, "update customers": 1, "delete customers": 1}, haveKeys(t, s))
+}
+
+// haveKeys wants all writes so far to have an idempotency key, each request its own but
+// one that was sent again, and gives how many there were of each kind.
+func haveKeys(t *testing.T, s *fake.Server) map[string]int {
+	t.Helper()
+	writes, by := map[string]int{}, map[string]string{}
 	for _, r := range s.Requests() {
-		require.NotEmpty(t, r.IdempotencyKey, r.Path)
 		require.Equal(t, "2026-08-26.dahlia", r.Version)
+		if r.Method == http.MethodGet {
+			continue
+		}
+		writes[r.Kind]++
+		require.NotEmpty(t, r.IdempotencyKey, "%s %s", r.Method, r.Path)
+		request := r.Method + r.Path + r.Body
+		if had, known := by[r.IdempotencyKey]; known {
+			require.Equal(t, had, request, "one key for two")
+		}
+		by[r.IdempotencyKey] = request
 	}
+	return writes
 }
 
 func TestSubscription_IsMadeAndCanceled(t *testing.T) {
