@@ -336,7 +336,10 @@ name_as_text(Expr *expr)
 								 COERCE_IMPLICIT_CAST);
 }
 
-/* = ANY (array) and <> ALL (array): IN and NOT IN. */
+/*
+ * = ANY (array) and <> ALL (array): IN and NOT IN, or a value that is looked for in
+ * a column's arrays.
+ */
 static Hallway__V1__Expr *
 ship_membership(HallwayQualContext *cxt, ScalarArrayOpExpr *op, QualPlace place)
 {
@@ -357,11 +360,18 @@ ship_membership(HallwayQualContext *cxt, ScalarArrayOpExpr *op, QualPlace place)
 	membership = palloc(sizeof(Hallway__V1__Membership));
 	hallway__v1__membership__init(membership);
 	membership->negated = !op->useOr;
-	membership->operand = hallway_ship_column(cxt, operand);
-	if (membership->operand == NULL)
-		return NULL;
-	membership->array = hallway_ship_parameter(cxt, array, place);
-	if (membership->array == NULL)
+	if (hallway_column_index(cxt, array) >= 0)
+	{
+		membership->operand = hallway_ship_parameter(cxt, operand, place);
+		membership->array = hallway_ship_column(cxt, array);
+	}
+	else
+	{
+		membership->operand = hallway_ship_column(cxt, operand);
+		membership->array = membership->operand == NULL ? NULL :
+			hallway_ship_parameter(cxt, array, place);
+	}
+	if (membership->operand == NULL || membership->array == NULL)
 		return NULL;
 	if (OidIsValid(op->inputcollid))
 		membership->collation = hallway_ship_collation(op->inputcollid);

@@ -3,6 +3,7 @@ package airtable
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -103,6 +104,9 @@ func (f *field) describe(out *rest.Field) {
 		for _, c := range f.Options.Choices {
 			out.Values = append(out.Values, c.Name)
 		}
+		if out.List {
+			f.describeList(out)
+		}
 	case "externalSyncSource":
 		out.Type = "text"
 	case "number", "currency", "percent", "duration":
@@ -118,7 +122,7 @@ func (f *field) describe(out *rest.Field) {
 		out.Keeps = "milliseconds"
 	case "multipleRecordLinks":
 		written("relation")
-		out.List = true
+		out.List, out.Filterable = true, no() // in a formula it is the names of the records
 	case "multipleAttachments", "singleCollaborator", "multipleCollaborators", "barcode":
 		written("json")
 	case "autoNumber":
@@ -135,6 +139,16 @@ func (f *field) describe(out *rest.Field) {
 	if out.List || out.Type == "text" || out.Type == "select" || out.Type == "boolean" {
 		out.Sortable = no() // a select is sorted by its choices, text as nobody says
 	}
+}
+
+// describeList has a list of choices filtered, if a formula's text of it surely has
+// each of them: nobody says what becomes of a quote within one.
+func (f *field) describeList(out *rest.Field) {
+	if slices.ContainsFunc(out.Values, func(v string) bool { return strings.Contains(v, `"`) }) {
+		out.Filterable = no()
+		return
+	}
+	out.Filters = []rest.Pair{{Name: "list", Value: "choices"}}
 }
 
 // computed gives the type of a formula's or rollup's result, which may be an error.

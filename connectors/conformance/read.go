@@ -294,7 +294,7 @@ func (h *harness) orderings() []pushdown.Ordering {
 func testOrdering(t *testing.T, h *harness) {
 	all := h.mustScan(t, connectors.Query{})
 	orderings := h.orderings()
-	req := pushdown.Request{Orderings: orderings, Columns: h.allColumns()}
+	req := pushdown.Request{Orderings: orderings, Columns: h.allColumns(), LimitPossible: true}
 	plan := h.table.Plan(req)
 	t.Logf("%d of %d orderings are exact", len(plan.ExactOrderings), len(orderings))
 	for _, i := range plan.ExactOrderings {

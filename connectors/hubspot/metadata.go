@@ -206,6 +206,9 @@ func fieldOf(p *property) rest.Field {
 	escaped := strings.ReplaceAll(p.Name, ".", `\.`)
 	f := rest.Field{Name: p.Name, Path: "properties." + escaped, FilterName: p.Name, Missing: "empty", Quoted: true,
 		ReadOnly: p.Calculated || p.Modification.ReadOnlyValue, Description: describe(p)}
+	if p.Modification.ReadOnlyValue && ofEveryRecord(p.Name) {
+		f.Missing = "never"
+	}
 	switch p.Type {
 	case "number":
 		f.Type = "number"
@@ -232,6 +235,16 @@ func fieldOf(p *property) rest.Field {
 		f.Type = "text"
 	}
 	return f
+}
+
+// ofEveryRecord tells whether HubSpot gives a property a value when a record is made;
+// where people may change it, they may also take it away.
+func ofEveryRecord(property string) bool {
+	switch property {
+	case "createdate", "hs_createdate", "lastmodifieddate", hsModified:
+		return true
+	}
+	return false
 }
 
 // maxValues of an enumeration that its comment names.

@@ -194,7 +194,7 @@ var fieldTypes = []string{"text", "integer", "number", "boolean", "datetime", "t
 // filterable are the types that literals can be written for.
 var filterable = []string{"text", "integer", "number", "boolean", "datetime", "timestamp", "date", "uuid", "select", "relation"}
 
-var operatorNames = []string{"eq", "ne", "lt", "le", "gt", "ge", "in", "not_in", "like", "not_like", "contains", "starts_with", "ends_with", "is_null", "not_null"}
+var operatorNames = []string{"eq", "ne", "lt", "le", "gt", "ge", "in", "not_in", "like", "not_like", "contains", "starts_with", "ends_with", "is_null", "not_null", "has"}
 
 // errorClasses are the classes that errors.codes may name.
 func errorClasses() map[string]connectors.Class {

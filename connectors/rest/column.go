@@ -60,7 +60,7 @@ func (col *column) bind(m *Manifest, q *quoter) {
 		col.path = nil
 	}
 	f := m.Filter
-	if f == nil || col.field.List || !f.filters(col) || (col.field.Filterable != nil && !*col.field.Filterable) {
+	if f == nil || !f.filters(col) || (col.field.Filterable != nil && !*col.field.Filterable) {
 		return
 	}
 	col.filter, col.quoter, col.moments = f, q, newMoments(f.Literals.Datetime)
@@ -68,7 +68,7 @@ func (col *column) bind(m *Manifest, q *quoter) {
 		col.moments = newMoments(col.field.Format)
 	}
 	t := f.entry(m.way, col.field)
-	if t == nil || !col.comparable() {
+	if t == nil || !col.comparable() && !col.holds() {
 		return
 	}
 	trusted := f.Enforced && (col.field.Exact == nil || *col.field.Exact)
@@ -76,6 +76,9 @@ func (col *column) bind(m *Manifest, q *quoter) {
 	repeats := f.Style == "params"
 	col.ops = make(map[string]operator, len(t.Operators))
 	for _, p := range t.Operators {
+		if (p.Name == "has") != col.field.List {
+			continue
+		}
 		mark := "{value}"
 		if p.Name == "in" || p.Name == "not_in" {
 			mark = "{values}"
@@ -138,9 +141,16 @@ func (f *Filter) filters(col *column) bool {
 
 // comparable tells whether the column's SQL type compares as the field does.
 func (col *column) comparable() bool {
-	if col.spec.Type.Array {
-		return false
-	}
+	return !col.spec.Type.Array && !col.field.List && col.alike()
+}
+
+// holds tells whether the column is an array whose elements compare as the values of
+// the field's list do.
+func (col *column) holds() bool {
+	return col.spec.Type.Array && col.field.List && col.alike()
+}
+
+func (col *column) alike() bool {
 	k := col.spec.Type.Kind
 	switch col.field.Type {
 	case "text", "select", "relation":
@@ -429,6 +439,24 @@ func (col *column) literal(op pushdown.Operator, v pushdown.Value) (string, push
 	}
 	s, ok = col.quoter.text(text)
 	return s, op, ok
+}
+
+// has is the rows where v = ANY (column); p is not NULL.
+func (col *column) has(p *pushdown.Param, coll pushdown.Collation) *node {
+	op, ok := col.ops["has"]
+	switch {
+	case !ok:
+		return col.none("operator has")
+	case !coll.Deterministic && !coll.C && (col.spec.Type.Kind == pushdown.Text || col.spec.Type.Kind == pushdown.Varchar):
+		return local("collation " + coll.Name + " is not deterministic")
+	case !p.Known:
+		return col.apply(op, "$"+itoa(p.Index+1), col.shareOfOne())
+	}
+	literal, same, ok := col.literal(pushdown.EQ, p.Value)
+	if text, isText := p.Value.V.(string); !ok || same != pushdown.EQ || isText && text == "" {
+		return local("the API cannot express this value for column " + col.spec.Name)
+	}
+	return col.apply(op, literal, col.shareOfOne())
 }
 
 // in is the rows where column = ANY (values), which are not empty, has a truth

@@ -325,6 +325,9 @@ func (c *compiler) leafOf(col *column, op pushdown.Operator, p *pushdown.Param, 
 }
 
 func (c *compiler) membership(e *pushdown.Membership, want truths) *node {
+	if list, ok := e.Array.(*pushdown.Column); ok {
+		return c.holds(c.t.column(list.Index), e, want)
+	}
 	ref, isColumn := e.Operand.(*pushdown.Column)
 	p, isParam := e.Array.(*pushdown.Param)
 	if !isColumn || !isParam {
@@ -360,6 +363,25 @@ func (c *compiler) membership(e *pushdown.Membership, want truths) *node {
 		return nothing()
 	}
 	return col.in(values, want, e.Collation, c.t.src.filterLists())
+}
+
+// holds is a value that is looked for in the column's lists; for the rows where it is
+// not in them the API has no words.
+func (c *compiler) holds(col *column, e *pushdown.Membership, want truths) *node {
+	p, isParam := e.Operand.(*pushdown.Param)
+	if e.Negated {
+		want = want.flip()
+	}
+	if !isParam || want != isTrue {
+		return local("not a value in a list")
+	}
+	if p.Known {
+		c.dependent = true
+		if p.Value.IsNull() {
+			return nothing()
+		}
+	}
+	return col.has(p, e.Collation)
 }
 
 func (c *compiler) match(e *pushdown.Match, want truths) *node {

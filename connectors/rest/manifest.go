@@ -225,7 +225,7 @@ type Paging struct {
 
 // Partition is a time by which lists are sorted, so that they can be split.
 type Partition struct {
-	Field string `yaml:"field" check:"required" doc:"A datetime field of format unix in which lists of objects that have it are sorted, the newest first; it always has a value, which never changes, and is filtered by ge and lt (style params). A scan that takes many pages then reads several ranges of it at once (limits.parallel)."`
+	Field string `yaml:"field" check:"required" doc:"A datetime field of format unix in which lists of objects that have it are sorted, the newest first; it always has a value, which never changes, and is filtered by ge and lt (style params). A scan that takes many pages then reads several ranges of it at once (limits.parallel), and without sort the order of the list serves ORDER BY that field DESC under a LIMIT."`
 }
 
 // Filter is the grammar of filters.
@@ -287,7 +287,7 @@ type LikeRules struct {
 type TypeFilters struct {
 	Type           string   `yaml:"-"`
 	For            string   `yaml:"for" doc:"The type of fields that this is for, if it has a name of its own: it then holds for the fields that name it under filters."`
-	Operators      []Pair   `yaml:"operators" check:"required" doc:"Template by operator: eq, ne, lt, le, gt, ge, in, not_in, like, not_like, contains, starts_with, ends_with, is_null, not_null. {field} is the field, {value} the literal, {values} a list of them. Name an operator only if the API returns at least the rows that SQL would: an eq that ignores case is fine, its ne is not."`
+	Operators      []Pair   `yaml:"operators" check:"required" doc:"Template by operator: eq, ne, lt, le, gt, ge, in, not_in, like, not_like, contains, starts_with, ends_with, is_null, not_null; and has, the only one for fields that are lists: one of its values is {value}. {field} is the field, {value} the literal, {values} a list of them. Name an operator only if the API returns at least the rows that SQL would: an eq that ignores case is fine, its ne is not."`
 	Exact          []string `yaml:"exact" doc:"Operators that return just SQL's rows, also for case, accents and precision. They need filter.enforced."`
 	MissingMatches []string `yaml:"missing_matches" doc:"Operators that also return records without a value, which SQL does not; not_null is added to them."`
 	Separator      string   `yaml:"separator" doc:"Between the values of in; default a comma. Of style params, where the parameter's name ends with [], it stands there once for each value."`

@@ -64,7 +64,7 @@ func (s *scan) walk(ctx context.Context) error {
 	defer wait.Wait()
 	defer cancel()
 	w := &walker{s: s, most: max(1, s.t.src.parallel), pages: make(chan arrived, max(1, s.t.src.parallel)), handing: slowly}
-	if s.q.Limit > 0 || likely(s.q) > 0 || s.l.order != nil {
+	if s.q.Limit > 0 || likely(s.q) > 0 || len(s.q.Ordering) > 0 {
 		w.most = 1 // what is read ahead may not be wanted, or comes later in the order
 	}
 	w.fetch = func(p *stretch, pos *position) error {
@@ -228,8 +228,11 @@ func (w *walker) take(ctx context.Context, page arrived) error {
 		return errEnough
 	}
 	w.spare = append(w.spare, page.body)
-	if next == nil || beside {
+	if beside || next == nil && len(w.queue) == 0 {
 		return nil
+	}
+	if next == nil {
+		return s.pause(ctx) // it may not want what the others find
 	}
 	if !ahead {
 		if err := s.pause(ctx); err != nil {

@@ -311,6 +311,9 @@ func (t *table) plan(req pushdown.Request) (_ pushdown.Plan, filters bool) {
 	l := t.decide(req, nil)
 	p := pushdown.Plan{Conjuncts: l.verdict, LimitExact: true, ValueDependent: l.dependent}
 	for i, o := range req.Orderings {
+		if t.src.m.Sort == nil && !req.LimitPossible && req.LimitRows == 0 {
+			break // read in parts at once, and sorted by PostgreSQL, all of a list comes sooner
+		}
 		if _, ok := t.sortable(o, req.Conjuncts); ok {
 			p.ExactOrderings = append(p.ExactOrderings, i)
 		}
@@ -424,6 +427,9 @@ func (t *table) keep(l *list, w *writer, n *node) pushdown.Conjunct {
 // NULL, whoever checks it.
 func (t *table) sortable(o pushdown.Ordering, conjuncts []pushdown.Expr) (string, bool) {
 	s := t.src.m.Sort
+	if s == nil && t.listedBy(o) {
+		return "", true
+	}
 	if s == nil || !s.Enforced || len(o) == 0 || (t.src.m.Paging.Style == "seek" && t.src.m.Paging.Ordered == nil) {
 		return "", false
 	}
@@ -451,6 +457,16 @@ func (t *table) sortable(o pushdown.Ordering, conjuncts []pushdown.Expr) (string
 		return "", false
 	}
 	return strings.Join(keys, s.Separator), true
+}
+
+// listedBy tells whether an order is the one in which the API lists records anyway, of
+// a list that is partitioned by its time.
+func (t *table) listedBy(o pushdown.Ordering) bool {
+	if t.times == nil || t.object.Each != nil || len(o) != 1 || !o[0].Descending {
+		return false
+	}
+	col := t.column(o[0].Column)
+	return col.field.Name == t.src.m.Partition.Field && col.comparable()
 }
 
 // excludesNull tells whether a condition is never true where a column is NULL.

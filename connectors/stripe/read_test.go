@@ -1,9 +1,11 @@
 package stripe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"testing"
 	"time"
 
@@ -94,6 +96,53 @@ func TestRequests(t *testing.T) {
 			test.world.scan(table, types, test.conjuncts...)
 			require.ElementsMatch(t, test.want, test.world.asked())
 		})
+	}
+}
+
+// The newest come first anyway: under a LIMIT they are one call, however many there are.
+func TestNewest(t *testing.T) {
+	s := startFake(t, fake.Options{})
+	const n = 1200 // which would be read in parts
+	for i := range n {
+		s.Put("charges", map[string]any{"created": 1_600_000_000 + i/20*500, "amount": i})
+		s.Put("prices", map[string]any{"created": 1_600_000_000 + i/20*500, "active": i%2 == 0})
+	}
+	newest := func(c int) pushdown.Ordering {
+		return pushdown.Ordering{{Column: c, Descending: true, NullsFirst: true}}
+	}
+	plain, search := newWorld(t, s), newWorld(t, s, "search", "true")
+	for _, c := range []struct {
+		name, object string
+		world        *world
+		order        pushdown.Ordering
+		limited      bool
+		exact        bool
+	}{
+		{"newest", "charges", plain, newest(1), true, true},
+		{"newest where searches are allowed", "charges", search, newest(1), true, true},
+		{"all of them come sooner in parts", "charges", plain, newest(1), false, false},
+		{"oldest", "charges", plain, pushdown.Ordering{{Column: 1}}, true, false},
+		{"by another column", "charges", plain, newest(2), true, false},
+		{"ties are in no order", "charges", plain, append(newest(1), pushdown.SortKey{Column: 2}), true, false},
+		{"two lists", "prices", plain, newest(1), true, false},
+	} {
+		table, types := c.world.table(c.object, "id text", "created timestamptz", map[string]string{"charges": "amount bigint", "prices": "unit_amount bigint"}[c.object])
+		q := connectors.Query{Request: pushdown.Request{Orderings: []pushdown.Ordering{c.order}, LimitPossible: c.limited}, Ordering: c.order}
+		require.Equal(t, c.exact, len(table.Plan(q.Request).ExactOrderings) == 1, c.name)
+		if !c.exact {
+			continue
+		}
+		for limit, want := range map[uint64][]string{10: {"GET /v1/charges?limit=10"}, 0: nil} {
+			s.Forget()
+			q.Limit = limit
+			got, err := scan(t.Context(), table, types, q)
+			require.NoError(t, err)
+			if want != nil {
+				require.Equal(t, want, c.world.asked())
+			}
+			require.Len(t, got, map[uint64]int{10: 10, 0: n}[limit])
+			require.True(t, slices.IsSortedFunc(got, func(a, b []pushdown.Value) int { return cmp.Compare(b[1].V.(int64), a[1].V.(int64)) }), c.name)
+		}
 	}
 }
 

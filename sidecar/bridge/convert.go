@@ -116,15 +116,11 @@ func (c *converter) expr(e *hallwayv1.Expr, depth int) (pushdown.Expr, error) {
 		return &pushdown.Comparison{Op: pushdown.Operator(op), Left: l, Right: r,
 			Collation: collationOf(n.Comparison.GetCollation())}, nil
 	case *hallwayv1.Expr_Membership:
-		array, ok := n.Membership.GetArray().GetNode().(*hallwayv1.Expr_Parameter)
-		if !ok || !array.Parameter.GetType().GetArray() {
-			return nil, protocolError("a membership's array is not a parameter of array type")
-		}
 		l, err := c.expr(n.Membership.GetOperand(), depth)
 		if err != nil {
 			return nil, err
 		}
-		r, err := c.param(array.Parameter, true)
+		r, err := c.arrayOf(n.Membership, depth)
 		if err != nil {
 			return nil, err
 		}
@@ -188,6 +184,21 @@ func (c *converter) expr(e *hallwayv1.Expr, depth int) (pushdown.Expr, error) {
 			Collation: collationOf(n.Function.GetCollation())}, nil
 	}
 	return nil, unknownPart()
+}
+
+// arrayOf is a membership's array: a parameter, or a column where the operand is one.
+func (c *converter) arrayOf(m *hallwayv1.Membership, depth int) (pushdown.Expr, error) {
+	switch n := m.GetArray().GetNode().(type) {
+	case *hallwayv1.Expr_Parameter:
+		if n.Parameter.GetType().GetArray() {
+			return c.param(n.Parameter, true)
+		}
+	case *hallwayv1.Expr_Column:
+		if m.GetOperand().GetParameter() != nil {
+			return c.expr(m.GetArray(), depth)
+		}
+	}
+	return nil, protocolError("a membership's array is neither a parameter of array type nor a column that is compared with a parameter")
 }
 
 // unknownPart: a newer shim may send what this sidecar does not know.

@@ -2,9 +2,10 @@
 // twenty queries each, and how many calls somebody would make by hand who knows the
 // API. Tests and the benchmark count what Hallway makes.
 //
-// By hand means: with the API's own means for it, seeing what was written a moment
-// ago, and with what is to be had in one call had in one. Where an API has two ways,
-// the reason says which of them counts.
+// By hand means: with the API's own means for it, and with what is to be had in one
+// call had in one. A search that is some seconds late counts, as HubSpot has no other
+// filter; one that is up to a minute late, and that Stripe itself advises against where
+// the answer must be right, does not. The reason says what counts.
 package analyst
 
 import (

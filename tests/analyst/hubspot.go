@@ -25,7 +25,6 @@ func HubSpot() (*Room, error) {
 	const (
 		search = "a search has up to 200 results"
 		total  = "a search says how many there are"
-		whole  = "the list has 100 a page; a search has 200, but does not show what was just written"
 		batch  = "a batch reads up to 100 by their ids"
 	)
 	return &Room{Name: "hubspot", Close: api.Close, Forget: api.ResetCalls,
@@ -51,11 +50,11 @@ CREATE TABLE hubspot.wanted AS SELECT 'p' || i || '@example.com' AS email, (%d +
 			{SQL: "SELECT email FROM contacts WHERE company = 'Company 3'", Least: 1, Why: search},
 			{SQL: "SELECT email FROM contacts WHERE createdate >= '2026-02-10' AND createdate < '2026-02-15'", Least: 1, Why: search},
 			{SQL: "SELECT email, annualrevenue FROM contacts WHERE annualrevenue > 30000", Least: 1, Why: search},
-			{SQL: "SELECT email, createdate FROM contacts ORDER BY createdate DESC LIMIT 10", Least: 1, Why: "a search sorts by one property", Most: 2},
-			{SQL: "SELECT email FROM contacts WHERE lifecyclestage = 'customer' ORDER BY createdate LIMIT 20", Least: 1, Why: "a search sorts by one property", Most: 2},
+			{SQL: "SELECT email, createdate FROM contacts ORDER BY createdate DESC LIMIT 10", Least: 1, Why: "a search sorts by one property"},
+			{SQL: "SELECT email FROM contacts WHERE lifecyclestage = 'customer' ORDER BY createdate LIMIT 20", Least: 1, Why: "a search sorts by one property"},
 			{SQL: "SELECT email FROM contacts WHERE lifecyclestage = 'lead' LIMIT 20", Least: 1, Why: search},
 			{SQL: "SELECT count(*) FROM contacts WHERE lifecyclestage = 'lead'", Least: 1, Why: total, Most: 2},
-			{SQL: "SELECT lifecyclestage, count(*) FROM contacts GROUP BY lifecyclestage", Least: 4, Why: whole + "; a total for each of eight values is eight calls"},
+			{SQL: "SELECT lifecyclestage, count(*) FROM contacts GROUP BY lifecyclestage", Least: 2, Why: "a search has 200 a page; a total for each of eight values is eight calls", Most: 4},
 			{SQL: "SELECT sum(annualrevenue) FROM contacts WHERE annualrevenue > 20000", Least: 1, Why: search},
 			{SQL: "SELECT email FROM contacts WHERE hs_email_optout AND annualrevenue IS NULL", Least: 1, Why: search},
 			{SQL: "SELECT EXISTS (SELECT FROM contacts WHERE lifecyclestage = 'other')", Least: 1, Why: search},

@@ -26,7 +26,7 @@ func airtableColumns() []*column {
 		{name: "d", typ: "timestamptz", class: cTimestampTZ, pool: []string{"2024-01-01 00:00:00Z", "2024-01-01 00:00:00.001Z", "2024-02-29 12:30:00Z", "1999-12-31 23:59:59.999Z", "1970-01-01 00:00:00Z", "2024-03-10 06:30:00Z"}, nulls: 15, api: true},
 		{name: "dd", typ: "date", class: cDate, pool: []string{"2024-01-01", "2024-02-29", "2023-12-31", "1999-12-31", "2000-01-01", "1969-12-31"}, nulls: 15, api: true},
 		{name: "s", typ: "text", class: cText, pool: []string{"lead", "Lead", "customer", "churned"}, nulls: 20, api: true},
-		{name: "ta", typ: "text[]", class: cArray, pool: []string{"{}", "{red}", `{red,"blue, light"}`, "{green}"}, nulls: 10},
+		{name: "ta", typ: "text[]", class: cArray, pool: []string{"{}", "{red}", `{red,"blue, light"}`, "{green}"}, nulls: 10, elements: []string{"red", "green", "blue, light", "light"}},
 	}
 }
 

@@ -318,7 +318,7 @@ func (g *gen) arrayCond(c *column, ref string) *Cond {
 	elem := strings.TrimSuffix(c.typ, "[]")
 	one := Lit{Text: pick(g, "1", "2", "3"), Type: elem}
 	if elem == "text" {
-		one.Text = pick(g, "a", "A", "🦆", "", "NULL")
+		one.Text = pick(g, append([]string{"a", "A", "🦆", "", "NULL"}, c.elements...)...)
 	}
 	l := c.lit(g.rng)
 	switch g.n(6) {

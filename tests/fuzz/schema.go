@@ -37,6 +37,8 @@ type column struct {
 	// pool holds the values that rows and most literals are taken from; short
 	// pools make equal values, and so rows that match, likely.
 	pool []string
+	// elements of an array's values that literals are taken from, besides others.
+	elements []string
 	// nulls in a hundred values.
 	nulls int
 	// api: the CRM's filters know the column.

@@ -1019,9 +1019,9 @@ func (x *Comparison) GetCollation() *Collation {
 // Membership: operand = ANY (array), or operand <> ALL (array) if negated.
 type Membership struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Always set: a column or a function of one.
+	// Always set: a column or a function of one; a Parameter where array is a column.
 	Operand *Expr `protobuf:"bytes,1,opt,name=operand,proto3" json:"operand,omitempty"`
-	// A Parameter of array type.
+	// A Parameter of array type, or a column of one.
 	Array *Expr `protobuf:"bytes,2,opt,name=array,proto3" json:"array,omitempty"`
 	// operand <> ALL (array), in three-valued logic.
 	Negated bool `protobuf:"varint,3,opt,name=negated,proto3" json:"negated,omitempty"`

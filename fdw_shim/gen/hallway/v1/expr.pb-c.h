@@ -453,11 +453,11 @@ struct  Hallway__V1__Membership
 {
   ProtobufCMessage base;
   /*
-   * Always set: a column or a function of one.
+   * Always set: a column or a function of one; a Parameter where array is a column.
    */
   Hallway__V1__Expr *operand;
   /*
-   * A Parameter of array type.
+   * A Parameter of array type, or a column of one.
    */
   Hallway__V1__Expr *array;
   /*
