@@ -14,7 +14,10 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/hallwaydb/hallway/connectors"
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
@@ -171,6 +174,38 @@ func TestHealth_ServesAndWaitIdleReturns(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, healthv1.HealthCheckResponse_SERVING, r.GetStatus())
 	require.NoError(t, w.srv.WaitIdle(t.Context()))
+}
+
+// What grpcurl and its like ask for: which services there are, and their messages.
+func TestReflection_ListsTheServices(t *testing.T) {
+	w := start(t, &fake{})
+	cc, err := grpc.NewClient("unix:"+w.path, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	defer cc.Close()
+	info, err := reflectionv1.NewServerReflectionClient(cc).ServerReflectionInfo(t.Context())
+	require.NoError(t, err)
+	ask := func(r *reflectionv1.ServerReflectionRequest) *reflectionv1.ServerReflectionResponse {
+		t.Helper()
+		require.NoError(t, info.Send(r))
+		answer, err := info.Recv()
+		require.NoError(t, err)
+		return answer
+	}
+	var names []string
+	for _, s := range ask(&reflectionv1.ServerReflectionRequest{
+		MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{}}).GetListServicesResponse().GetService() {
+		names = append(names, s.GetName())
+	}
+	assert.ElementsMatch(t, []string{"hallway.v1.Bridge", "grpc.health.v1.Health",
+		"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}, names)
+
+	files := ask(&reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_FileContainingSymbol{
+		FileContainingSymbol: "hallway.v1.Bridge"}}).GetFileDescriptorResponse().GetFileDescriptorProto()
+	require.NotEmpty(t, files)
+	file := &descriptorpb.FileDescriptorProto{}
+	require.NoError(t, proto.Unmarshal(files[0], file))
+	assert.Equal(t, "hallway/v1/hallway.proto", file.GetName())
+	require.NoError(t, info.CloseSend())
 }
 
 func TestManyBackends_AtOnce(t *testing.T) {
