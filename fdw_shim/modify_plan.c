@@ -20,6 +20,7 @@
 #include "optimizer/appendinfo.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
+#include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -483,13 +484,19 @@ option_updatable(Relation rel)
 void
 hallway_refuse_read_only(Relation rel, AttrNumber attnum)
 {
-	const char *name = NameStr(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attname);
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+	const char *name = NameStr(att->attname);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_GENERATED_ALWAYS),
 			 errmsg("column \"%s\" of foreign table \"%s\" cannot be written",
 					name, RelationGetRelationName(rel)),
 			 errdetail("The API sets it itself."),
+			 /* The table gives it a value where the statement leaves it out. */
+			 att->attidentity || att->atthasdef ?
+			 errhint("Leave it out, and have the table give it no value: ALTER FOREIGN TABLE %s ALTER COLUMN %s DROP %s.",
+					 quote_identifier(RelationGetRelationName(rel)), quote_identifier(name),
+					 att->attidentity ? "IDENTITY" : "DEFAULT") :
 			 errhint("Leave it out."),
 			 errtablecol(rel, attnum)));
 }
