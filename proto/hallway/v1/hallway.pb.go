@@ -1032,8 +1032,8 @@ type Column struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Always set.
 	Type *Type `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
-	// NOT NULL: the shim checks it before it writes, and trusts it of what is read
-	// as PostgreSQL does.
+	// NOT NULL, or an identity. PostgreSQL trusts a foreign table in this, and
+	// checks nothing; it is for connectors that make rows up.
 	NotNull bool `protobuf:"varint,3,opt,name=not_null,json=notNull,proto3" json:"not_null,omitempty"`
 	// As ALTER FOREIGN TABLE ... ALTER COLUMN ... OPTIONS gives them.
 	Options []*Option `protobuf:"bytes,4,rep,name=options,proto3" json:"options,omitempty"`

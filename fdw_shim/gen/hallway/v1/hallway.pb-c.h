@@ -457,8 +457,8 @@ struct  Hallway__V1__Column
    */
   Hallway__V1__Type *type;
   /*
-   * NOT NULL: the shim checks it before it writes, and trusts it of what is read
-   * as PostgreSQL does.
+   * NOT NULL, or an identity. PostgreSQL trusts a foreign table in this, and
+   * checks nothing; it is for connectors that make rows up.
    */
   protobuf_c_boolean not_null;
   /*
