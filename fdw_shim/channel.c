@@ -297,7 +297,7 @@ channel_connect(HallwayChannel *channel)
 	if (hallway_connect_timeout > 0)
 		deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), hallway_connect_timeout);
 
-	/* A listener that was just dying accepts, and then resets: ask again. */
+	/* A listener that was just dying accepts, and then resets or refuses: ask again. */
 	if (channel_try(channel, deadline) != NULL)
 	{
 		const char *reason = channel_try(channel, deadline);
@@ -307,7 +307,7 @@ channel_connect(HallwayChannel *channel)
 	}
 }
 
-/* NULL, or why the connection was lost before the handshake was answered. */
+/* NULL, or why the connection ended, or took no call, before the handshake was answered. */
 static const char *
 channel_try(HallwayChannel *channel, TimestampTz deadline)
 {
@@ -335,15 +335,15 @@ channel_try(HallwayChannel *channel, TimestampTz deadline)
 	}
 	else
 	{
-		reason = pstrdup(session->reason);
+		reason = pstrdup(session->broken ? session->reason : "It takes no new connections");
 		session_close(session);
 	}
 	return reason;
 }
 
 /*
- * The first call of a session. False with no error: the connection was lost
- * before any answer.
+ * The first call of a session. False with no error: the connection was lost, or
+ * takes no call any more, before any answer.
  */
 static bool
 handshake(HallwayChannel *channel, WireSession *session, TimestampTz deadline,
@@ -368,7 +368,7 @@ handshake(HallwayChannel *channel, WireSession *session, TimestampTz deadline,
 	if (!await_end(stream, deadline))
 		connect_failed(channel, psprintf("It accepted the connection, but did not answer within %d ms",
 										 hallway_connect_timeout), 0);
-	if (session->broken && !stream->answered)
+	if (wire_stream_retryable(stream, false))
 		return false;
 	response = (Hallway__V1__HandshakeResponse *)
 		unary_answer(stream, false, &hallway__v1__handshake_response__descriptor, error);

@@ -62,7 +62,7 @@ hallway_handshake_check(const Hallway__V1__HandshakeResponse *response)
 	if (major == HALLWAY_PROTOCOL_MAJOR)
 		return;
 	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			(errcode(ERRCODE_SQLSERVER_REJECTED_ESTABLISHMENT_OF_SQLCONNECTION),
 			 errmsg("the Hallway extension and the sidecar speak different protocol versions"),
 			 errdetail("The extension %s speaks version %d, the sidecar %s version %u.",
 					   HALLWAY_VERSION, HALLWAY_PROTOCOL_MAJOR,

@@ -238,8 +238,7 @@ func TestWrite_RollbackSaysWhatStays(t *testing.T) {
 	c.Exec("ROLLBACK")
 	require.Equal(t, "1", c.Value("SELECT count(*) FROM f WHERE id = 900"))
 	c.Exec("BEGIN; INSERT INTO f (id) VALUES (901)")
-	_, err := c.Try("PREPARE TRANSACTION 'x'")
-	require.Contains(t, []string{"0A000", "55000"}, harness.SQLState(err), "%s", harness.Describe(err))
+	c.Fails("0A000", "PREPARE TRANSACTION 'x'")
 	c.Exec("ROLLBACK")
 }
 

@@ -118,7 +118,7 @@ func TestTypes_ArraysThatAPIsDoNotHave(t *testing.T) {
 	stored(c, db, "f", "id int8, v int4[]")
 	for _, v := range []string{"{{1,2},{3,4}}", "[0:1]={5,6}"} {
 		_, err := c.Try("INSERT INTO f VALUES (1, '%s')", v)
-		require.Contains(t, []string{"0A000", "22P03"}, harness.SQLState(err), "%s: %s", v, harness.Describe(err))
+		require.Equal(t, "0A000", harness.SQLState(err), "%s: %s", v, harness.Describe(err))
 		// In a condition such an array is a value like any other.
 		require.Equal(t, "0", c.Value("SELECT count(*) FROM f WHERE v = '%s'", v))
 	}

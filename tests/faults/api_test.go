@@ -139,19 +139,19 @@ func TestAPI_WriteFaults(t *testing.T) {
 	for _, tc := range []struct {
 		mode     fakes.Mode
 		manifest string
-		states   []string
+		state    string
 		requests int
 	}{
-		{"401", "fake", []string{"28000"}, 1},
-		{"403", "fake", []string{"42501"}, 1},
-		{"409", "fake", []string{"55000", "40001"}, 1},
-		{"422", "fake", []string{"23514"}, 1},
-		{"423", "fake", []string{"55P03"}, 1},
-		{fakes.RateLimited, "fake", []string{"53400"}, 1},
-		{"500", "fake", []string{"08007"}, 1},
-		{fakes.Hang, "impatient", []string{"08007"}, 1},
-		{fakes.HTML, "fake", []string{"08007", "HV000"}, 1},
-		{fakes.Redirect, "fake", []string{"HV000", "08007"}, 1},
+		{"401", "fake", "28000", 1},
+		{"403", "fake", "42501", 1},
+		{"409", "fake", "40001", 1},
+		{"422", "fake", "23514", 1},
+		{"423", "fake", "55P03", 1},
+		{fakes.RateLimited, "fake", "53400", 1},
+		{"500", "fake", "08007", 1},
+		{fakes.Hang, "impatient", "08007", 1},
+		{fakes.HTML, "fake", "08007", 1},
+		{fakes.Redirect, "fake", "HV000", 1},
 	} {
 		t.Run(string(tc.mode), func(t *testing.T) {
 			t.Parallel()
@@ -162,7 +162,7 @@ func TestAPI_WriteFaults(t *testing.T) {
 			c.Exec("BEGIN; INSERT INTO local VALUES (1)")
 			_, err := c.Try("INSERT INTO few (email) VALUES ('a@b.example')")
 			t.Log(harness.Describe(err))
-			require.Contains(t, tc.states, harness.SQLState(err), "%s", harness.Describe(err))
+			require.Equal(t, tc.state, harness.SQLState(err), "%s", harness.Describe(err))
 			require.Len(t, api.Requests(), tc.requests, "a write is sent once")
 			require.Zero(t, api.Strayed())
 			require.NotContains(t, harness.Describe(err), api.Secret)
@@ -181,7 +181,7 @@ func TestAPI_HostsThatAreNotAllowed(t *testing.T) {
 		c.Exec("SET hallway.address = '%s'", s.Address())
 		contacts(c, "fake", url, "ok", "x")
 		_, err := c.Try("SELECT * FROM contacts")
-		require.Contains(t, []string{"HV00D", "HV024", "42501"}, harness.SQLState(err), "%s: %s", url, harness.Describe(err))
+		require.Equal(t, "HV024", harness.SQLState(err), "%s: %s", url, harness.Describe(err))
 		require.Regexp(t, "(?i)allow", harness.Describe(err))
 	}
 	require.Empty(t, api.Requests())
