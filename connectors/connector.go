@@ -108,6 +108,8 @@ type Query struct {
 	Limit uint64
 	// Sample is the number of rows wanted for statistics; 0: not a sample.
 	Sample uint64
+	// Total: Stats.Total is wanted, as far as that takes no further call.
+	Total bool
 	// Stats is where the connector counts; never nil.
 	Stats *Stats
 }

@@ -95,7 +95,7 @@ func (t *table) request(l *list, q *connectors.Query, n int, pos *position) *tra
 	if m.Read.In == "body" {
 		p.body = newShape()
 	}
-	for _, pairs := range [][]Pair{m.Read.Query, t.totalQuery(q), t.object.Query} {
+	for _, pairs := range [][]Pair{m.Read.Query, t.totalQuery(q, pos == nil), t.object.Query} {
 		for _, pair := range pairs {
 			p.constant(pair)
 		}
@@ -174,8 +174,8 @@ func (t *table) listPath() string {
 }
 
 // totalQuery are the parameters that ask for the total; nil: it is not wanted.
-func (t *table) totalQuery(q *connectors.Query) []Pair {
-	if q.Sample == 0 && q.Aggregation == nil {
+func (t *table) totalQuery(q *connectors.Query, first bool) []Pair {
+	if !first || q.Sample == 0 && q.Aggregation == nil && !q.Total {
 		return nil
 	}
 	return t.src.m.Read.TotalQuery

@@ -361,8 +361,12 @@ func (s *scan) read(page fetched) (*position, error) {
 	}
 	f.more, f.moreSaid = s.reader.flag(slotMore)
 	if text, err := s.reader.scalar(slotTotal); err == nil && text != "" {
-		if n, err := strconv.ParseFloat(text, 64); err == nil && n > 0 {
+		// Of later pages it may be what is left.
+		if n, err := strconv.ParseFloat(text, 64); err == nil && n > 0 && s.total == 0 {
 			s.total = n
+			if s.q.Total && n < 1<<53 {
+				s.q.Stats.Total.CompareAndSwap(0, uint64(n))
+			}
 		}
 	}
 	if text, err := s.reader.scalar(slotEcho); err == nil && text != "" {

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/hallwaydb/hallway/connectors"
 	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	"github.com/hallwaydb/hallway/sidecar/rows"
@@ -554,5 +556,68 @@ objects:
 		if got := tab.Request(connectors.Query{Request: pushdown.Request{Columns: c.columns}}); got != c.want {
 			t.Errorf("%v: got %s, want %s", c.columns, got, c.want)
 		}
+	}
+}
+
+// A page's total is what is left where pages are asked for by a filter: the first
+// one's counts, and it alone is asked for it.
+func TestScan_TotalIsTheFirstPages(t *testing.T) {
+	const manifest = `
+manifest: 1
+name: Seeker
+read: {items: items, total: total, query: {count: "no"}, total_query: {count: "yes"}, page_size: {param: limit, max: 2, default: 2}}
+paging: {style: seek}
+filter:
+  param: where
+  enforced: true
+  and: " AND "
+  or: " OR "
+  literals: {quote: "'", refuse: ["'"]}
+  text_order: bytes
+  types: {text: {operators: {eq: "{field} = {value}", gt: "{field} > {value}"}, exact: [eq, gt]}}
+sort: {param: sort, enforced: true, text_order: bytes}
+objects:
+  things: {path: /things, key: id, fields: {id: {type: text, missing: never}}}
+`
+	var counts []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		counts = append(counts, q.Get("count"))
+		left := []string{"a", "b", "c", "d", "e"}
+		for len(left) > 0 && strings.Contains(q.Get("where"), "id > '") && "id > '"+left[0]+"'" <= q.Get("where") {
+			left = left[1:]
+		}
+		total := len(left)
+		var items []string
+		for _, id := range left[:min(2, total)] {
+			items = append(items, `{"id":"`+id+`"}`)
+		}
+		_, _ = fmt.Fprintf(w, `{"total":%d,"items":[%s]}`, total, strings.Join(items, ","))
+	}))
+	t.Cleanup(s.Close)
+	for _, c := range []struct {
+		name      string
+		q         connectors.Query
+		rows      int
+		asks      []string
+		result    float64
+		statistic uint64
+	}{
+		{"a copy", connectors.Query{Total: true}, 5, []string{"yes", "no", "no"}, 5, 5},
+		{"a sample", connectors.Query{Sample: 3}, 3, []string{"yes", "no"}, 5, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			counts = nil
+			tab := openTable(t, openSource(t, []byte(manifest), s.URL, nil), "things")
+			n := 0
+			b := rows.NewBuilder([]pushdown.Type{tab.columns[0].spec.Type}, func(_ []byte, k int) error { n += k; return nil }, rows.Options{})
+			c.q.Columns, c.q.Stats = []int{0}, &connectors.Stats{}
+			result, err := tab.Scan(t.Context(), c.q, b)
+			require.NoError(t, err)
+			require.Equal(t, c.rows, n)
+			require.Equal(t, c.asks, counts)
+			require.InDelta(t, c.result, result.TotalRows, 0)
+			require.Equal(t, c.statistic, c.q.Stats.Total.Load())
+		})
 	}
 }

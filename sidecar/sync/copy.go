@@ -98,7 +98,7 @@ func (r *replica) copy(ctx context.Context) error {
 	}
 	ordering, ordered := r.inOrder()
 	q := connectors.Query{}
-	q.Columns = r.fetch
+	q.Columns, q.Total = r.fetch, true
 	if ordered {
 		q.Ordering = ordering
 		if ordering != nil {
@@ -118,7 +118,7 @@ func (r *replica) copy(ctx context.Context) error {
 			return err
 		}
 	}
-	c := &copying{r: r, ordered: ordered, pages: r.pages}
+	c := &copying{r: r, ordered: ordered, pages: r.pages, before: r.rows}
 	if c.unknown = newest != nil && len(newest) != 8; !c.unknown {
 		c.newest = newest
 	}
@@ -186,6 +186,7 @@ type copying struct {
 	r       *replica
 	ordered bool
 	pages   uint64 // before this scan
+	before  int64  // rows, likewise
 	newest  []byte
 	unknown bool // a row does not say when it was changed
 }
@@ -207,8 +208,8 @@ func (c *copying) chunk(ctx context.Context, batch []byte, n int) error {
 		if err := r.copyIn(ctx, tx, r.stage.rows, r.fetch, batch); err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, `UPDATE hallway.replicas SET rows_read = $2, pages_read = $3, copy_position = $4, copy_cursor = $5
-WHERE relid = $1`, r.relid, r.rows+int64(n), int64(c.pages+r.stats.Pages.Load()), position, c.cursor())
+		tag, err := tx.Exec(ctx, `UPDATE hallway.replicas SET rows_read = $2, pages_read = $3, copy_position = $4, copy_cursor = $5, total_rows = coalesce($6, total_rows)
+WHERE relid = $1`, r.relid, r.rows+int64(n), int64(c.pages+r.stats.Pages.Load()), position, c.cursor(), c.total())
 		if err == nil && tag.RowsAffected() == 0 {
 			return ErrNotReplica
 		}
@@ -219,6 +220,16 @@ WHERE relid = $1`, r.relid, r.rows+int64(n), int64(c.pages+r.stats.Pages.Load())
 	})
 	r.rows += int64(n)
 	return err //nolint:wrapcheck // said within
+}
+
+// total is how many rows there are by what the API said; nil: it did not.
+func (c *copying) total() *int64 {
+	said := int64(c.r.stats.Total.Load())
+	if said == 0 {
+		return nil
+	}
+	said += c.before // asked only for those after them
+	return &said
 }
 
 // cursor is the newest change so far; one that is not NULL and empty says that

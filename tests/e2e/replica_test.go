@@ -216,6 +216,10 @@ func TestReplicaSurvivesItsSidecar(t *testing.T) {
 		return n
 	}
 	require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool { return read() >= 500 }), "nothing is copied")
+	// How far it is: by the rate so far, and what is left of the API's total.
+	require.Equal(t, rows(row("backfill", "t", "t", "t", "t")), r.c.Query(`SELECT state, rows BETWEEN 500 AND 6000 AND pages >= rows / 50, rows_per_second > 0,
+		estimated_end > now(), abs(extract(epoch FROM estimated_end - now()) * rows_per_second - (6000 - rows)) <= 0.1 * (6000 - rows) + 10
+		FROM hallway.sync_status`))
 	r.sidecar.Kill()
 	stood := read()
 	require.Less(t, stood, 6000, "the copy was over before the sidecar was killed")
@@ -225,9 +229,18 @@ func TestReplicaSurvivesItsSidecar(t *testing.T) {
 	require.NoError(t, r.sidecar.Start())
 	r.c = r.db.Connect(t)
 	r.c.Exec(`SELECT hallway.sidecar_version('crm')`)
+	var totals []string // that are said once it has gone on
 	require.True(t, harness.Eventually(t.Context(), time.Minute, func() bool {
-		return r.c.Value(`SELECT last_success IS NOT NULL FROM hallway.replicas`) == "t"
+		now := r.c.Query(`SELECT last_success IS NOT NULL, rows_read, coalesce(total_rows, 0) FROM hallway.replicas`)[0]
+		if n, _ := strconv.Atoi(now[1]); n > stood && now[0] == "f" && !slices.Contains(totals, now[2]) {
+			totals = append(totals, now[2])
+		}
+		return now[0] == "t"
 	}), "it does not go on")
+	// What was copied and what is left, of which one may have been deleted.
+	require.Subset(t, []string{"5999", "6000"}, totals)
+	require.NotEmpty(t, totals)
+	require.Equal(t, "1", r.c.Value(`SELECT count(*) FROM hallway.sync_status WHERE state = 'idle' AND rows_per_second IS NULL AND estimated_end IS NULL`))
 	pages := r.seen.take("/contacts/records?", "perPage=50")
 	t.Logf("killed after %d rows; %d pages of 50", stood, len(pages))
 	// 120, the empty one at the end, those on their way when it was killed.
