@@ -564,34 +564,53 @@ func TestCacheMiss_PausedReaders(t *testing.T) {
 // Past its size the cache forgets what was used least lately, and answers as ever.
 func TestCache_RoomIsBounded(t *testing.T) {
 	t.Parallel()
+	const room = 2 << 20
 	s := observe(t, "--cache-size", "2MiB")
-	c := env.Database(t).Connect(t)
-	// Eight regions of about 400 kB.
+	db := env.Database(t)
+	c := db.Connect(t)
+	// Regions of about 450 kB, of which four have room.
 	c.Exec(`CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%s', max_age '1h', rows '6400', width '500');
 		CREATE USER MAPPING FOR PUBLIC SERVER syn; CREATE FOREIGN TABLE t (id int8, name text) SERVER syn`, s.Address())
+	const regions = 6
 	part := func(i int) string {
 		return fmt.Sprintf("SELECT count(*) || ' ' || sum(id) FROM t WHERE id BETWEEN %d AND %d", 800*i+1, 800*i+800)
 	}
-	want := func(i int) string { return fmt.Sprintf("800 %d", 800*(800*i)+800*801/2) }
-	for i := range 8 {
-		require.Equal(t, want(i), c.Value("%s", part(i)))
+	region := func(i int) string { return fmt.Sprintf("condition LIKE '%%(''%d''::%%'", 800*i+1) }
+	fill := func(i int) {
+		t.Helper()
+		require.Equal(t, fmt.Sprintf("800 %d", 800*(800*i)+800*801/2), c.Value("%s", part(i)))
 		s.soon("hallway_cache_fills_total", i+1)
 	}
-	require.Equal(t, "8", c.Value("SELECT count(*) FROM hallway.cache_regions"))
-	// Rounds of housekeeping are half a minute apart.
-	require.Eventually(t, func() bool { return c.Value("SELECT count(*) < 8 FROM hallway.cache_regions") == "t" }, 2*time.Minute, 100*time.Millisecond)
-	var left []bool
-	for i := range 8 {
-		left = append(left, c.Value("SELECT count(*) FROM hallway.cache_regions WHERE condition LIKE '%%(''%d''::%%'", 800*i+1) == "1")
+	for i := range 4 {
+		fill(i)
 	}
-	kept := c.Value("SELECT count(*) || ' regions of ' || sum(bytes) || ' bytes' FROM hallway.cache_regions")
-	t.Logf("%s are left: %v", kept, left)
-	require.Equal(t, "t", c.Value("SELECT sum(bytes) <= %d FROM hallway.cache_regions", 2<<20), kept)
-	require.GreaterOrEqual(t, c.Value("SELECT count(*) FROM hallway.cache_regions"), "2", "what there is room for stays")
-	require.False(t, left[0], "the oldest goes")
-	require.True(t, left[7], "the newest stays")
-	for i := range 8 {
-		require.Equal(t, want(i), c.Value("%s", part(i)))
+	require.Equal(t, "4", c.Value("SELECT count(*) FROM hallway.cache_regions WHERE bytes > 400000"))
+	// The first one is read again: by another session, as one tells of a region's use
+	// once in ten seconds, and later, as a use within five seconds of the last is none.
+	require.Eventually(t, func() bool {
+		return c.Value("SELECT max(last_used) < now() - interval '5 s' FROM hallway.cache_regions") == "t"
+	}, bounded, 100*time.Millisecond)
+	require.True(t, cached(t, db.Connect(t), part(0)))
+	require.Eventually(t, func() bool {
+		return c.Value("SELECT condition LIKE '%%(''1''::%%' FROM hallway.cache_regions ORDER BY last_used DESC LIMIT 1") == "t"
+	}, bounded, tick, "the hit is no use")
+	for i := 4; i < regions; i++ {
+		fill(i)
+	}
+	// Rounds of housekeeping are half a minute apart, and one may come between two fills.
+	require.Eventually(t, func() bool {
+		return c.Value("SELECT sum(bytes) <= %d AND NOT bool_or(%s) FROM hallway.cache_regions", room, region(1)) == "t"
+	}, 2*time.Minute, 100*time.Millisecond)
+	var left []bool
+	for i := range regions {
+		left = append(left, c.Value("SELECT count(*) FROM hallway.cache_regions WHERE %s", region(i)) == "1")
+	}
+	t.Logf("%s are left: %v", c.Value("SELECT count(*) || ' regions of ' || sum(bytes) || ' bytes' FROM hallway.cache_regions"), left)
+	require.True(t, left[0], "what was read again stays")
+	require.False(t, left[1], "what was used least lately goes")
+	require.True(t, left[regions-1], "the newest stays")
+	for i := range regions {
+		require.Equal(t, fmt.Sprintf("800 %d", 800*(800*i)+800*801/2), c.Value("%s", part(i)))
 	}
 }
 

@@ -23,6 +23,7 @@ func cachedStore(t *testing.T, options string) (*harness.Database, *harness.Conn
 	t.Helper()
 	sidecar := env.NewSidecar(t, harness.SidecarSettings{Cache: true})
 	db := env.Database(t)
+	stopBeforeDrop(t, sidecar)
 	c := db.Connect(t)
 	c.Exec(`CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%[1]s', max_age '1h');
 		CREATE SERVER other FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%[1]s', cache 'off');
@@ -115,6 +116,38 @@ func TestCache_WritesReadTheAPI(t *testing.T) {
 	require.Equal(t, "51", c.Value("SELECT grp FROM t WHERE id = 1"), "one's own write is there at once")
 	c.Exec("UPDATE live SET grp = 60 WHERE id = 2")
 	require.Equal(t, "60", c.Value("SELECT grp FROM t WHERE id = 2 FOR UPDATE"))
+	c.Exec("UPDATE live SET grp = 70 WHERE id IN (3, 4); UPDATE live SET grp = 80 WHERE id = 13")
+	require.Equal(t, "t", c.Value("SELECT bool_and(grp < 10) FROM t WHERE id IN (3, 4, 13)"), "the cache does not know yet")
+	require.Equal(t, "DELETE 2", c.Exec("DELETE FROM t WHERE grp = 70"), "rows that the cache has under another value")
+	require.Equal(t, "DELETE 0", c.Exec("DELETE FROM t WHERE id = 13 AND grp = 3"), "a row that the cache alone has so")
+	require.Equal(t, "13", c.Value("SELECT string_agg(id::text, ' ') FROM live WHERE id IN (3, 4, 13)"))
+	require.Equal(t, "0", c.Value("SELECT count(*) FROM t WHERE id IN (3, 4)"), "one's own DELETE shows at once")
+}
+
+// A refresh that finds nothing new writes no row: none is made anew, and none is
+// left behind for vacuum, whose place the next change would not get.
+func TestCache_RefreshesWithoutChangesWriteNothing(t *testing.T) {
+	// Those of a replica take a second each.
+	for mode, refreshes := range map[string]int{"read_through": 10, "replica": 3} {
+		t.Run(mode, func(t *testing.T) {
+			_, c := cachedStore(t, ", cache '"+mode+"'")
+			table := c.Value("SELECT cache_relid::regclass FROM hallway.cache_tables WHERE relid = 't'::regclass")
+			state := func() []harness.Row {
+				return c.Query("SELECT ctid, xmin, xmax, * FROM %[1]s UNION ALL SELECT NULL, NULL, NULL, pg_relation_size('%[1]s'), pg_indexes_size('%[1]s')::int, NULL ORDER BY 1", table)
+			}
+			before := state()
+			require.Len(t, before, 101)
+			since := c.Value("SELECT now()")
+			for range refreshes {
+				c.Exec("SELECT hallway.refresh('t')")
+			}
+			require.Equal(t, "t", c.Value(`SELECT coalesce(max(t.as_of), max(r.fetched_at)) > '%s'
+				FROM hallway.cache_tables t LEFT JOIN hallway.cache_regions r ON r.cache_id = t.id`, since), "they were refreshes")
+			require.Equal(t, before, state())
+			c.Exec("UPDATE live SET name = 'changed' WHERE id = 50; SELECT hallway.refresh('t')")
+			require.Equal(t, "(0,101)", c.Value("SELECT ctid FROM %s WHERE id = 50", table), "the first place that is free")
+		})
+	}
 }
 
 // A standby reads replicas where they are, and all else in the API.
