@@ -84,6 +84,49 @@ func (a *Auth) takes(name string) bool {
 	return false
 }
 
+// scopeOptions are the server options that say which scopes are asked for; a nil
+// receiver is any API.
+func (a *Auth) scopeOptions() []connectors.OptionSpec {
+	var out []connectors.OptionSpec
+	if a == nil || a.Type == "oauth2" || a.Type == "client_credentials" {
+		out = append(out, connectors.OptionSpec{Name: "scopes", Where: connectors.OnServer,
+			Help: "OAuth2 scopes to ask for, separated by blanks, in place of the manifest's. What was granted before is not changed: run hallway auth again."})
+	}
+	if a == nil || a.OptionalScopes != nil {
+		out = append(out, connectors.OptionSpec{Name: "optional_scopes", Where: connectors.OnServer,
+			Help: "OAuth2 scopes that hallway auth asks for and that may be refused, separated by blanks, in place of the manifest's; empty: none."})
+	}
+	return out
+}
+
+// withScopes is the manifest's Auth with the scopes that a server's options say.
+func (a *Auth) withScopes(options map[string]string) (*Auth, error) {
+	out := *a
+	for _, name := range []string{"scopes", "optional_scopes"} {
+		text, given := options[name]
+		if !given {
+			continue
+		}
+		scopes := strings.Fields(text)
+		for _, s := range scopes {
+			if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+				return nil, &connectors.Error{Class: connectors.InvalidOptionValue, Message: fmt.Sprintf("invalid value for option %q: %q", name, text),
+					Hint: "Scopes are separated by blanks, and have ASCII characters but \" and \\."}
+			}
+		}
+		switch {
+		case name == "scopes" && a.Type != "oauth2" && a.Type != "client_credentials", name == "optional_scopes" && a.OptionalScopes == nil:
+			return nil, &connectors.Error{Class: connectors.InvalidOption, Message: fmt.Sprintf("option %q has no meaning for this API", name),
+				Hint: "Its manifest's auth has none."}
+		case name == "scopes":
+			out.Scopes = scopes
+		default:
+			out.OptionalScopes = &OptionalScopes{Param: a.OptionalScopes.Param, Scopes: scopes}
+		}
+	}
+	return &out, nil
+}
+
 func (l *loader) checkGrants(a *Auth) {
 	all := grants()
 	names := make([]string, len(all))
@@ -180,6 +223,9 @@ func (s *source) Authorization() (*transport.Client, map[string]string) {
 	params := map[string]string{}
 	for _, p := range s.m.Auth.Authorize {
 		params[p.Name] = p.Value
+	}
+	if o := s.optional; o != nil && len(o.Scopes) > 0 {
+		params[o.Param] = strings.Join(o.Scopes, " ")
 	}
 	return s.client, params
 }

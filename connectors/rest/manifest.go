@@ -66,14 +66,22 @@ type Auth struct {
 	Authorize    []Pair   `yaml:"authorize" doc:"oauth2: further parameters of authorize_url."`
 	Grants       []string `yaml:"grants" doc:"oauth2: what the API takes, of token (one that does not expire: token), refresh_token (refresh_token), authorization_code (authorization: hallway auth), jwt_bearer (private_key, user, key_id), password (user, password) and client_credentials; all but token have client_id, and mostly client_secret. The first of which the user mapping has all options is taken."`
 	Audience     string   `yaml:"audience" doc:"oauth2: audience of an assertion (jwt_bearer); default token_url."`
-	Scopes       []string `yaml:"scopes" doc:"client_credentials, oauth2: scopes to ask for."`
-	InBody       bool     `yaml:"in_body" doc:"client_credentials, oauth2: send id and secret in the body, not by basic authentication."`
+	Scopes       []string `yaml:"scopes" doc:"client_credentials, oauth2: scopes to ask for, where the server option scopes does not say."`
+	// What a person may grant, and need not.
+	OptionalScopes *OptionalScopes `yaml:"optional_scopes" doc:"oauth2: scopes that hallway auth asks for beside those, and that may be refused."`
+	InBody         bool            `yaml:"in_body" doc:"client_credentials, oauth2: send id and secret in the body, not by basic authentication."`
 	// Login.
 	Path  string `yaml:"path" check:"form=path" doc:"login: path of the login endpoint, called by POST; {option} is replaced by the server option of that name."`
 	Body  []Pair `yaml:"body" doc:"login: its body's fields. {user} and {password} stand for the user mapping's options."`
 	Form  bool   `yaml:"form" doc:"login: send the body as a form, not as JSON."`
 	Token string `yaml:"token" doc:"login: where the answer has the token, a dotted path."`
 	Check *Check `yaml:"check" doc:"A request that fails with 401 when the credential is not good (any more). For an API that takes such a caller for a guest and shows nothing: without it, nothing found is believed. With it, nothing found is asked again once the credential was checked, at most once a minute."`
+}
+
+// OptionalScopes are scopes that a person, or an account, need not grant.
+type OptionalScopes struct {
+	Param  string   `yaml:"param" check:"required" doc:"Parameter of authorize_url that has them, separated by blanks."`
+	Scopes []string `yaml:"scopes" doc:"Which, where the server option optional_scopes does not say."`
 }
 
 // Check is a request that needs a good credential.

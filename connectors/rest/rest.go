@@ -57,8 +57,9 @@ func (c *Connector) Options() []connectors.OptionSpec {
 		specs = append(specs, reserveOption())
 	}
 	if c.vendor == nil {
-		return specs
+		return append(specs, (*Auth)(nil).scopeOptions()...)
 	}
+	specs = append(specs, c.manifest.Auth.scopeOptions()...)
 	specs = slices.DeleteFunc(specs, func(o connectors.OptionSpec) bool {
 		return o.Name == "manifest" || (o.Where == connectors.OnUserMapping && !c.manifest.Auth.takes(o.Name))
 	})
@@ -251,7 +252,12 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 	if m.Auth.Check != nil {
 		s.check = fill(m.Auth.Check.Path, values)
 	}
-	cfg.Auth, err = auth(&m.Auth, values, m.Name, server.Credential)
+	scoped, err := m.Auth.withScopes(server.Options)
+	if err != nil {
+		return cfg, err
+	}
+	s.optional = scoped.OptionalScopes
+	cfg.Auth, err = auth(scoped, values, m.Name, server.Credential)
 	return cfg, err
 }
 
@@ -309,6 +315,7 @@ type source struct {
 	ways     []*source
 	sent     sentBodies
 	way      string
+	optional *OptionalScopes // what hallway auth asks for; nil: no such
 	client   *transport.Client
 	quoter   quoter
 	pageSize int
