@@ -88,9 +88,10 @@ func (b *bases) visible(ctx context.Context) ([]base, error) {
 	return list, nil
 }
 
-// hinted adds to a refusal what reading metadata needs.
+// hinted adds to a refusal what reading metadata needs. Who is not known at all, or has
+// not authorized anything yet, is told so by others.
 func hinted(err error) error {
-	if e, ok := err.(*connectors.Error); ok && (e.Class == connectors.PermissionDenied || e.Class == connectors.Unauthenticated) { //nolint:errorlint // made just now
+	if e, ok := err.(*connectors.Error); ok && e.Class == connectors.PermissionDenied { //nolint:errorlint // made just now
 		e.Hint = "The token needs the scope schema.bases:read, and the base among those it may use."
 	}
 	return err

@@ -20,6 +20,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/hallwaydb/hallway/tests/fakes/airtable"
+	"github.com/hallwaydb/hallway/tests/fakes/hubspot"
+	"github.com/hallwaydb/hallway/tests/fakes/salesforce"
 	"github.com/hallwaydb/hallway/tests/harness"
 )
 
@@ -126,7 +129,7 @@ func TestAuth(t *testing.T) {
 	assert.Equal(t, `[Authorized]: nobody has authorized "ada.crm" yet`, e.Message)
 	assert.Contains(t, e.Hint, "hallway auth")
 
-	out := authorize(t, db, tokens, "crm")
+	out := authorize(t, db, tokens, "crm", nil)
 	assert.Contains(t, out, `Authorized: kept as "ada.crm"`)
 	assert.NotContains(t, out, "c0nfidential")
 	assert.Equal(t, "2", c.Value("SELECT count(*) FROM things"))
@@ -158,9 +161,86 @@ func TestAuth(t *testing.T) {
 	}
 }
 
+// The vendors' own pages and token endpoints: a person says yes, the table can be read,
+// and is read on when the access token has ended. Nothing but what is kept of it stands
+// in the user mapping.
+func TestAuth_Vendors(t *testing.T) {
+	tokens, err := env.Mkdir("tokens")
+	require.NoError(t, err)
+	sidecar := env.NewSidecar(t, harness.SidecarSettings{Args: []string{"--tokens", tokens}})
+	db := env.Database(t)
+
+	hs := hubspot.New(hubspot.Options{})
+	t.Cleanup(hs.Close)
+	hs.Seed("contacts", 3, func(int) map[string]string { return map[string]string{"firstname": "Ada"} })
+	org := salesforce.New(salesforce.Options{})
+	t.Cleanup(org.Close)
+	_, err = org.Insert("Account", map[string]any{"Name": "Acme"}, map[string]any{"Name": "Globex"}, map[string]any{"Name": "Initech"})
+	require.NoError(t, err)
+	at := airtable.New(airtable.Options{})
+	t.Cleanup(at.Close)
+	crm := airtable.AddCRM(at)
+	_, err = at.Seed(crm.Contacts, map[string]any{"Name": "Ada"}, map[string]any{"Name": "Bob"}, map[string]any{"Name": "Cy"})
+	require.NoError(t, err)
+	base := fmt.Sprintf("connector 'airtable', base_url '%s/v0', oauth_url '%s/oauth2/v1', base 'CRM', calls_per_second '10000'", at.URL, at.URL)
+
+	for _, v := range []struct {
+		name, server, secret, client, object, key string
+		agree                                     func(page string) (string, error)
+		// end ends the access tokens; renewed counts what the token endpoint was asked.
+		scopes  bool
+		end     func()
+		renewed func() int
+	}{
+		{name: "hubspot", server: fmt.Sprintf("connector 'hubspot', base_url '%s'", hs.URL), client: hubspot.ClientID, secret: hubspot.ClientSecret,
+			object: "contacts", key: "id bigint", agree: hs.Agree, scopes: true, end: hs.Expire, renewed: func() int { return hs.Calls()["token"] }},
+		{name: "salesforce", server: fmt.Sprintf("connector 'salesforce', instance_url '%s'", org.URL), client: salesforce.ClientID, secret: salesforce.ClientSecret,
+			object: "Account", key: "id text OPTIONS (field 'Id')", agree: org.Agree, end: org.EndSessions, renewed: func() int { return org.Calls()["token"] }},
+		{name: "airtable", server: base, client: airtable.Client, object: "Contacts", key: "id text", scopes: true,
+			agree: func(page string) (string, error) { return at.Agree(page, airtable.Client) }, end: at.ExpireTokens, renewed: func() int { return at.Calls(airtable.OAuth) }},
+		{name: "airtable_secretive", server: base, client: airtable.SecretiveClient, secret: airtable.ClientSecret, object: "Contacts", key: "id text", scopes: true,
+			agree: func(page string) (string, error) { return at.Agree(page, airtable.SecretiveClient) }, end: at.ExpireTokens, renewed: func() int { return at.Calls(airtable.OAuth) }},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			c := db.Connect(t)
+			secret := ""
+			if v.secret != "" {
+				secret = fmt.Sprintf(", client_secret '%s'", v.secret)
+			}
+			c.Exec(`CREATE SERVER %[1]s FOREIGN DATA WRAPPER hallway OPTIONS (address '%[2]s', %[3]s);
+				CREATE USER MAPPING FOR PUBLIC SERVER %[1]s OPTIONS (client_id '%[4]s', authorization '%[1]s'%[5]s);
+				CREATE FOREIGN TABLE %[1]s (%[6]s) SERVER %[1]s OPTIONS (object '%[7]s')`,
+				v.name, sidecar.Address(), v.server, v.client, secret, v.key, v.object)
+			e := c.Fails("28000", "SELECT FROM %s", v.name)
+			assert.Contains(t, e.Hint, "hallway auth")
+
+			asked := ""
+			before := v.renewed()
+			out := authorize(t, db, tokens, v.name, func(page string) (string, error) { asked = page; return v.agree(page) })
+			assert.Contains(t, out, fmt.Sprintf("Authorized: kept as %q", v.name))
+			if v.secret != "" {
+				assert.NotContains(t, out, v.secret)
+			}
+			assert.Equal(t, v.scopes, strings.Contains(asked, "&scope="), asked)
+			assert.Equal(t, "3", c.Value("SELECT count(*) FROM %s", v.name))
+			assert.Equal(t, before+1, v.renewed(), "the code was worth a token")
+			for i := range 2 { // the second refresh token is not the first one, where they rotate
+				v.end()
+				assert.Equal(t, "3", c.Value("SELECT count(*) FROM %s", v.name))
+				assert.Equal(t, before+2+i, v.renewed())
+			}
+		})
+	}
+	text, err := os.ReadFile(sidecar.Log)
+	require.NoError(t, err)
+	for _, s := range []string{hubspot.ClientSecret, salesforce.ClientSecret, airtable.ClientSecret} {
+		assert.NotContains(t, string(text), s)
+	}
+}
+
 // authorize runs hallway auth, as the sidecar's user, and plays the person and the
-// browser.
-func authorize(t *testing.T, db *harness.Database, tokens, server string) string {
+// browser. agree says where a page sends the browser to; nil: the page itself does.
+func authorize(t *testing.T, db *harness.Database, tokens, server string, agree func(page string) (string, error)) string {
 	t.Helper()
 	dir, err := env.Mkdir("auth")
 	require.NoError(t, err)
@@ -168,7 +248,7 @@ func authorize(t *testing.T, db *harness.Database, tokens, server string) string
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "authorized.yaml"), manifest, 0o644))
 	p, err := env.Spawn("hallway auth", dir, filepath.Join(dir, "out"), nil, syscall.SIGKILL, env.Hallway, "auth", server,
-		"--database", db.Cluster.DSN(db.Name, "postgres"), "--tokens", tokens, "--allow-hosts", "127.0.0.1", "--manifests", dir)
+		"--database", db.Cluster.DSN(db.Name, "postgres"), "--tokens", tokens, "--allow-hosts", "127.0.0.1,app.hubspot.com", "--manifests", dir)
 	require.NoError(t, err)
 	t.Cleanup(p.Kill)
 	opened := false
@@ -178,11 +258,15 @@ func authorize(t *testing.T, db *harness.Database, tokens, server string) string
 		text, err := os.ReadFile(p.Log)
 		require.NoError(t, err)
 		said = string(text)
-		if i := strings.Index(said, "http://"); i >= 0 && !opened && strings.Contains(said[i:], "\n") {
+		if i := strings.Index(said, "http"); i >= 0 && !opened && strings.Contains(said[i:], "\n") {
 			opened = true
 			to := strings.Fields(said[i:])[0]
 			assert.Contains(t, to, "code_challenge_method=S256")
-			assert.Contains(t, to, "access_type=offline")
+			if agree == nil {
+				assert.Contains(t, to, "access_type=offline")
+			} else if back, err := agree(to); assert.NoError(t, err) {
+				to = back
+			}
 			r, err := http.Get(to)
 			require.NoError(t, err)
 			_ = r.Body.Close()

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hallwaydb/hallway/tests/fakes/kit"
 )
 
 // ClientID and ClientSecret of the one app that the token endpoint knows.
@@ -21,7 +23,7 @@ const (
 type tokens struct {
 	access  map[string]time.Time // until when
 	refresh map[string]bool      // false: used, so good no more
-	codes   map[string]bool
+	consent kit.Consent
 	made    int
 	scopes  []string // nil: all
 }
@@ -132,10 +134,9 @@ func (s *Server) serveToken(r *request) (string, func() reply) {
 			s.tokens.refresh[refresh] = false
 			refresh = s.newRefreshToken()
 		case "authorization_code":
-			if !s.tokens.codes[form.Get("code")] {
+			if !s.tokens.consent.Take(ClientID, form) {
 				return bad("BAD_AUTH_CODE", "missing or unknown auth code")
 			}
-			delete(s.tokens.codes, form.Get("code"))
 			refresh = s.newRefreshToken()
 		default:
 			return bad("BAD_GRANT_TYPE", "missing or unknown grant type")
@@ -150,14 +151,18 @@ func (s *Server) serveToken(r *request) (string, func() reply) {
 	}
 }
 
-// NewCode is an authorisation code that the token endpoint takes once.
-func (s *Server) NewCode() string {
+// Agree is a person who says yes on the page that an app has sent them to, which is not
+// on this server; it answers where the browser is sent then. The page knows nothing of
+// PKCE.
+func (s *Server) Agree(page string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.tokens.make("code")
-	if s.tokens.codes == nil {
-		s.tokens.codes = map[string]bool{}
+	u, err := url.Parse(page)
+	if err != nil {
+		return "", fmt.Errorf("opening the page: %w", err)
 	}
-	s.tokens.codes[c] = true
-	return c
+	q := u.Query()
+	q.Del("code_challenge")
+	u.RawQuery = q.Encode()
+	return s.tokens.consent.Agree(u.String(), "https://app.hubspot.com/oauth/authorize", ClientID, "scope")
 }

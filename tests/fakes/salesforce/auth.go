@@ -72,13 +72,10 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	case "authorization_code":
-		want, ok := s.codes[form.Get("code")]
-		sum := sha256.Sum256([]byte(form.Get("code_verifier")))
-		if !ok || want != base64.RawURLEncoding.EncodeToString(sum[:]) {
+		if !s.consent.Take(id, form) {
 			oauthError(w, "invalid_grant", "invalid authorization code")
 			return
 		}
-		delete(s.codes, form.Get("code"))
 		refresh = RefreshToken
 	case "client_credentials":
 	case jwtGrant:
@@ -175,14 +172,12 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(200)
 }
 
-// Code is an authorization code for a PKCE challenge (S256), as the login page
-// would hand it to a redirect.
-func (s *Server) Code(challenge string) string {
+// Agree is a person who says yes on the org's page that an app has sent them to; it
+// answers where the browser is sent then.
+func (s *Server) Agree(page string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	code := fmt.Sprintf("aPrx%d", len(s.codes)+1)
-	s.codes[code] = challenge
-	return code
+	return s.consent.Agree(page, s.URL+"/services/oauth2/authorize", ClientID)
 }
 
 // Session opens a session without the token endpoint and answers its access token.
@@ -193,6 +188,13 @@ func (s *Server) Session() string {
 	access := fmt.Sprintf("%s!test%d", OrgID[:15], s.sessionNr)
 	s.sessions[access] = &session{}
 	return access
+}
+
+// EndSessions ends all sessions.
+func (s *Server) EndSessions() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.sessions)
 }
 
 func (s *Server) session(r *http.Request) *apiError {

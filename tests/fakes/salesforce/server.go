@@ -85,13 +85,13 @@ type Server struct {
 	statements []string
 	fails      [][]*apiError
 	rowFails   map[string]*apiError
-	codes      map[string]string
+	consent    kit.Consent
 }
 
 // New starts an org on a loopback port. Close it.
 func New(opts Options) *Server {
 	s := &Server{opts: opts, clock: opts.Clock, tables: map[string]*table{}, sessions: map[string]*session{},
-		locators: map[string]*locator{}, jobs: map[string]*job{}, calls: map[string]int{}, rowFails: map[string]*apiError{}, codes: map[string]string{}}
+		locators: map[string]*locator{}, jobs: map[string]*job{}, calls: map[string]int{}, rowFails: map[string]*apiError{}}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
