@@ -20,7 +20,7 @@ import (
 	"github.com/hallwaydb/hallway/tests/harness"
 )
 
-// Samples of docs/connectors are what psql and the connectors say here.
+// Samples of the docs are what psql and the connectors say here.
 var acceptSamples = flag.Bool("accept", false, "write the samples of the docs anew")
 
 // psqlSession runs a script in psql, as docs show it: statements and what they
@@ -44,7 +44,7 @@ func psqlSession(t *testing.T, db *harness.Database, script string, args ...stri
 }
 
 // sample checks that the docs have text between <!-- sample: name --> and
-// <!-- end -->, or puts it there.
+// <!-- end -->, or puts it there. doc is a path from docs/connectors.
 func sample(t *testing.T, doc, name, text string) {
 	t.Helper()
 	file := filepath.Join("..", "..", "docs", "connectors", doc)

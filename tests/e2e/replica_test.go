@@ -398,6 +398,7 @@ func TestReplicaIsAFeedOfChanges(t *testing.T) {
 	r := newReplicaRoom(t, 500, harness.SidecarSettings{})
 	r.c.Exec(`SELECT hallway.replicate('crm.contacts', '1 h')`)
 	r.wait()
+	eventsAsShown(r)
 	table := r.table()
 	r.c.Exec(`CREATE TABLE feed (n bigserial, op text, id text, name text);
 		CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$ BEGIN
