@@ -106,6 +106,10 @@ type Query struct {
 	// Limit in rows; 0: none. The bridge sets it only when Plan, with all
 	// values known, is exact for every conjunct and the ordering.
 	Limit uint64
+	// Whole: all rows will be read, nothing ends the scan before its last one. So a
+	// scan whose calls cannot all be made may be refused before they are. false: it
+	// is not known.
+	Whole bool
 	// Sample is the number of rows wanted for statistics; 0: not a sample.
 	Sample uint64
 	// Total: Stats.Total is wanted, as far as that takes no further call.

@@ -615,6 +615,13 @@ hallway_statement_remaining(void)
 	return Max(left, 1) + DEADLINE_GRACE_MS;
 }
 
+/* When it began: no two statements of a session do at the same moment. */
+uint64
+hallway_statement_number(void)
+{
+	return (uint64) GetCurrentStatementStartTimestamp();
+}
+
 /*
  * Until when to wait for an answer: statement_timeout interrupts by itself, and
  * where it does not run (unset, or in COMMIT) hallway.max_wait bounds the wait.

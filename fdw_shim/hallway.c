@@ -71,6 +71,7 @@ _PG_init(void)
 	hallway_import_init();
 	hallway_cache_cost_init();
 	hallway_modify_queue_init();
+	hallway_whole_init();
 }
 
 Datum

@@ -135,6 +135,8 @@ extern pgsocket hallway_stream_socket(HallwayStream *stream);
  * Error that says so.
  */
 extern TimestampTz hallway_wait_deadline(void);
+/* A number that the requests of one statement have in common. */
+extern uint64 hallway_statement_number(void);
 extern Hallway__V1__Error *hallway_wait_error(bool is_write);
 
 /* ---- error.c: Error of the sidecar -> ereport -------------------------- */
@@ -472,6 +474,11 @@ extern void hallwayBeginForeignInsert(ModifyTableState *mtstate, ResultRelInfo *
 extern void hallwayEndForeignInsert(EState *estate, ResultRelInfo *rinfo);
 /* Puts its hook into ExecutorRun. */
 extern void hallway_modify_queue_init(void);
+
+/* ---- whole.c ---------------------------------------------------------------- */
+
+/* Puts its hook into ExecutorRun. */
+extern void hallway_whole_init(void);
 
 /* ---- cache_cost.c: the planner's hook --------------------------------------- */
 

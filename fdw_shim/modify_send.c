@@ -282,6 +282,7 @@ call(Sending *sending, Hallway__V1__Error **error)
 		consecutive = consecutive && request.row_numbers[i] == request.row_numbers[0] + i;
 	}
 	request.rows_before = request.row_numbers[0] - 1;
+	request.statement = hallway_statement_number();
 	request.n_row_numbers = consecutive ? 0 : sending->rows;
 
 	if (!target->dry_run)

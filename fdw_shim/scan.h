@@ -36,6 +36,9 @@ extern bool hallway_request_same(const Hallway__V1__ScanRequest *a,
 /* Are there values that only running the query gives? */
 extern bool hallway_request_needs_running(ForeignScanState *node);
 
+/* Nothing ends the scan, as part of what runs now, before its last row. */
+extern bool hallway_reads_whole(ForeignScanState *node);
+
 /* ---- scan.c: for upper.c, of the scan that reads the rows --------------------- */
 
 /* The table is cached, so that rows may come from there. */

@@ -97,7 +97,11 @@ build(ForeignScanState *node, const HallwayScanPlan *plan, const HallwayScanExpr
 	}
 
 	if (!foresee)
+	{
 		request->limit = limit_bound(node, exprs);
+		request->whole = hallway_reads_whole(node);
+		request->statement = hallway_statement_number();
+	}
 	request->progress = node->ss.ps.instrument != NULL;
 	return request;
 }

@@ -1,9 +1,10 @@
-// The calls that an API grants for a day, and the reserve of them.
+// The calls that an API grants for a day, the reserve of them, and who shares limits.
 
 package rest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,28 @@ func (l *Limits) budget(reserve string) (*transport.Budget, error) {
 		return nil, nil
 	}
 	return b, nil
+}
+
+// shared reports whether the credentials of a server share its limits.
+func (l *Limits) shared(options map[string]string) (bool, error) {
+	switch v, ok := options["limits_shared"]; {
+	case !ok:
+		return l.Shared == "server", nil
+	case v == "server", v == "credential":
+		return v == "server", nil
+	default:
+		return false, &connectors.Error{Class: connectors.InvalidOptionValue, Message: fmt.Sprintf("invalid value for option \"limits_shared\": %q", v),
+			Hint: "It is server or credential."}
+	}
+}
+
+// shareKey is the same for the credentials of one server, as it is defined now.
+func shareKey(server connectors.ServerSpec) string {
+	key := strconv.Quote(server.Name)
+	for _, name := range slices.Sorted(maps.Keys(server.Options)) {
+		key += fmt.Sprintf(" %q=%q", name, server.Options[name])
+	}
+	return key
 }
 
 // told reports whether a number is among what the headers tell.

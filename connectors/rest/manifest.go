@@ -130,6 +130,7 @@ type Aggregate struct {
 type Limits struct {
 	PerSecond       float64 `yaml:"per_second" check:"min=0" doc:"Calls a second on average; 0: not limited here. The answers 429 and Retry-After are always obeyed."`
 	Burst           int     `yaml:"burst" check:"min=0" doc:"Calls at once; default 1."`
+	Shared          string  `yaml:"shared" check:"enum=credential|server" doc:"Whose the limits are. credential (default): each user mapping of a server has them for itself. server: all user mappings have them together, since the API counts the calls to an account. The server option limits_shared overrides it."`
 	RemainingHeader string  `yaml:"remaining_header" doc:"Header that says how many calls are left."`
 	ResetHeader     string  `yaml:"reset_header" doc:"Header that says when there are more: seconds, a time since 1970, or an HTTP date."`
 	IntervalHeader  string  `yaml:"interval_header" doc:"Header with the window's length in milliseconds."`

@@ -22,6 +22,8 @@ import (
 type Connector struct {
 	vendor   *Vendor // nil: rest itself
 	manifest *Manifest
+	// sharing has the limits that the credentials of a server share.
+	sharing transport.Sharing
 }
 
 // New makes the connector.
@@ -81,6 +83,8 @@ func serverOptions() []connectors.OptionSpec {
 		{Name: "base_url", Where: connectors.OnServer, Help: "Where the API is, in place of the manifest's base_url. The sidecar's allow_hosts must let it."},
 		{Name: "page_size", Where: connectors.OnServer, Help: "Records to ask for at once; from 1 to the manifest's read.page_size.max."},
 		{Name: "calls_per_second", Where: connectors.OnServer, Help: "Most calls a second on average; by default the manifest's limits.per_second."},
+		{Name: "limits_shared", Where: connectors.OnServer, Help: "Whose the limits on calls are: server, where all user mappings lead to one account, or credential, where each has an account of its own; by default the manifest's limits.shared."},
+		{Name: "max_calls", Where: connectors.OnServer, Help: "Most calls that one statement may make to read and write rows, retries among them. One that is known to need more is refused (53400) before it makes them. By default nothing bounds them."},
 		{Name: "lockout_seconds", Where: connectors.OnServer, Help: "How long to wait after an answer 429 that does not say, from 0 to 3600; by default the manifest's limits.lockout_seconds, else a second and then longer."},
 		{Name: "parallel", Where: connectors.OnServer, Help: "Most requests of one scan under way at once, from 1 to 32; by default the manifest's limits.parallel, else 1."},
 		{Name: "timeout_seconds", Where: connectors.OnServer, Help: "How long to wait for an answer to begin, from 1 to 3600; by default the manifest's, else 30."},
@@ -167,6 +171,11 @@ func (c *Connector) Open(_ context.Context, env connectors.Env, server connector
 	if err != nil {
 		return nil, err
 	}
+	if shared, err := m.Limits.shared(server.Options); err != nil {
+		return nil, err
+	} else if shared {
+		cfg.Sharing, cfg.ShareKey = &c.sharing, shareKey(server)
+	}
 	if s.client, err = transport.New(env, cfg); err != nil {
 		return nil, err
 	}
@@ -217,6 +226,7 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 	if err := errors.Join(bad,
 		optionNumber(server.Options, "page_size", 1, float64(max(m.Read.PageSize.Max, 1)), func(f float64) { s.pageSize = int(f) }),
 		optionNumber(server.Options, "calls_per_second", 0.001, 1e6, func(f float64) { perSecond = f }),
+		optionNumber(server.Options, "max_calls", 1, 1e9, func(f float64) { cfg.MaxCalls = uint64(f) }),
 		optionNumber(server.Options, "lockout_seconds", 0, 3600, func(f float64) { lockout = f }),
 		optionNumber(server.Options, "parallel", 1, 32, func(f float64) { s.parallel = int(f) }),
 		optionNumber(server.Options, "timeout_seconds", 1, 3600, func(f float64) { timeout = int(f) }),

@@ -102,12 +102,16 @@ type scan struct {
 	goneSlot int // -1: none
 	timeSlot int // of the time that the list is partitioned by; -1: none
 	total    float64
-	rows     uint64
-	jobs     jobs
-	kinds    []cellKind // by slot, of CSV
-	text     []byte     // scratch for escapes
-	firstID  string     // of the page being read
-	lastID   string
+	// pageTotal is what the page being read says of all that its request finds, 0: it
+	// does not; pageRows are its own.
+	pageTotal float64
+	pageRows  int
+	rows      uint64
+	jobs      jobs
+	kinds     []cellKind // by slot, of CSV
+	text      []byte     // scratch for escapes
+	firstID   string     // of the page being read
+	lastID    string
 	// orderSlot is of the value that the scan is sorted by; -1: by none, or not by
 	// ranges. firstValue and lastValue are the page's.
 	orderSlot             int
@@ -360,12 +364,15 @@ func (s *scan) read(page fetched) (*position, error) {
 		}
 	}
 	f.more, f.moreSaid = s.reader.flag(slotMore)
+	s.pageTotal, s.pageRows = 0, f.rows
 	if text, err := s.reader.scalar(slotTotal); err == nil && text != "" {
 		// Of later pages it may be what is left.
-		if n, err := strconv.ParseFloat(text, 64); err == nil && n > 0 && s.total == 0 {
-			s.total = n
-			if s.q.Total && n < 1<<53 {
-				s.q.Stats.Total.CompareAndSwap(0, uint64(n))
+		if n, err := strconv.ParseFloat(text, 64); err == nil && n > 0 {
+			if s.pageTotal = n; s.total == 0 {
+				s.total = n
+				if s.q.Total && n < 1<<53 {
+					s.q.Stats.Total.CompareAndSwap(0, uint64(n))
+				}
 			}
 		}
 	}

@@ -89,6 +89,9 @@ func (s *scan) walk(ctx context.Context) error {
 	for i := range s.l.asks {
 		w.queue = append(w.queue, s.newStretch(i))
 	}
+	if err := s.afford(ctx, len(w.queue)); err != nil {
+		return err
+	}
 	for {
 		if err := w.start(); err != nil || w.under == 0 {
 			return err
@@ -210,6 +213,16 @@ func (w *walker) take(ctx context.Context, page arrived) error {
 		if next != nil {
 			w.split(p)
 		}
+	}
+	if refused := w.affordRest(ctx, p, next); refused != nil {
+		// What has come may be enough, for a join that finds nothing on its other side.
+		if err := s.hand(); err != nil {
+			return err
+		}
+		if err := s.out.Flush(); err != nil {
+			return err
+		}
+		return refused
 	}
 	// Do not ask ahead where a LIMIT may end the scan with this page.
 	ahead := next != nil && likely(s.q) == 0 && s.q.Limit == 0

@@ -33,7 +33,7 @@ func quick() *rest.Connector {
 }
 
 func quickManifest() string {
-	return strings.Replace(string(manifest), "search: {per_second: 20, burst: 5}", "search: {per_second: 100000, burst: 1000}", 1)
+	return strings.Replace(string(manifest), "search: {per_second: 16, burst: 4}", "search: {per_second: 100000, burst: 1000}", 1)
 }
 
 func startFake(t *testing.T, o fake.Options) *fake.Server {

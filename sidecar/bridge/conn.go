@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/stats"
 
+	"github.com/hallwaydb/hallway/connectors"
 	hallwayv1 "github.com/hallwaydb/hallway/proto/hallway/v1"
 	"github.com/hallwaydb/hallway/sidecar/cache"
 	"github.com/hallwaydb/hallway/sidecar/journal"
@@ -45,6 +46,10 @@ type conn struct {
 
 	mu        sync.Mutex
 	relations map[uint64]*relation
+	// statement is the number of the one that ran last, and calls what it has called,
+	// by server.
+	statement uint64
+	calls     map[[32]byte]*connectors.Statement
 }
 
 // backend is nil before the handshake.
@@ -108,6 +113,26 @@ func (c *conn) relation(known *relations, ref *hallwayv1.RelationRef) (*relation
 		c.mu.Unlock()
 	}
 	return r, nil
+}
+
+// counted has the calls made with the context count as those of a statement, by its
+// number; 0: of none.
+func counted(ctx context.Context, b *bound, number uint64) context.Context {
+	c := callOf(ctx).conn
+	if number == 0 {
+		return ctx
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.statement != number || c.calls == nil {
+		c.statement, c.calls = number, map[[32]byte]*connectors.Statement{}
+	}
+	st := c.calls[b.rel.serverKey]
+	if st == nil {
+		st = &connectors.Statement{}
+		c.calls[b.rel.serverKey] = st
+	}
+	return connectors.WithStatement(ctx, st)
 }
 
 // told are warnings that were given, each once; safe for concurrent use.

@@ -26,6 +26,7 @@ func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hal
 		return nil, err
 	}
 	defer b.release()
+	ctx = counted(ctx, b, req.GetStatement())
 	m, ok := b.table.(connectors.Modifier)
 	if !ok {
 		return nil, &connectors.Error{Class: connectors.NotSupported,

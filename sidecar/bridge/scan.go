@@ -35,6 +35,7 @@ func (s *Server) Scan(req *hallwayv1.ScanRequest, stream grpc.ServerStreamingSer
 		return s.scanShared(req, stream, b, t)
 	}
 	defer b.release()
+	ctx = counted(ctx, b, req.GetStatement())
 	p, err := prepareScan(ctx, b, req, nil)
 	if err != nil {
 		return err
@@ -162,7 +163,7 @@ func prepareScan(ctx context.Context, b *bound, req *hallwayv1.ScanRequest, only
 			p.header.Recheck = append(p.header.Recheck, uint32(i))
 		}
 	}
-	q.Request, q.Stats, q.Sample = r.Request, &connectors.Stats{}, req.GetSampleRows()
+	q.Request, q.Stats, q.Sample, q.Whole = r.Request, &connectors.Stats{}, req.GetSampleRows(), req.GetWhole()
 	if r.Aggregation != nil {
 		if req.GetFill() != nil || req.GetSampleRows() > 0 || req.GetOrdering() > 0 || req.GetLimit() > 0 {
 			return nil, protocolError("an aggregation with a fill, sample, ordering or limit")

@@ -41,7 +41,7 @@ type shared struct {
 
 // scanShared is Scan for a table whose rows are to be kept. It releases b.
 func (s *Server) scanShared(req *hallwayv1.ScanRequest, stream grpc.ServerStreamingServer[hallwayv1.ScanResponse], b *bound, t *cachedTable) error {
-	ctx := stream.Context()
+	ctx := counted(stream.Context(), b, req.GetStatement())
 	mine := true // b is released here, not by a flight
 	defer func() {
 		if mine {

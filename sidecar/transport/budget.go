@@ -5,6 +5,7 @@ package transport
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -90,6 +91,44 @@ func (b *budget) learn(h http.Header, now time.Time) (remaining, most float64, t
 	return remaining, b.max, true
 }
 
+// reserved is how many calls are left to others, with mu held.
+func (b *budget) reserved() float64 {
+	if b.rules.Percent {
+		return max(0, b.rules.Reserve) * b.max / 100
+	}
+	return max(0, b.rules.Reserve)
+}
+
+// afford refuses calls that are more than remain besides the reserve; nil: they may
+// be begun, or what remains was told too long ago.
+func (b *budget) afford(api string, calls int, now time.Time) *connectors.Error {
+	if b.rules == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	possible := max(0, math.Ceil(b.remaining-b.reserved()))
+	if !b.known || float64(calls) <= possible || now.Sub(b.probed) >= budgetProbe {
+		return nil
+	}
+	e := &connectors.Error{Class: connectors.RateLimited, API: api,
+		Message: "the query needs more calls than remain of those that the API grants",
+		Detail:  fmt.Sprintf("It needs %s more; %.0f%s remain.", callsText(calls), b.remaining, b.of()),
+		Hint:    "After a day at most the API grants more. Until then ask for less, with a condition or a LIMIT."}
+	if reserve := b.reserved(); reserve > 0 {
+		e.Detail = fmt.Sprintf("It needs %s more; %.0f%s remain, of which the option api_reserve keeps %.0f.", callsText(calls), b.remaining, b.of(), reserve)
+	}
+	return e
+}
+
+// of says how many calls there are in all, if that is known, with mu held.
+func (b *budget) of() string {
+	if b.max > 0 {
+		return fmt.Sprintf(" of %.0f", b.max)
+	}
+	return ""
+}
+
 // admit refuses a call that would eat into the reserve; nil: it may go.
 func (b *budget) admit(api string, now time.Time) *connectors.Error {
 	if b.rules == nil || b.rules.Reserve < 0 {
@@ -97,10 +136,7 @@ func (b *budget) admit(api string, now time.Time) *connectors.Error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	reserve := b.rules.Reserve
-	if b.rules.Percent {
-		reserve *= b.max / 100
-	}
+	reserve := b.reserved()
 	if !b.known || b.remaining > reserve {
 		return nil
 	}
@@ -109,12 +145,8 @@ func (b *budget) admit(api string, now time.Time) *connectors.Error {
 		b.probed = now
 		return nil
 	}
-	of := ""
-	if b.max > 0 {
-		of = fmt.Sprintf(" of %.0f", b.max)
-	}
 	return &connectors.Error{Class: connectors.RateLimited, API: api, RetryAfter: wait,
 		Message: "the calls that the API grants are used up but for the reserve",
-		Detail:  fmt.Sprintf("%.0f%s calls remain, and the option api_reserve keeps %.0f.", b.remaining, of, reserve),
+		Detail:  fmt.Sprintf("%.0f%s calls remain, and the option api_reserve keeps %.0f.", b.remaining, b.of(), reserve),
 		Hint:    "After a day at most the API grants more. The server option api_reserve says how many are left to others."}
 }

@@ -56,7 +56,6 @@ func newClient(env connectors.Env, cfg Config) (*Client, error) {
 	}
 	c := &Client{
 		cfg: cfg, env: env, base: base, sleep: sleep,
-		limit: newLimiter(cfg.Limits, cfg.RateHeaders), budget: budget{rules: cfg.Budget},
 		http: &http.Client{
 			Transport:     newTransport(),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -70,6 +69,7 @@ func newClient(env connectors.Env, cfg Config) (*Client, error) {
 	if c.auth, err = newAuth(c, cfg.Auth); err != nil {
 		return nil, err
 	}
+	c.limit, c.budget, c.release = cfg.Sharing.join(&cfg)
 	return c, nil
 }
 
@@ -153,9 +153,6 @@ func (c *Client) do(ctx context.Context, req *Request) (*Response, error) {
 		with.Stats = &connectors.Stats{}
 		req = &with
 	}
-	if e := c.budget.admit(c.cfg.API, time.Now()); e != nil {
-		return nil, e
-	}
 	giveUp := time.Now().Add(c.cfg.MaxWait)
 	if d, ok := ctx.Deadline(); ok && d.Before(giveUp) {
 		giveUp = d
@@ -166,6 +163,9 @@ func (c *Client) do(ctx context.Context, req *Request) (*Response, error) {
 
 	renewed, redirects := false, 0
 	for try := 1; ; {
+		if err := c.admit(ctx); err != nil {
+			return nil, err
+		}
 		if err := c.waitForLimit(ctx, req, giveUp); err != nil {
 			return nil, err
 		}

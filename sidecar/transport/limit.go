@@ -16,7 +16,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// limiter holds one client's buckets.
+// limiter holds the buckets of a client, or of several.
 type limiter struct {
 	limits  map[string]Limit // as they are undivided
 	headers RateHeaders
@@ -26,8 +26,10 @@ type limiter struct {
 	mu      sync.Mutex
 	buckets map[string]*rate.Limiter
 	paused  map[string]time.Time // by class, until when
-	// shares counts changes of the share; 0: nobody divides the limits.
-	shares uint64
+	// divided is the share that was set last; shares counts its changes, 0: nobody
+	// divides the limits.
+	divided float64
+	shares  uint64
 }
 
 func newLimiter(limits map[string]Limit, headers RateHeaders) *limiter {
@@ -53,6 +55,10 @@ func (l *limiter) setShare(share float64, now time.Time) {
 	share = min(share, 1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.shares > 0 && l.divided == share {
+		return // another client of the same limits was told
+	}
+	l.divided = share
 	l.shares++
 	for class, lim := range l.limits {
 		if lim.PerSecond > 0 {

@@ -69,6 +69,14 @@ type Config struct {
 	// Budget is where the API tells how many calls of a day are left; nil: it does
 	// not.
 	Budget *Budget
+	// Sharing has the limits and the budget in common with the other clients of the
+	// same ShareKey, whose Limits, RateHeaders and Budget must be equal; nil: they are
+	// the client's own.
+	Sharing  *Sharing
+	ShareKey string
+	// MaxCalls bounds the calls that one connectors.Statement may make; 0: nothing
+	// does.
+	MaxCalls uint64
 	// Timeout bounds the wait for an answer's header, and each later pause in
 	// its body; default DefaultTimeout. The context's deadline bounds all.
 	Timeout time.Duration
@@ -179,7 +187,7 @@ func (r *Response) Excerpt(n int) string {
 func (r *Response) IsJSON() bool { return isJSON(r.Header.Get("Content-Type")) }
 
 // Client calls one API with one credential. It is safe for concurrent use, and
-// keeps its own connections, limits and token.
+// keeps its own connections and token, and limits unless Config.Sharing is set.
 type Client struct {
 	cfg   Config
 	env   connectors.Env
@@ -188,9 +196,11 @@ type Client struct {
 	auth  authenticator
 	limit *limiter
 	// budget is what Config.Budget has told.
-	budget budget
-	red    *redactor
-	sleep  func(context.Context, time.Duration) error
+	budget *budget
+	// release gives up what is shared.
+	release func()
+	red     *redactor
+	sleep   func(context.Context, time.Duration) error
 }
 
 // New checks cfg and makes a client; it calls nothing. An error is a
@@ -204,7 +214,7 @@ func New(env connectors.Env, cfg Config) (*Client, error) {
 // what retries were right. Its errors are *connectors.Error: Unavailable (no
 // connection), UnknownOutcome (a write was sent and no answer came),
 // RateLimited (with RetryAfter; also at once, when the wait would pass the
-// deadline, or the call eat into Budget.Reserve), Unauthenticated (no token to be had), DeadlineExceeded,
+// deadline, the call eat into Budget.Reserve or be one more than MaxCalls), Unauthenticated (no token to be had), DeadlineExceeded,
 // Protocol (a redirect elsewhere); or wrap context.Canceled.
 func (c *Client) Do(ctx context.Context, req *Request) (*Response, error) {
 	return c.do(ctx, req)
@@ -230,5 +240,9 @@ func (c *Client) SetShare(share float64) { c.limit.setShare(share, time.Now()) }
 // Redact masks every secret of this client in text that came from the API.
 func (c *Client) Redact(text string) string { return c.red.text(text) }
 
-// Close gives up idle connections. No call may run or follow.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+// Close gives up idle connections and what is shared. No call may run or
+// follow.
+func (c *Client) Close() {
+	c.http.CloseIdleConnections()
+	c.release()
+}

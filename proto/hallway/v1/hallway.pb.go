@@ -1900,7 +1900,14 @@ type ScanRequest struct {
 	Progress bool `protobuf:"varint,10,opt,name=progress,proto3" json:"progress,omitempty"`
 	// Set if the table is cached and no region had the rows: they are to be kept
 	// on their way. Not set, the API is read and nothing is kept.
-	Fill          *CacheFill `protobuf:"bytes,11,opt,name=fill,proto3" json:"fill,omitempty"`
+	Fill *CacheFill `protobuf:"bytes,11,opt,name=fill,proto3" json:"fill,omitempty"`
+	// The backend will read all rows: nothing above the scan stops it before the last
+	// one, and it is not a cursor's. A scan whose calls cannot all be made in time, or
+	// of what remains of a budget, is then refused before they are.
+	Whole bool `protobuf:"varint,12,opt,name=whole,proto3" json:"whole,omitempty"`
+	// A number that the requests of one statement of the session have in common, and
+	// those of the next one do not; 0: of none. Calls are counted by it.
+	Statement     uint64 `protobuf:"varint,13,opt,name=statement,proto3" json:"statement,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2010,6 +2017,20 @@ func (x *ScanRequest) GetFill() *CacheFill {
 		return x.Fill
 	}
 	return nil
+}
+
+func (x *ScanRequest) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
+func (x *ScanRequest) GetStatement() uint64 {
+	if x != nil {
+		return x.Statement
+	}
+	return 0
 }
 
 // CacheFill is the region that a scan makes: all rows for which the conjuncts
@@ -2596,7 +2617,9 @@ type ModifyRequest struct {
 	RowNumbers []uint64 `protobuf:"varint,18,rep,packed,name=row_numbers,json=rowNumbers,proto3" json:"row_numbers,omitempty"`
 	// A transaction of this backend that wrote and has committed since, told here
 	// in place of EndTransaction; 0: none.
-	Committed     uint64 `protobuf:"varint,19,opt,name=committed,proto3" json:"committed,omitempty"`
+	Committed uint64 `protobuf:"varint,19,opt,name=committed,proto3" json:"committed,omitempty"`
+	// As in ScanRequest.
+	Statement     uint64 `protobuf:"varint,20,opt,name=statement,proto3" json:"statement,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2760,6 +2783,13 @@ func (x *ModifyRequest) GetRowNumbers() []uint64 {
 func (x *ModifyRequest) GetCommitted() uint64 {
 	if x != nil {
 		return x.Committed
+	}
+	return 0
+}
+
+func (x *ModifyRequest) GetStatement() uint64 {
+	if x != nil {
+		return x.Statement
 	}
 	return 0
 }
@@ -3821,7 +3851,7 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\x04plan\x18\b \x01(\fR\x04plan\x12'\n" +
 	"\x0fvalue_dependent\x18\t \x01(\bR\x0evalueDependent\x12+\n" +
 	"\x11aggregation_exact\x18\n" +
-	" \x01(\bR\x10aggregationExact\"\xfe\x02\n" +
+	" \x01(\bR\x10aggregationExact\"\xb2\x03\n" +
 	"\vScanRequest\x123\n" +
 	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\x12\x12\n" +
 	"\x04plan\x18\x02 \x01(\fR\x04plan\x121\n" +
@@ -3838,7 +3868,9 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"max_age_ms\x18\t \x01(\x04R\bmaxAgeMs\x12\x1a\n" +
 	"\bprogress\x18\n" +
 	" \x01(\bR\bprogress\x12)\n" +
-	"\x04fill\x18\v \x01(\v2\x15.hallway.v1.CacheFillR\x04fill\"[\n" +
+	"\x04fill\x18\v \x01(\v2\x15.hallway.v1.CacheFillR\x04fill\x12\x14\n" +
+	"\x05whole\x18\f \x01(\bR\x05whole\x12\x1c\n" +
+	"\tstatement\x18\r \x01(\x04R\tstatement\"[\n" +
 	"\tCacheFill\x12\x1c\n" +
 	"\tpredicate\x18\x01 \x01(\fR\tpredicate\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x10R\x04hash\x12\x1c\n" +
@@ -3875,7 +3907,7 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\tapi_bytes\x18\a \x01(\x04R\bapiBytes\"7\n" +
 	"\vTransaction\x12\x10\n" +
 	"\x03xid\x18\x01 \x01(\x04R\x03xid\x12\x16\n" +
-	"\x06subxid\x18\x02 \x01(\x04R\x06subxid\"\xd4\x05\n" +
+	"\x06subxid\x18\x02 \x01(\x04R\x06subxid\"\xf2\x05\n" +
 	"\rModifyRequest\x123\n" +
 	"\brelation\x18\x01 \x01(\v2\x17.hallway.v1.RelationRefR\brelation\x123\n" +
 	"\toperation\x18\x02 \x01(\x0e2\x15.hallway.v1.OperationR\toperation\x12\x1f\n" +
@@ -3900,7 +3932,8 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\x12values_unjournaled\x18\x11 \x01(\bR\x11valuesUnjournaled\x12\x1f\n" +
 	"\vrow_numbers\x18\x12 \x03(\x04R\n" +
 	"rowNumbers\x12\x1c\n" +
-	"\tcommitted\x18\x13 \x01(\x04R\tcommitted\"\xbc\x01\n" +
+	"\tcommitted\x18\x13 \x01(\x04R\tcommitted\x12\x1c\n" +
+	"\tstatement\x18\x14 \x01(\x04R\tstatement\"\xbc\x01\n" +
 	"\tRowResult\x120\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x16.hallway.v1.RowOutcomeR\aoutcome\x12'\n" +
 	"\x05error\x18\x02 \x01(\v2\x11.hallway.v1.ErrorR\x05error\x12\x18\n" +

@@ -3286,7 +3286,7 @@ const ProtobufCMessageDescriptor hallway__v1__plan_response__descriptor =
   (ProtobufCMessageInit) hallway__v1__plan_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__scan_request__field_descriptors[11] =
+static const ProtobufCFieldDescriptor hallway__v1__scan_request__field_descriptors[13] =
 {
   {
     "relation",
@@ -3420,6 +3420,30 @@ static const ProtobufCFieldDescriptor hallway__v1__scan_request__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "whole",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__ScanRequest, whole),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "statement",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__ScanRequest, statement),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__scan_request__field_indices_by_name[] = {
   3,   /* field[3] = columns */
@@ -3433,11 +3457,13 @@ static const unsigned hallway__v1__scan_request__field_indices_by_name[] = {
   9,   /* field[9] = progress */
   0,   /* field[0] = relation */
   7,   /* field[7] = sample_rows */
+  12,   /* field[12] = statement */
+  11,   /* field[11] = whole */
 };
 static const ProtobufCIntRange hallway__v1__scan_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 11 }
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor hallway__v1__scan_request__descriptor =
 {
@@ -3447,7 +3473,7 @@ const ProtobufCMessageDescriptor hallway__v1__scan_request__descriptor =
   "Hallway__V1__ScanRequest",
   "hallway.v1",
   sizeof(Hallway__V1__ScanRequest),
-  11,
+  13,
   hallway__v1__scan_request__field_descriptors,
   hallway__v1__scan_request__field_indices_by_name,
   1,  hallway__v1__scan_request__number_ranges,
@@ -3954,7 +3980,7 @@ const ProtobufCMessageDescriptor hallway__v1__transaction__descriptor =
   (ProtobufCMessageInit) hallway__v1__transaction__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__modify_request__field_descriptors[19] =
+static const ProtobufCFieldDescriptor hallway__v1__modify_request__field_descriptors[20] =
 {
   {
     "relation",
@@ -4184,6 +4210,18 @@ static const ProtobufCFieldDescriptor hallway__v1__modify_request__field_descrip
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "statement",
+    20,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Hallway__V1__ModifyRequest, statement),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__modify_request__field_indices_by_name[] = {
   12,   /* field[12] = after_commit */
@@ -4201,6 +4239,7 @@ static const unsigned hallway__v1__modify_request__field_indices_by_name[] = {
   6,   /* field[6] = rows */
   14,   /* field[14] = rows_before */
   15,   /* field[15] = skip_unchanged */
+  19,   /* field[19] = statement */
   7,   /* field[7] = transaction */
   5,   /* field[5] = tuples */
   13,   /* field[13] = unjournaled */
@@ -4209,7 +4248,7 @@ static const unsigned hallway__v1__modify_request__field_indices_by_name[] = {
 static const ProtobufCIntRange hallway__v1__modify_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 19 }
+  { 0, 20 }
 };
 const ProtobufCMessageDescriptor hallway__v1__modify_request__descriptor =
 {
@@ -4219,7 +4258,7 @@ const ProtobufCMessageDescriptor hallway__v1__modify_request__descriptor =
   "Hallway__V1__ModifyRequest",
   "hallway.v1",
   sizeof(Hallway__V1__ModifyRequest),
-  19,
+  20,
   hallway__v1__modify_request__field_descriptors,
   hallway__v1__modify_request__field_indices_by_name,
   1,  hallway__v1__modify_request__number_ranges,

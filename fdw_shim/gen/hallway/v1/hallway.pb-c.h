@@ -842,10 +842,21 @@ struct  Hallway__V1__ScanRequest
    * on their way. Not set, the API is read and nothing is kept.
    */
   Hallway__V1__CacheFill *fill;
+  /*
+   * The backend will read all rows: nothing above the scan stops it before the last
+   * one, and it is not a cursor's. A scan whose calls cannot all be made in time, or
+   * of what remains of a budget, is then refused before they are.
+   */
+  protobuf_c_boolean whole;
+  /*
+   * A number that the requests of one statement of the session have in common, and
+   * those of the next one do not; 0: of none. Calls are counted by it.
+   */
+  uint64_t statement;
 };
 #define HALLWAY__V1__SCAN_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__scan_request__descriptor) \
-    , NULL, {0,NULL}, 0,NULL, 0,NULL, 0, 0, 0, 0, 0, 0, NULL }
+    , NULL, {0,NULL}, 0,NULL, 0,NULL, 0, 0, 0, 0, 0, 0, NULL, 0, 0 }
 
 
 /*
@@ -1138,10 +1149,14 @@ struct  Hallway__V1__ModifyRequest
    * in place of EndTransaction; 0: none.
    */
   uint64_t committed;
+  /*
+   * As in ScanRequest.
+   */
+  uint64_t statement;
 };
 #define HALLWAY__V1__MODIFY_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__modify_request__descriptor) \
-    , NULL, HALLWAY__V1__OPERATION__OPERATION_UNSPECIFIED, 0,NULL, 0,NULL, 0,NULL, {0,NULL}, 0, NULL, (char *)protobuf_c_empty_string, 0, 0,NULL, HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_UNSPECIFIED, 0, 0, 0, 0, 0, 0,NULL, 0 }
+    , NULL, HALLWAY__V1__OPERATION__OPERATION_UNSPECIFIED, 0,NULL, 0,NULL, 0,NULL, {0,NULL}, 0, NULL, (char *)protobuf_c_empty_string, 0, 0,NULL, HALLWAY__V1__ON_ROLLBACK__ON_ROLLBACK_UNSPECIFIED, 0, 0, 0, 0, 0, 0,NULL, 0, 0 }
 
 
 struct  Hallway__V1__RowResult
