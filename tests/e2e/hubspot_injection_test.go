@@ -22,9 +22,8 @@ func TestHubSpot_Injection(t *testing.T) {
 	api.AddOwner("other@example.com", "Otto", "Other")
 	untouched := api.Values("contacts", other)
 	c := env.Database(t).Connect(t)
-	c.Exec(`CREATE SERVER hs FOREIGN DATA WRAPPER hallway OPTIONS (connector 'hubspot', base_url '%s', calls_per_second '100000', searches_per_second '100000');
-		CREATE USER MAPPING FOR PUBLIC SERVER hs OPTIONS (token '%s');
-		CREATE SCHEMA crm; IMPORT FOREIGN SCHEMA "default" LIMIT TO (contacts, owners) FROM SERVER hs INTO crm; CREATE TABLE said (v text)`, api.URL, hubspot.Token)
+	hubspotTables(c, api, "LIMIT TO (contacts, owners)")
+	c.Exec("CREATE TABLE said (v text)")
 	upsertBy := func(column string) {
 		c.Exec("ALTER FOREIGN TABLE crm.contacts OPTIONS (ADD upsert_key '%s')", column)
 	}
