@@ -98,6 +98,28 @@ type Forgetful interface {
 	Remembers() time.Duration
 }
 
+// Chronicle is a Table whose API tells in logs, not in the records themselves, which
+// of them were changed.
+type Chronicle interface {
+	// Changes says where; nil: nowhere. It calls no API.
+	Changes() *Changes
+}
+
+// Changes is where an API tells which records were made, changed or deleted.
+type Changes struct {
+	// Logs are shown as tables: the columns of Description.Key, of the same types,
+	// with the key of a record that was changed, then the time of the change by the
+	// API's clock, of type timestamptz. A row without a key says nothing. The first
+	// row of a Scan should be the newest.
+	Logs []Table
+	// Remembers is for how long they tell; 0: for ever.
+	Remembers time.Duration
+	// Made is the position of the table's column with the time at which a record was
+	// made, never changed and by the API's clock; below 0: there is none. Records
+	// that are new are read by it, instead of one by one.
+	Made int
+}
+
 // Query is a scan with every value known.
 type Query struct {
 	pushdown.Request

@@ -72,7 +72,7 @@ func CommonOptions() []OptionSpec {
 		{Name: "stale_while_error", Where: OnTable, Help: "How old kept rows may be to serve when the API cannot be reached; by default what the server says."},
 		{Name: "sync_as", Where: OnServer, Help: "The role whose credential fills a replica; by default the table's owner. Only members of the role can set it."},
 		{Name: "sync_as", Where: OnTable, Help: "The role whose credential fills a replica; by default what the server says, else the table's owner."},
-		{Name: "compare_every", Where: OnServer, Help: "How often a replica compares keys with the API, which shows what was deleted there, and what its list of changes left out. By default at each refresh, and once a day where the API tells what was deleted; otherwise, the rows do not count as newer in between."},
+		{Name: "compare_every", Where: OnServer, Help: "How often a replica compares keys with the API (reads all rows, where a log tells of changes), which shows what was deleted there, and what its list of changes left out. By default at each refresh, and once a day where the API tells what was deleted; otherwise, the rows do not count as newer in between."},
 		{Name: "compare_every", Where: OnTable, Help: "How often a replica compares keys with the API; by default what the server says."},
 		{Name: "sync_overlap", Where: OnServer, Default: "2min", Help: "How far before the last change seen a replica asks for changes again: more than clocks differ, and than a change may show after its time."},
 		{Name: "sync_overlap", Where: OnTable, Help: "How far before the last change seen a replica asks for changes again; by default what the server says."},

@@ -633,6 +633,9 @@ func (l *loader) checkObject(m *Manifest, o *Object) {
 	if d := o.Deleted; d != nil {
 		l.checkDeleted(m, o, path+".deleted")
 	}
+	if o.Changes != nil {
+		l.checkChanges(m, o, path+".changes")
+	}
 	for i, u := range o.Unique {
 		if o.field(u) == nil {
 			l.at(path+".unique["+itoa(i)+"]", "there is no field %q", u)

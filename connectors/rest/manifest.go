@@ -412,6 +412,7 @@ type Object struct {
 	Ways        []string `yaml:"ways" doc:"Those of the ways at the top that it has; default all."`
 	Modified    string   `yaml:"modified" doc:"The datetime field that the API sets to its own time whenever a record changes; a replica asks for what was changed since last time."`
 	Deleted     *Deleted `yaml:"deleted" doc:"Where the API tells which records were deleted; without it a replica compares keys."`
+	Changes     *Changes `yaml:"changes" doc:"Where the API tells which records were made, changed or deleted, if the records do not say when they were changed; a replica reads those, and everything once a day. In place of modified and deleted."`
 	Unique      []string `yaml:"unique" doc:"Fields whose values are unique. One that the API filters by (eq) is found fast; by one that it does not, at most 100,000 rows are read, to find out what became of a write whose answer was lost."`
 	Lookups     []string `yaml:"lookups" doc:"Fields which the API finds fast; an equality on one costs one call."`
 	Create      *Write   `yaml:"create" doc:"As at the top, for this object."`
@@ -427,6 +428,8 @@ type Object struct {
 	Where string `yaml:"-"`
 	// Own is what a vendor's hooks want to know of the object; nobody else looks.
 	Own any `yaml:"-"`
+	// only which records a list request finds; nil: all.
+	only *Only
 }
 
 // Each is a query parameter with all the values that there are.
@@ -441,6 +444,27 @@ type Deleted struct {
 	Key    string  `yaml:"key" check:"required" doc:"Its field with the key that the record had."`
 	At     string  `yaml:"at" check:"required" doc:"Its datetime field with the API's own time of the deletion. It must be filtered by (operator ge)."`
 	Days   float64 `yaml:"days" check:"min=0" doc:"For how many days it tells; 0: for ever. A replica that was not refreshed for so long compares keys."`
+}
+
+// Changes is where the API tells which records were made, changed or deleted.
+type Changes struct {
+	Logs []ChangeLog `yaml:"logs" check:"required" doc:"Lists of what happened, the newest first. Of each change one at least must tell; what none tells is seen when everything is read."`
+	Days float64     `yaml:"days" check:"min=0" doc:"For how many days they tell; 0: for ever. A replica that was not refreshed for so long reads everything."`
+	Made string      `yaml:"made" doc:"The datetime field that the API sets to its own time when a record is made. If it is filtered by (operator ge), new records are read by the page, and not one by one."`
+}
+
+// ChangeLog is a list of what happened.
+type ChangeLog struct {
+	Object string `yaml:"object" check:"required" doc:"The object of this manifest that is the list."`
+	Key    string `yaml:"key" check:"required" doc:"Its field with the key of the record that something happened to; entries without it say nothing."`
+	At     string `yaml:"at" check:"required" doc:"Its datetime field with the API's own time of that. It must be filtered by (operator ge)."`
+	Only   *Only  `yaml:"only" doc:"Which of its entries; default all."`
+}
+
+// Only is a query parameter that a list request has several times.
+type Only struct {
+	Param  string   `yaml:"param" check:"required" doc:"Its name."`
+	Values []string `yaml:"values" check:"required" doc:"Its values; all are sent."`
 }
 
 // Field of a record.

@@ -100,6 +100,9 @@ func (t *table) request(l *list, q *connectors.Query, n int, pos *position) *tra
 			p.constant(pair)
 		}
 	}
+	if only := t.object.only; only != nil {
+		p.list(&Fields{Param: only.Param, Repeat: true}, only.Values)
+	}
 	if l.pageSize > 0 && m.Read.PageSize.Param != "" && m.Read.Job == nil {
 		size := t.sizeOf(l, q)
 		if pos != nil && pos.size > 0 {

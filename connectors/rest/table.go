@@ -36,6 +36,7 @@ type table struct {
 	delete   *Write
 	upsert   *Write
 	deleted  *table // the records that were deleted; nil: not told
+	changes  *connectors.Changes
 	// ways are further ways to read the object. needsFilter: this is one that
 	// cannot read all of it.
 	ways        []*table
@@ -92,6 +93,9 @@ func (s *source) Table(ctx context.Context, spec connectors.TableSpec) (connecto
 	}
 	t.create, t.update, t.delete = writeOf(o.Create, s.m.Create), writeOf(o.Update, s.m.Update), writeOf(o.Delete, s.m.Delete)
 	t.upsert = writeOf(o.Upsert, s.m.Upsert)
+	if err := t.bindChanges(ctx); err != nil {
+		return nil, err
+	}
 	return t, t.bindDeleted(ctx)
 }
 

@@ -70,11 +70,7 @@ func (r *replica) increment(ctx context.Context) error {
 			return fmt.Errorf("merging: %w", err)
 		}
 		merged.Deleted += gone
-		cursor := r.cursorFrom(c.newest, c.unknown)
-		if cursor != nil && micros(cursor) < micros(r.state.cursor) {
-			cursor = r.state.cursor
-		}
-		return r.finish(ctx, tx, cursor, compare || tombstones, compare)
+		return r.finish(ctx, tx, r.advance(c.newest, c.unknown), compare || tombstones, compare)
 	})
 	if err != nil {
 		return err
@@ -83,6 +79,15 @@ func (r *replica) increment(ctx context.Context) error {
 		"inserted", merged.Inserted, "updated", merged.Updated, "deleted", merged.Deleted)
 	r.dropStaging(ctx)
 	return nil
+}
+
+// advance is the cursor for the next increment, which never goes back.
+func (r *replica) advance(newest []byte, unknown bool) []byte {
+	cursor := r.cursorFrom(newest, unknown)
+	if cursor != nil && micros(cursor) < micros(r.state.cursor) {
+		return r.state.cursor
+	}
+	return cursor
 }
 
 // changedSince is the condition of an increment.
@@ -100,23 +105,24 @@ func (r *replica) from(column int, t pushdown.Type) (pushdown.Expr, error) {
 	return &pushdown.Comparison{Op: pushdown.GE, Left: &pushdown.Column{Index: column}, Right: p}, nil
 }
 
-// compareDue tells whether keys are to be compared in this run: always, unless
-// the option compare_every says otherwise and nobody waits. Where the API tells
-// what was deleted, once a day is enough, unless it has forgotten by now what was
-// deleted since the last time that it was asked.
+// compareDue tells whether keys are to be compared in this run, or with logs all
+// rows: always, unless the option compare_every says otherwise and nobody waits.
+// Where the API tells what was deleted, once a day is enough, unless it has forgotten
+// by now what happened since the last time that it was asked.
 func (r *replica) compareDue() bool {
 	s, every := &r.state, r.opts.compare
-	if r.dead != nil && r.remembers > 0 && (s.asOf == nil || r.began.Sub(*s.asOf) > r.remembers-r.remembers/10) {
+	told := r.dead != nil || r.logs != nil
+	if told && r.remembers > 0 && (s.asOf == nil || r.began.Sub(*s.asOf) > r.remembers-r.remembers/10) {
 		return true
 	}
 	if every < 0 {
 		every = 0
-		if r.dead != nil {
+		if told {
 			every = 24 * time.Hour
 		}
 	}
 	return every <= r.opts.refresh || s.compared == nil || r.began.Sub(*s.compared) >= every-time.Second ||
-		(r.dead == nil && s.requested != nil && s.requested.After(*s.compared))
+		(!told && s.requested != nil && s.requested.After(*s.compared))
 }
 
 // stage notes when the rows were changed and stages them.

@@ -231,13 +231,10 @@ func (r *replica) readByKey(ctx context.Context, c *copying, condition string, m
 	if err := result.Err(); err != nil {
 		return fmt.Errorf("comparing keys: %w", err)
 	}
-	array := t
-	array.Array, array.OID, array.ElementOID = true, 0, t.OID
 	for part := range slices.Chunk(wanted, missingAtOnce) {
 		q := connectors.Query{}
 		q.Columns = r.fetch
-		q.Conjuncts = []pushdown.Expr{&pushdown.Membership{Operand: &pushdown.Column{Index: key[0]},
-			Array: &pushdown.Param{Type: array, Known: true, Value: pushdown.Value{V: part}}, Collation: collationFor(t)}}
+		q.Conjuncts = []pushdown.Expr{r.oneOf(part)}
 		if pushed, _ := r.plan(q.Request); !pushed {
 			return errNotByKey
 		}
@@ -246,4 +243,14 @@ func (r *replica) readByKey(ctx context.Context, c *copying, condition string, m
 		}
 	}
 	return nil
+}
+
+// oneOf is the condition that the key, a single column, is one of some.
+func (r *replica) oneOf(keys []pushdown.Value) pushdown.Expr {
+	column := r.t.Definition.Key[0]
+	t := r.t.Definition.Columns[column].Type
+	array := t
+	array.Array, array.OID, array.ElementOID = true, 0, t.OID
+	return &pushdown.Membership{Operand: &pushdown.Column{Index: column},
+		Array: &pushdown.Param{Type: array, Known: true, Value: pushdown.Value{V: keys}}, Collation: collationFor(t)}
 }

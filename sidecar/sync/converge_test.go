@@ -98,6 +98,7 @@ func TestKeyThatChanges(t *testing.T) {
 }
 
 func TestTombstones(t *testing.T) {
+	t.Parallel()
 	api := newFake(1000)
 	api.graves = map[string]time.Time{}
 	r := newRoom(t, api)
@@ -145,6 +146,7 @@ func TestTombstones(t *testing.T) {
 // An API forgets what was deleted: after a long pause keys are compared, whatever
 // compare_every says.
 func TestTombstones_AreForgotten(t *testing.T) {
+	t.Parallel()
 	api := newFake(100)
 	api.graves, api.remembers = map[string]time.Time{}, 15*24*time.Hour
 	r := newRoom(t, api)

@@ -117,6 +117,12 @@ func (r *replica) copy(ctx context.Context) error {
 		if err := r.beginCopy(ctx, as, ordered); err != nil {
 			return err
 		}
+		if r.logs != nil {
+			var err error
+			if newest, err = r.logClock(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	c := &copying{r: r, ordered: ordered, pages: r.pages, before: r.rows}
 	if c.unknown = newest != nil && len(newest) != 8; !c.unknown {
@@ -283,7 +289,7 @@ const epoch = 946684800_000000
 // were read may have been read before: nothing after the beginning counts.
 // Clocks may differ by what the overlap allows for.
 func (r *replica) cursorFrom(newest []byte, unknown bool) []byte {
-	if r.change == nil || unknown {
+	if (r.change == nil && r.logs == nil) || unknown {
 		return nil
 	}
 	began := r.began.UnixMicro() - epoch

@@ -40,6 +40,21 @@ type fakeAPI struct {
 	// remembers is for how long it tells.
 	remembers time.Duration
 	opened    int
+	// log is what happened, the oldest first; nil: it does not tell.
+	log []fakeEntry
+}
+
+// fakeEntry of the log: something happened to id.
+type fakeEntry struct {
+	id string
+	at time.Time
+}
+
+// note what happened, if there is a log; with the lock.
+func (f *fakeAPI) note(id string) {
+	if f.log != nil {
+		f.log = append(f.log, fakeEntry{id, time.Now().Add(f.skew).Truncate(time.Second)})
+	}
 }
 
 type fakeRow struct {
@@ -59,6 +74,7 @@ func (f *fakeAPI) put(id, name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.rows[id] = fakeRow{name, time.Now().Add(f.skew).Truncate(time.Millisecond)}
+	f.note(id)
 }
 
 func (f *fakeAPI) putAt(id, name string, at time.Time) {
@@ -71,6 +87,7 @@ func (f *fakeAPI) remove(id string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.rows, id)
+	f.note(id)
 	if f.graves != nil {
 		f.graves[id] = time.Now().Add(f.skew).Truncate(time.Millisecond)
 	}
@@ -112,9 +129,13 @@ func (f fakeTable) Describe() connectors.Description {
 }
 
 func (f fakeTable) Plan(req pushdown.Request) pushdown.Plan {
-	p := pushdown.Plan{}
-	for range req.Conjuncts {
+	// A page costs as much as a row by its key.
+	p := pushdown.Plan{Rows: 1000, TotalCost: 10}
+	for _, c := range req.Conjuncts {
 		p.Conjuncts = append(p.Conjuncts, pushdown.Conjunct{Verdict: pushdown.Exact})
+		if m, ok := c.(*pushdown.Membership); ok {
+			p.TotalCost = float64(len(m.Array.(*pushdown.Param).Value.V.([]pushdown.Value)))
+		}
 	}
 	return p
 }
@@ -195,6 +216,43 @@ func (f fakeTable) Scan(ctx context.Context, q connectors.Query, out *rows.Build
 			return connectors.ScanResult{}, nil
 		}
 	}
+}
+
+// Changes is what fakeAPI.log has.
+func (f fakeTable) Changes() *connectors.Changes {
+	if f.log == nil {
+		return nil
+	}
+	return &connectors.Changes{Logs: []connectors.Table{fakeLog{f}}, Remembers: f.remembers, Made: -1}
+}
+
+type fakeLog struct{ fakeTable }
+
+// Scan shows the newest first.
+func (f fakeLog) Scan(_ context.Context, q connectors.Query, out *rows.Builder) (connectors.ScanResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	pred, err := pushdown.CompileAll(q.Conjuncts, []pushdown.Type{fakeTypes()[0], fakeTypes()[2]})
+	if err != nil {
+		return connectors.ScanResult{}, err
+	}
+	f.scans = append(f.scans, fmt.Sprint("log of ", q.Limit, " ", len(q.Conjuncts)))
+	for _, e := range slices.Backward(f.log) {
+		values := []pushdown.Value{{V: e.id}, {V: e.at.UnixMicro() - epoch}}
+		if e.id == "" {
+			values[0] = pushdown.Value{}
+		}
+		if ok, err := pred.Matches(func(c int) pushdown.Value { return values[c] }); err != nil || !ok {
+			continue
+		}
+		for _, c := range q.Columns {
+			out.Value(values[c])
+		}
+		if err := out.EndRow(); err != nil || q.Limit > 0 {
+			return connectors.ScanResult{}, err
+		}
+	}
+	return connectors.ScanResult{}, nil
 }
 
 func (f fakeTable) Remembers() time.Duration { return f.remembers }

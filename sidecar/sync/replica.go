@@ -57,7 +57,9 @@ type replica struct {
 	change  *change   // nil: the API does not say when a row was changed
 	// dead are the records that were deleted; nil: the API does not tell.
 	dead connectors.Table
-	// remembers is for how long it tells; 0: for ever.
+	// logs are where the API says what was changed; nil: nowhere, or rows do.
+	logs *connectors.Changes
+	// remembers is for how long it tells either; 0: for ever.
 	remembers time.Duration
 }
 
@@ -233,13 +235,22 @@ func (r *replica) run(ctx context.Context, packed []byte) error {
 	}
 	r.shape = r.shapeOf()
 	r.change = r.changes()
-	full := r.state.asOf == nil || r.change == nil || r.state.cursor == nil || r.state.shape != nil || string(r.state.account) != string(def.Account)
+	if c, ok := bound.(connectors.Chronicle); ok && r.change == nil {
+		if r.logs = c.Changes(); r.logs != nil {
+			r.remembers = r.logs.Remembers
+		}
+	}
+	full := r.state.asOf == nil || (r.change == nil && r.logs == nil) || r.state.cursor == nil || r.state.shape != nil || string(r.state.account) != string(def.Account)
 	if !full {
-		err = r.increment(ctx)
+		if r.logs != nil {
+			err = r.follow(ctx)
+		} else {
+			err = r.increment(ctx)
+		}
 		if !errors.Is(err, errNeedsCopy) {
 			return err
 		}
-		r.n.log.Info("a replica is copied anew: too much has changed", "table", r.name)
+		r.n.log.Info("a replica is copied anew", "table", r.name)
 	}
 	return r.copy(ctx)
 }

@@ -10,7 +10,8 @@
 //
 // This file is what the rooms above use. database.go is one database's loop,
 // jobs.go its jobs, replica.go one run of one replica, copy.go and changes.go
-// the two kinds of run, compare.go what was deleted, staging.go where rows go.
+// the two kinds of run, logs.go another of the second, compare.go what was deleted,
+// staging.go where rows go.
 package sync
 
 import (

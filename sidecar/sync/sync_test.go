@@ -212,8 +212,10 @@ func TestOneTimestampForAll(t *testing.T) {
 }
 
 func TestClocksDiffer(t *testing.T) {
+	t.Parallel()
 	for _, skew := range []time.Duration{-time.Minute, time.Minute} {
 		t.Run(skew.String(), func(t *testing.T) {
+			t.Parallel()
 			api := newFake(500)
 			api.skew = skew
 			api.graves = map[string]time.Time{} // so that no keys are compared: changes alone have to do
