@@ -128,6 +128,13 @@ func readEverything(t *testing.T, w *world, object string) {
 		types = append(types, c.Type)
 	}
 	all := w.scan(table, types)
+	if changes := table.(connectors.Chronicle).Changes(); changes != nil {
+		at := pushdown.Type{Kind: pushdown.TimestampTZ, OID: 1184, Name: "timestamp with time zone"}
+		since := &pushdown.Comparison{Op: pushdown.GE, Left: &pushdown.Column{Index: 1}, Right: &pushdown.Param{Type: at, Known: true, Value: pushdown.Value{V: int64(0)}}}
+		for _, log := range changes.Logs {
+			w.scan(log, []pushdown.Type{types[0], at}, since)
+		}
+	}
 	for i, typ := range types {
 		if typ.Array || typ.Kind == pushdown.JSONB {
 			continue

@@ -2,11 +2,14 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,4 +169,95 @@ func TestStripe_Example(t *testing.T) {
 	require.Contains(t, out, "\nAda Byron|London|17\n")
 	require.Contains(t, out, "|customer.deleted|")
 	require.Len(t, api.Objects("customers"), 1)
+}
+
+// Replicas ask Stripe's events what happened, and for those records alone.
+func TestStripe_Replica(t *testing.T) {
+	var later atomic.Int64 // how far the API's clock is ahead of ours
+	api, err := stripe.New(stripe.Options{Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) }})
+	require.NoError(t, err)
+	t.Cleanup(api.Close)
+	write := func(method, path, form string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, api.URL+"/v1/"+path, strings.NewReader(form))
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+stripe.Key)
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		res, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		require.Equal(t, http.StatusOK, res.StatusCode, path)
+	}
+	old := time.Now().Add(-100 * 24 * time.Hour).Unix()
+	ids := make([]string, 1500)
+	for i := range ids {
+		ids[i] = api.Put("customers", map[string]any{"name": fmt.Sprintf("Customer %d", i), "created": old + int64(i)})
+	}
+	charge, dispute := api.Put("charges", map[string]any{"created": old, "amount": 2000}), api.Put("charges", map[string]any{"created": old})
+
+	sidecar := env.NewSidecar(t, harness.SidecarSettings{Cache: true})
+	db := env.Database(t)
+	db.Connect(t).Exec("ALTER DATABASE %s SET hallway.address = '%s'", db.Name, sidecar.Address())
+	c := db.Connect(t)
+	c.Exec(`CREATE SERVER stripe FOREIGN DATA WRAPPER hallway OPTIONS (connector 'stripe', base_url '%s', calls_per_second '10000', cache 'read_through');
+		CREATE USER MAPPING FOR PUBLIC SERVER stripe OPTIONS (token '%s'); CREATE SCHEMA stripe;
+		IMPORT FOREIGN SCHEMA "default" LIMIT TO (customers, charges) FROM SERVER stripe INTO stripe;
+		SET hallway.read_from = 'cache'; SELECT hallway.replicate('stripe.customers', '1 h')`, api.URL, stripe.Key)
+	// synced asks for what is new, and gives the requests that this took.
+	synced := func(table string) string {
+		t.Helper()
+		api.Forget()
+		c.Exec("CALL hallway.wait_for_sync('stripe.%s')", table)
+		var asked []string
+		for _, r := range api.Requests() {
+			query, err := url.QueryUnescape(r.Query)
+			require.NoError(t, err)
+			asked = append(asked, r.Kind+" "+query)
+		}
+		return strings.Join(asked, "\n")
+	}
+	listed := func(asked, kind string) bool {
+		return regexp.MustCompile("(?m)^list " + kind + " limit=100$").MatchString(asked)
+	}
+	count := func() string {
+		return c.Value("SELECT count(*) || ' ' || count(*) FILTER (WHERE name = 'Changed') || ' ' || count(*) FILTER (WHERE name = 'New') FROM stripe.customers")
+	}
+	c.Exec("CALL hallway.wait_for_sync('stripe.customers')")
+	require.Equal(t, "1500 0 0", count())
+
+	write("DELETE", "customers/"+ids[3], "")
+	write("POST", "customers/"+ids[10], "name=Changed")
+	write("POST", "customers/"+ids[10], "metadata[also]=this")
+	write("POST", "customers/"+ids[1400], "name=Changed")
+	write("POST", "customers", "name=New")
+	asked := synced("customers")
+	require.Equal(t, "1500 2 1", count(), asked)
+	require.Equal(t, "this", c.Value("SELECT metadata->>'also' FROM stripe.customers WHERE id = '%s'", ids[10]))
+	require.False(t, listed(asked, "customers"), asked)
+	calls := api.Calls()
+	require.Equal(t, []int{2, 1, 3}, []int{calls["list events"], calls["list customers"], calls["get customers"]}, "two logs, what is new, what was changed: %s", asked)
+	require.Contains(t, asked, "types[]=customer.created&types[]=customer.updated&types[]=customer.deleted")
+
+	// More than a list costs: the list.
+	for _, id := range ids[100:140] {
+		write("POST", "customers/"+id, "name=Changed")
+	}
+	require.True(t, listed(synced("customers"), "customers"))
+	require.Equal(t, "1500 42 1", count())
+
+	// Nobody has looked for longer than Stripe remembers.
+	write("POST", "customers/"+ids[500], "name=Changed")
+	write("DELETE", "customers/"+ids[501], "")
+	later.Store(int64(31 * 24 * time.Hour))
+	c.Exec("UPDATE hallway.cache_tables SET as_of = as_of - interval '31 days'")
+	require.True(t, listed(synced("customers"), "customers"))
+	require.Equal(t, "1499 43 1", count())
+	// What happens to something else may change a record, too.
+	c.Exec("SELECT hallway.replicate('stripe.charges', '1 h')")
+	synced("charges")
+	write("POST", "refunds", "charge="+charge+"&amount=500")
+	api.Amend("charges", dispute, map[string]any{"disputed": true})
+	api.AddEvent("charge.dispute.created", map[string]any{"id": "dp_1", "object": "dispute", "charge": dispute}, time.Now().Add(time.Duration(later.Load())))
+	require.False(t, listed(synced("charges"), "charges"))
+	require.Equal(t, "500 false,0 true", c.Value("SELECT string_agg(amount_refunded || ' ' || disputed, ',' ORDER BY amount_refunded DESC) FROM stripe.charges"))
 }

@@ -174,9 +174,8 @@ func cancelSubscription(s *Server, c *call, o *object) (any, *apiError) {
 		return nil, missing(404, r.noun(), o.id, r.idParam)
 	}
 	now := s.now().Unix()
-	change := maps.Clone(o.fields)
-	change["status"], change["canceled_at"], change["ended_at"] = "canceled", now, now
-	s.changed(c, r, o, change, "deleted")
+	s.change(o, map[string]any{"status": "canceled", "canceled_at": now, "ended_at": now})
+	s.event(c, r, "deleted", o.fields, nil)
 	return o.raw(), nil
 }
 
@@ -250,7 +249,8 @@ func deleteInvoice(s *Server, c *call, o *object) (any, *apiError) {
 	return s.deleted(c, resourceAt("invoices"), o), nil
 }
 
-func (s *Server) transition(c *call, o *object, status, when, event string) *apiError {
+// transition tells of it by these events, and by invoice.updated.
+func (s *Server) transition(c *call, o *object, status, when string, events ...string) *apiError {
 	change := maps.Clone(o.fields)
 	times := maps.Clone(o.fields["status_transitions"].(map[string]any))
 	times[when] = s.now().Unix()
@@ -262,7 +262,11 @@ func (s *Server) transition(c *call, o *object, status, when, event string) *api
 	if status == "paid" {
 		change["amount_paid"], change["amount_remaining"] = change["amount_due"], int64(0)
 	}
-	s.changed(c, resourceAt("invoices"), o, change, event)
+	r := resourceAt("invoices")
+	s.changed(c, r, o, change, "updated")
+	for _, e := range events {
+		s.event(c, r, e, o.fields, nil)
+	}
 	return nil
 }
 
@@ -277,7 +281,7 @@ func payInvoice(s *Server, c *call, o *object, _ map[string]any) *apiError {
 	if st := o.fields["status"]; st != "open" && st != "draft" {
 		return invalid("", "", "Invoice is already %s", st)
 	}
-	return s.transition(c, o, "paid", "paid_at", "paid")
+	return s.transition(c, o, "paid", "paid_at", "paid", "payment_succeeded")
 }
 
 func voidInvoice(s *Server, c *call, o *object, _ map[string]any) *apiError {

@@ -3,6 +3,7 @@
 package stripe
 
 import (
+	"maps"
 	"net/mail"
 	"strconv"
 	"strings"
@@ -184,15 +185,15 @@ func createPrice(s *Server, c *call, o, in map[string]any) *apiError {
 			r["usage_type"] = "licensed"
 		}
 	}
-	return uniqueLookupKey(s, in, "")
+	return uniqueLookupKey(s, c, in, "")
 }
 
-func updatePrice(s *Server, _ *call, o *object, in, _ map[string]any) *apiError {
-	return uniqueLookupKey(s, in, o.id)
+func updatePrice(s *Server, c *call, o *object, in, _ map[string]any) *apiError {
+	return uniqueLookupKey(s, c, in, o.id)
 }
 
 // uniqueLookupKey: of active prices only one has it, unless it is transferred.
-func uniqueLookupKey(s *Server, in map[string]any, self string) *apiError {
+func uniqueLookupKey(s *Server, c *call, in map[string]any, self string) *apiError {
 	key, ok := in["lookup_key"].(string)
 	if !ok {
 		return nil
@@ -204,7 +205,9 @@ func uniqueLookupKey(s *Server, in map[string]any, self string) *apiError {
 		if in["transfer_lookup_key"] != true {
 			return invalid("lookup_key", "", "A price (`%s`) already uses that lookup key.", p.id)
 		}
-		s.change(p, map[string]any{"lookup_key": nil})
+		change := maps.Clone(p.fields)
+		change["lookup_key"] = nil
+		s.changed(c, resourceAt("prices"), p, change, "updated")
 	}
 	return nil
 }

@@ -138,6 +138,13 @@ func (s *Server) Object(resource, id string) map[string]any {
 	return nil
 }
 
+// Amend an object behind everybody's back: no event.
+func (s *Server) Amend(resource, id string, fields map[string]any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.change(s.store[resource].byID[id], fields)
+}
+
 // Erase an object behind everybody's back: no event.
 func (s *Server) Erase(resource, id string) {
 	s.mu.Lock()

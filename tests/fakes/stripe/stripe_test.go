@@ -183,9 +183,48 @@ func TestEvents_FilteredAndGoneAfterThirtyDays(t *testing.T) {
 	require.Len(t, c.ids("events?type=customer.*"), 1)
 	require.Len(t, c.ids("events?types[]=customer.created&types[]=product.created"), 2)
 	require.Empty(t, c.ids("events?type=price.*"))
+	require.Empty(t, c.ids("events?types[]=customer.*"), "a star is none there")
 	now = now.Add(31 * 24 * time.Hour)
 	require.Empty(t, c.ids("events"))
 	require.Len(t, c.ids("customers"), 1)
+}
+
+// Each write is told of as the API does, by no event where there is none of its kind.
+func TestEvents_OfEachWrite(t *testing.T) {
+	c := start(t, Options{})
+	had := 0
+	do := func(method, path, form string, want ...string) string {
+		t.Helper()
+		status, out := c.do(method, path, form)
+		require.Equal(t, 200, status, "%v", out)
+		kinds := eventKinds(c)
+		require.ElementsMatch(t, want, kinds[:len(kinds)-had], path)
+		had = len(kinds)
+		return text(out["id"])
+	}
+	product := do("POST", "products", "name=a", "product.created")
+	price := do("POST", "prices", "product="+product+"&currency=usd&unit_amount=1&recurring[interval]=month&lookup_key=k", "price.created")
+	do("POST", "prices", "product="+product+"&currency=usd&unit_amount=2&lookup_key=k&transfer_lookup_key=true", "price.created", "price.updated")
+	customer := do("POST", "customers", "name=a", "customer.created")
+	do("POST", "customers/"+customer, "name=a")
+	sub := do("POST", "subscriptions", "customer="+customer+"&items[0][price]="+price, "customer.subscription.created")
+	do("POST", "subscriptions/"+sub, "metadata[a]=b", "customer.subscription.updated")
+	invoice := do("POST", "invoices", "customer="+customer, "invoice.created")
+	do("POST", "invoices/"+invoice, "description=a", "invoice.updated")
+	do("POST", "invoices/"+invoice+"/finalize", "", "invoice.updated", "invoice.finalized")
+	do("POST", "invoices/"+invoice+"/pay", "", "invoice.updated", "invoice.paid", "invoice.payment_succeeded")
+	invoice = do("POST", "invoices", "customer="+customer, "invoice.created")
+	do("DELETE", "invoices/"+invoice, "", "invoice.deleted")
+	intent := do("POST", "payment_intents", "amount=500&currency=usd&customer="+customer, "payment_intent.created")
+	do("POST", "payment_intents/"+intent, "metadata[a]=b&amount=600")
+	do("POST", "payment_intents/"+intent+"/confirm", "payment_method=pm_card_visa", "payment_intent.succeeded", "charge.succeeded")
+	charge := text(c.s.Object("payment_intents", intent)["latest_charge"])
+	do("POST", "charges/"+charge, "description=a", "charge.updated")
+	refund := do("POST", "refunds", "charge="+charge+"&amount=100", "refund.created", "charge.refunded")
+	do("POST", "refunds/"+refund, "metadata[a]=b", "refund.updated", "charge.refund.updated")
+	do("POST", "payment_intents", "amount=500&currency=usd&confirm=true&payment_method=pm_card_visa", "payment_intent.created", "payment_intent.succeeded", "charge.succeeded")
+	do("POST", "payment_intents/"+do("POST", "payment_intents", "amount=500&currency=usd", "payment_intent.created")+"/cancel", "", "payment_intent.canceled")
+	do("DELETE", "customers/"+customer, "", "customer.subscription.deleted", "customer.deleted")
 }
 
 func TestSubscriptions_CanceledOnesAreHidden(t *testing.T) {

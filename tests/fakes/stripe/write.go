@@ -36,6 +36,9 @@ func (s *Server) create(c *call, r *resource) (any, *apiError) {
 	}
 	o := s.insert(r, fields)
 	s.event(c, r, "created", o.fields, nil)
+	if r.path == "payment_intents" && fields["status"] == "succeeded" {
+		s.event(c, r, "succeeded", o.fields, nil)
+	}
 	return s.answered(c, r, o)
 }
 
@@ -76,6 +79,9 @@ func (s *Server) changed(c *call, r *resource, o *object, fields map[string]any,
 	}
 	s.change(o, fields)
 	s.event(c, r, how, o.fields, previous)
+	if r.path == "refunds" {
+		s.event(c, &resource{event: "charge.refund"}, how, o.fields, previous)
+	}
 }
 
 func (s *Server) remove(c *call, r *resource, id string) (any, *apiError) {

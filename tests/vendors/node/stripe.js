@@ -168,6 +168,14 @@ check("shows what changed as events", async () => {
   assert.deepStrictEqual(events[1].data.previous_attributes, { name: "before" });
   assert.strictEqual(events[2].request.idempotency_key, "events-1");
   assert.strictEqual((await stripe.events.retrieve(events[0].id)).id, events[0].id);
+  const intent = await stripe.paymentIntents.create({ amount: 2000, currency: "usd", confirm: true, payment_method: "pm_card_visa" });
+  await stripe.paymentIntents.update(intent.id, { metadata: { told: "by no event" } });
+  const refund = await stripe.refunds.create({ payment_intent: intent.id, amount: 500 });
+  const since = await stripe.events.list({ ending_before: events[0].id, limit: 100 });
+  assert.deepStrictEqual(since.data.map((e) => e.type).sort(), ["charge.refunded", "charge.succeeded", "payment_intent.created", "payment_intent.succeeded", "refund.created"]);
+  const about = Object.fromEntries(since.data.map((e) => [e.type, e.data.object]));
+  assert.strictEqual(about["refund.created"].charge, about["charge.refunded"].id);
+  assert.deepStrictEqual([about["refund.created"].id, about["charge.refunded"].amount_refunded], [refund.id, 500]);
 });
 
 check("does a write with one idempotency key once", async () => {
