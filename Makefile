@@ -81,8 +81,8 @@ lint: bootstrap-test ## Style and likely mistakes, in Go, C and shell
 verify: bootstrap-test ## Generated files, go.mod and formatting are as they should be
 	scripts/verify
 
-.PHONY: test test-unit test-regress test-e2e test-clients test-fuzz test-faults test-valgrind test-pg
-test: bootstrap-test ## All tests: unit, regress, end to end, clients, fuzzing, faults
+.PHONY: test test-unit test-regress test-e2e test-clients test-fuzz test-faults test-demo test-valgrind test-pg
+test: bootstrap-test ## All tests: unit, regress, end to end, clients, fuzzing, faults, the demo
 	scripts/test all
 
 test-unit: bootstrap-test ## Go packages, and the CRM's own tests
@@ -103,6 +103,9 @@ test-fuzz: bootstrap-test ## Queries compared with a local copy (FUZZ_QUERIES, F
 test-faults: bootstrap-test ## A sidecar or an API that fails
 	scripts/test faults
 
+test-demo: bootstrap-test ## The demo twice, beside one that runs here
+	scripts/test demo
+
 test-valgrind: bootstrap-test ## pg_regress with PostgreSQL under valgrind's memcheck: no invalid access, no leak
 	scripts/test valgrind
 
@@ -122,5 +125,5 @@ bootstrap-test:
 	@scripts/bootstrap test
 
 clean: demo-down ## Remove what was built
-	rm -rf --one-file-system .dev/bin .dev/build .dev/regress*.out .dev/valgrind.out .dev/debian-* .dev/*.log
+	rm -rf --one-file-system .dev/bin .dev/build .dev/regress*.out .dev/demo.out .dev/valgrind.out .dev/debian-* .dev/*.log
 	-$(MAKE) -C fdw_shim clean

@@ -7,6 +7,10 @@
 # program lies. So the cluster runs from a tree that looks as the installed one:
 # copies of three programs, and links for the rest.
 
+# Where the demo's cluster is: scripts/test-demo has one of its own.
+# shellcheck disable=SC2034
+DEMO_RUN=${HALLWAY_RUN:-$DEV/run}
+
 # make_tree: $RUN/pg. Made once; the extension's files are put in at each call.
 make_tree() {
 	local bin share lib f name tree=$RUN/pg
