@@ -125,6 +125,9 @@ func refusal(err error) *connectors.Error {
 	var gone *database.UnreachableError
 	var pg *pgconn.PgError
 	switch {
+	case errors.As(err, &gone) && errors.As(err, &pg) && pg.Code == "53300":
+		e.Detail = strings.TrimSpace(gone.Err.Error())
+		e.Hint = "Try again when sessions have ended, or raise max_connections." + without
 	case errors.As(err, &gone):
 		e.Detail = strings.TrimSpace(gone.Err.Error())
 		e.Hint = `hallway.write_log is written by the sidecar, as the role of its setting database_role, over the server's Unix socket: pg_hba.conf must let it in.` + without

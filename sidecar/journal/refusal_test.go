@@ -22,6 +22,7 @@ func TestRefusal_SaysWhatToDo(t *testing.T) {
 		detail, hint string
 	}{
 		{fmt.Errorf("x: %w", &database.UnreachableError{Err: errors.New("no socket")}), "no socket", "pg_hba.conf must let it in"},
+		{&database.UnreachableError{Err: &pgconn.PgError{Code: "53300", Message: "sorry, too many clients already"}}, "too many clients", "when sessions have ended"},
 		{fmt.Errorf("%w: %w", database.ErrBusy, context.DeadlineExceeded), "all connections to the database are in use", "Try again later."},
 		{errStopping, "the sidecar is stopping", "Try again later."},
 		{&pgconn.PgError{Code: "42501", Message: "permission denied for table write_log"}, "permission denied", "hallway check says which rights"},

@@ -310,13 +310,13 @@ func TestCacheMiss_TwoSidecarsCauseOneScan(t *testing.T) {
 			}
 			s.soon("hallway_scans", len(here))
 			require.Eventually(t, func() bool {
-				return a.Value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2") == "1"
+				return a.Value("SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND d.datname = current_database()") == "1"
 			}, bounded, tick, "what is fetched is said")
 			for _, c := range there {
 				second = append(second, run(c, query))
 			}
 			other.soon("hallway_scans", len(there))
-			waiting := "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%%pg_locks l LEFT JOIN%%' AND application_name = 'hallway sidecar' AND state_change > '%s'"
+			waiting := "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%%pg_locks l LEFT JOIN%%' AND application_name = 'hallway sidecar' AND datname = current_database() AND state_change > '%s'"
 			since := a.Value("SELECT clock_timestamp()")
 			require.Eventually(t, func() bool { return scans() > before+1 || a.Value(waiting, since) == "t" }, bounded, tick)
 			if scans() == before+1 {
