@@ -17,6 +17,7 @@ func hubspotRoom(t *testing.T, api *hubspot.Server, tables string) *harness.Conn
 	t.Helper()
 	sidecar := env.NewSidecar(t, harness.SidecarSettings{Cache: true})
 	db := env.Database(t)
+	stopBeforeDrop(t, sidecar)
 	db.Connect(t).Exec("ALTER DATABASE %s SET hallway.address = '%s'", db.Name, sidecar.Address())
 	c := db.Connect(t)
 	hubspotTables(c, api, "LIMIT TO ("+tables+")")

@@ -258,6 +258,7 @@ func TestSalesforce_Replica(t *testing.T) {
 	require.NoError(t, err)
 	sidecar := env.NewSidecar(t, harness.SidecarSettings{Cache: true})
 	db := env.Database(t)
+	stopBeforeDrop(t, sidecar)
 	db.Connect(t).Exec("ALTER DATABASE %s SET hallway.address = '%s'", db.Name, sidecar.Address())
 	c := db.Connect(t)
 	c.Exec(`CREATE SERVER salesforce FOREIGN DATA WRAPPER hallway OPTIONS (connector 'salesforce', instance_url '%s', cache 'read_through');
