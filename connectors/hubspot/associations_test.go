@@ -124,11 +124,12 @@ func TestConformance_Associations(t *testing.T) {
 	for i := range int64(220) {
 		api.Associate("contacts", contact+i, "companies", company+i%50, []int{279, 1}[i%2])
 	}
+	front := record(t, api)
 	src := open(t, api)
 	conformance.Run(t, conformance.Subject{
 		Connector:    New(),
 		Env:          testEnv(),
-		Server:       spec(api),
+		Server:       spec(api, "base_url", front.URL),
 		Table:        tableSpec(t, src, "contacts_companies"),
 		MinPages:     4,
 		Calls:        allCalls(api),
@@ -148,6 +149,8 @@ func TestConformance_Associations(t *testing.T) {
 			},
 		},
 	})
+	const links = "/crm/v4/associations/{fromObjectType}/{toObjectType}/batch/"
+	front.judge(t, "POST "+links+"read", "POST "+links+"create", "POST "+links+"archive", "GET /crm/v4/associations/{fromObjectType}/{toObjectType}/labels")
 }
 
 func TestAssociations_Write(t *testing.T) {
@@ -155,7 +158,8 @@ func TestAssociations_Write(t *testing.T) {
 	defer api.Close()
 	contact := seedContacts(api, 3)
 	company := api.Seed("companies", 3, func(int) map[string]string { return map[string]string{"name": "x"} })
-	src := open(t, api)
+	front := record(t, api)
+	src := open(t, api, "base_url", front.URL)
 	spec := tableSpec(t, src, "contacts_companies")
 	tab, err := src.Table(t.Context(), spec)
 	require.NoError(t, err)
@@ -202,6 +206,7 @@ func TestAssociations_Write(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []int{279}, api.Associations("contacts", contact, "companies", company+1))
 	require.Empty(t, api.Associations("contacts", contact, "companies", company))
+	front.judge(t, "POST /crm/v4/associations/{fromObjectType}/{toObjectType}/batch/labels/archive")
 }
 
 func TestSidesOf(t *testing.T) {

@@ -109,6 +109,7 @@ func TestConformance(t *testing.T) {
 	api := fake.New(fake.Options{})
 	defer api.Close()
 	seedContacts(api, 450)
+	front := record(t, api)
 	src := open(t, api)
 	table := tableSpec(t, src, "contacts", "id", "email", "firstname", "annualrevenue", "hs_lead_status", "hs_email_optout", "date_of_birth", "closedate", "createdate", "lastmodifieddate", "hs_buying_role")
 	row := func(n int) conformance.Row {
@@ -118,7 +119,7 @@ func TestConformance(t *testing.T) {
 	conformance.Run(t, conformance.Subject{
 		Connector:    New(),
 		Env:          testEnv(),
-		Server:       spec(api, "page_size", "50"),
+		Server:       spec(api, "page_size", "50", "base_url", front.URL),
 		Table:        table,
 		MinPages:     5,
 		Calls:        allCalls(api),
@@ -144,6 +145,9 @@ func TestConformance(t *testing.T) {
 	for _, kind := range []string{"list", "search", "batch_read", "create", "batch_create", "update", "batch_archive", "batch_upsert"} {
 		require.NotZero(t, used[kind], "%s is tested: %v", kind, used)
 	}
+	const objects = "/crm/v3/objects/{objectType}"
+	front.judge(t, "GET "+objects, "POST "+objects+"/search", "POST "+objects+"/batch/read", "POST "+objects, "PATCH "+objects+"/{objectId}", "POST "+objects+"/batch/create",
+		"POST "+objects+"/batch/archive", "POST "+objects+"/batch/upsert", "GET /crm/v3/properties/{objectType}", "GET /crm-object-schemas/v3/schemas")
 }
 
 // called is how often the server was called, whatever it answered.

@@ -25,7 +25,8 @@ func modify(t *testing.T, src connectors.Source, b *connectors.Batch) []connecto
 func TestBatches_InPart(t *testing.T) {
 	api := fake.New(fake.Options{})
 	defer api.Close()
-	src := open(t, api)
+	front := record(t, api)
+	src := open(t, api, "base_url", front.URL)
 	b := &connectors.Batch{Op: connectors.Insert, Columns: []int{1, 2, 3}}
 	for i := range 230 {
 		mail, status := v(fmt.Sprintf("m%d@example.com", i)), v("NEW")
@@ -90,6 +91,7 @@ func TestBatches_InPart(t *testing.T) {
 	}
 	require.Equal(t, 2, api.Calls()["batch_archive"])
 	require.Len(t, api.IDs("contacts"), 199-1-150)
+	front.judge(t, "POST /crm/v3/objects/{objectType}/batch/update")
 }
 
 func TestUpsert_TellsWhatIsNew(t *testing.T) {
@@ -130,8 +132,13 @@ func TestOwners(t *testing.T) {
 	defer api.Close()
 	id := api.AddOwner("Olga@example.com", "Olga", "Owner")
 	api.AddOwner("otto@example.com", "Otto", "Owner")
-	for _, version := range []string{"v3", "2026-03"} {
-		src := open(t, api, "api_version", version)
+	front := record(t, api)
+	for _, version := range []string{"2026-03", "v3"} {
+		base := api.URL
+		if version == "v3" { // which is described
+			base = front.URL
+		}
+		src := open(t, api, "api_version", version, "base_url", base)
 		spec := tableSpec(t, src, "owners")
 		for want, where := range map[int][]pushdown.Expr{2: nil, 1: {compare(pushdown.EQ, 1, "Olga@example.com")}, 0: {compare(pushdown.EQ, 1, "OLGA@example.com")}} {
 			got, err := scan(t, src, spec, connectors.Query{Request: pushdown.Request{Columns: []int{0, 1, 2}, Conjuncts: where}})
@@ -143,6 +150,7 @@ func TestOwners(t *testing.T) {
 			}
 		}
 	}
+	front.judge(t, "GET /crm/v3/owners")
 }
 
 func TestCustomObjects(t *testing.T) {
