@@ -157,3 +157,48 @@ func TestAirtable_Example(t *testing.T) {
 	require.Contains(t, out, "\n2000\n")
 	require.Len(t, api.Records(crm.Contacts), 1)
 }
+
+// A replica asks for what was changed, and for the keys of all; whole records only
+// for those.
+func TestAirtable_Replica(t *testing.T) {
+	sidecar := env.NewSidecar(t, harness.SidecarSettings{Cache: true})
+	db := env.Database(t)
+	db.Connect(t).Exec("ALTER DATABASE %s SET hallway.address = '%s'", db.Name, sidecar.Address())
+	c := db.Connect(t)
+	api, crm := startAirtable(t, c, ", cache 'read_through'")
+	api.SetClock(time.Now)
+	rows := make([]map[string]any, 350)
+	for i := range rows {
+		rows[i] = map[string]any{"Name": fmt.Sprint("Contact ", i)}
+	}
+	ids, err := api.Seed(crm.Contacts, rows...)
+	require.NoError(t, err)
+	c.Exec(`IMPORT FOREIGN SCHEMA "default" LIMIT TO (contacts) FROM SERVER airtable INTO crm;
+		SET hallway.read_from = 'cache'; SELECT hallway.replicate('crm.contacts', '1 h')`)
+	// The records were all made just now, so the overlap would read them again.
+	c.Exec("ALTER FOREIGN TABLE crm.contacts OPTIONS (ADD sync_overlap '0s')")
+	c.Exec("CALL hallway.wait_for_sync('crm.contacts')")
+	count := func() string {
+		return c.Value("SELECT count(*) || ' ' || count(*) FILTER (WHERE name = 'Changed') || ' ' || count(*) FILTER (WHERE name = 'New') FROM crm.contacts")
+	}
+	require.Equal(t, "350 0 0", count())
+
+	require.True(t, api.Remove(crm.Contacts, ids[3]))
+	require.NoError(t, api.Change(crm.Contacts, ids[10], map[string]any{"Name": "Changed"}))
+	_, err = api.Seed(crm.Contacts, map[string]any{"Name": "New"})
+	require.NoError(t, err)
+	api.Forget()
+	c.Exec("CALL hallway.wait_for_sync('crm.contacts')")
+	require.Equal(t, "350 1 1", count())
+	whole, keys := 0, 0
+	for _, r := range api.Requests() {
+		if body := string(r.Body); strings.Contains(body, "fldName") {
+			whole++
+			require.Contains(t, body, `"filterByFormula":`, "everything was read")
+		} else {
+			keys++
+		}
+	}
+	require.Equal(t, 4, keys, "pages of keys with their times")
+	require.LessOrEqual(t, whole, 3, "what was changed, what the keys show besides, and whether one is gone")
+}
