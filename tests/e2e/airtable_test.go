@@ -163,6 +163,7 @@ func TestAirtable_Example(t *testing.T) {
 func TestAirtable_Replica(t *testing.T) {
 	sidecar := env.NewSidecar(t, harness.SidecarSettings{Cache: true})
 	db := env.Database(t)
+	stopBeforeDrop(t, sidecar)
 	db.Connect(t).Exec("ALTER DATABASE %s SET hallway.address = '%s'", db.Name, sidecar.Address())
 	c := db.Connect(t)
 	api, crm := startAirtable(t, c, ", cache 'read_through'")

@@ -197,6 +197,7 @@ func TestStripe_Replica(t *testing.T) {
 
 	sidecar := env.NewSidecar(t, harness.SidecarSettings{Cache: true})
 	db := env.Database(t)
+	stopBeforeDrop(t, sidecar)
 	db.Connect(t).Exec("ALTER DATABASE %s SET hallway.address = '%s'", db.Name, sidecar.Address())
 	c := db.Connect(t)
 	c.Exec(`CREATE SERVER stripe FOREIGN DATA WRAPPER hallway OPTIONS (connector 'stripe', base_url '%s', calls_per_second '10000', cache 'read_through');
