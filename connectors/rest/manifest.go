@@ -162,7 +162,7 @@ type Read struct {
 	Items      string     `yaml:"items" doc:"Where the answer has its array of records, a dotted path; empty: the answer is the array."`
 	Total      string     `yaml:"total" doc:"Where the answer has the number of all records, a dotted path."`
 	Query      []Pair     `yaml:"query" doc:"Query parameters of every list request."`
-	TotalQuery []Pair     `yaml:"total_query" doc:"Query parameters that replace those of query when the total is wanted (ANALYZE)."`
+	TotalQuery []Pair     `yaml:"total_query" doc:"Query parameters that replace those of query in the first request where the total is wanted: for ANALYZE, and the progress of a replica's copy."`
 	PageSize   PageSize   `yaml:"page_size" doc:"How many records a page has."`
 	LagSeconds *float64   `yaml:"lag_seconds" check:"min=0,max=3600" doc:"For how long lists may not show what was written, in seconds; 0: they show it at once. By default that is not known, and 10 seconds are reckoned with."`
 	Fields     *Fields    `yaml:"fields" doc:"How the API is told which fields are wanted; without it all come."`
