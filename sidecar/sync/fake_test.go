@@ -42,6 +42,8 @@ type fakeAPI struct {
 	opened    int
 	// log is what happened, the oldest first; nil: it does not tell.
 	log []fakeEntry
+	// barred: the log may not be read.
+	barred bool
 }
 
 // fakeEntry of the log: something happened to id.
@@ -235,6 +237,9 @@ func (f fakeLog) Scan(_ context.Context, q connectors.Query, out *rows.Builder) 
 	pred, err := pushdown.CompileAll(q.Conjuncts, []pushdown.Type{fakeTypes()[0], fakeTypes()[2]})
 	if err != nil {
 		return connectors.ScanResult{}, err
+	}
+	if f.barred {
+		return connectors.ScanResult{}, &connectors.Error{Class: connectors.PermissionDenied, API: "Fake", Message: "not for you"}
 	}
 	f.scans = append(f.scans, fmt.Sprint("log of ", q.Limit, " ", len(q.Conjuncts)))
 	for _, e := range slices.Backward(f.log) {

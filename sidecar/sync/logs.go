@@ -131,7 +131,16 @@ func (t *told) read(ctx context.Context, log connectors.Table) error {
 			}
 		})
 	})
+	if barred(err) {
+		return errNeedsCopy
+	}
 	return err
+}
+
+// barred tells whether the API refuses to show a log to this credential.
+func barred(err error) bool {
+	var e *connectors.Error
+	return errors.As(err, &e) && e.Class == connectors.PermissionDenied
 }
 
 func (r *replica) logTypes() []pushdown.Type {
@@ -210,7 +219,8 @@ func (r *replica) cheaper(ctx context.Context, told *told) error {
 }
 
 // logClock is a time by the API's clock that is not after now, for the first
-// increment after the copy that begins: that of what happened last.
+// increment after the copy that begins: that of what happened last. Without the right
+// to read the logs it does without them in this run, and so does the next one.
 func (r *replica) logClock(ctx context.Context) ([]byte, error) {
 	var newest []byte
 	if len(r.t.Definition.Key) != 1 {
@@ -230,6 +240,11 @@ func (r *replica) logClock(ctx context.Context) ([]byte, error) {
 			}
 			return err
 		})
+		if barred(err) {
+			r.n.log.Warn("the credential may not read what tells of changes: everything is copied at each refresh", "table", r.name, "error", describe(err))
+			r.logs = nil
+			return nil, nil
+		}
 		if err != nil && !errors.Is(err, rows.ErrStop) {
 			return nil, err
 		}

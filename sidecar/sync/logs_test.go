@@ -137,3 +137,25 @@ func TestLogs_ClockIsLate(t *testing.T) {
 		})
 	}
 }
+
+// Who may not read the log reads everything.
+func TestLogs_MayNotBeRead(t *testing.T) {
+	api, r := newLogged(t, 100)
+	may := func(may bool) {
+		api.mu.Lock()
+		api.barred = !may
+		api.mu.Unlock()
+	}
+	for i, allowed := range []bool{false, false, true, true} {
+		may(allowed)
+		api.put("k0000001", fmt.Sprint("changed ", i))
+		api.asked()
+		r.sync()
+		r.equal()
+		everything := assert.Contains
+		if i == 3 { // the third was the copy that began anew with the log
+			everything = assert.NotContains
+		}
+		everything(t, api.asked(), "3 columns ", i)
+	}
+}
