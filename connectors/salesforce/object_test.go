@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -136,24 +135,20 @@ func TestLongStatements(t *testing.T) {
 	require.ErrorContains(t, err, "sObject type 'Long__c' is not supported")
 }
 
-// Of 500 objects with 300 fields two are asked for.
+// Of many objects with 300 fields two are asked for.
 func TestImport_IsLazy(t *testing.T) {
-	s := fake.New(fake.Options{Objects: fake.Wide(500, 300)})
+	s := fake.New(fake.Options{Objects: fake.Wide(60, 300)})
 	defer s.Close()
 	src := openSource(t, s)
 	s.ResetCalls()
-	began := time.Now()
-	list, err := src.Import(t.Context(), connectors.ImportRequest{RemoteSchema: "salesforce", LimitTo: []string{"wide_0001__c", "wide_0500__c"}})
-	took := time.Since(began)
+	list, err := src.Import(t.Context(), connectors.ImportRequest{RemoteSchema: "salesforce", LimitTo: []string{"wide_0001__c", "wide_0060__c"}})
 	require.NoError(t, err)
 	require.Len(t, list, 2)
 	require.Len(t, list[1].Columns, 309)
 	require.Equal(t, map[string]int{"": 5, "objects": 1, "describe": 2, "counts": 2}, s.Calls())
-	t.Logf("%s", took)
-	require.Less(t, took, 5*time.Second) // on a machine that stalls; some 30 ms by itself
 
-	_, err = src.Table(t.Context(), connectors.TableSpec{Name: "wide_0501__c"})
-	require.ErrorContains(t, err, `there is no object "wide_0501__c"`)
+	_, err = src.Table(t.Context(), connectors.TableSpec{Name: "wide_0061__c"})
+	require.ErrorContains(t, err, `there is no object "wide_0061__c"`)
 }
 
 // Describe's flags become the column's.
