@@ -79,25 +79,21 @@ func TestDifferential_Airtable(t *testing.T) {
 	api.ExpireEach(19)
 	api.LockEach(101)
 	api.ExpireTokensEach(67)
-	n := (*flagN + 3) / 4
-	f.loop(t, g, n, func() []variant {
+	calls := func() []kit.Call {
+		return callsOf(api.Requests(), func(r *airtable.Request) kit.Call { return r.Call })
+	}
+	bound := &callBound{apis: []func() []kit.Call{calls}, besides: []string{airtable.Meta, airtable.OAuth}}
+	bound.watch(t, f, 3)
+	f.loop(t, g, (*flagN+3)/4, func() []variant {
 		api.SetOptions(airtable.Options{FoldText: rng.IntN(2) == 0, Lockout: 30 * time.Millisecond})
 		return []variant{randomVariant(rng, at, f.local)}
 	})
 	push.report(t)
-	var calls []kit.Call
-	refused := 0
-	for _, r := range api.Requests() {
-		if r.Kind == airtable.List {
-			calls = append(calls, r.Call)
-			refused += b2i(r.Status != 200)
-		}
-	}
-	needed := kit.PagesNeeded(calls)
-	t.Logf("%d calls for %d queries; %d needed, with %d refused", len(calls), n, needed, refused)
-	require.LessOrEqual(t, len(calls), needed, "a page that nobody needs is not asked for")
+	bound.report(t)
+	kinds, refused := tally(calls(), 0)
+	t.Logf("%v, %d refused", kinds, refused)
 	require.Positive(t, refused)
 	renewed := api.Calls(airtable.OAuth)
-	require.Greater(t, renewed, len(calls)/67/2, "tokens have expired")
+	require.Greater(t, renewed, kinds[airtable.List]/67/2, "tokens have expired")
 	require.LessOrEqual(t, renewed, len(api.Requests())/67+1, "and each was renewed once")
 }

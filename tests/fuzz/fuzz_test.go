@@ -143,6 +143,9 @@ func (f *fuzzer) loop(t *testing.T, g *gen, n int, variants func() []variant) {
 			}
 			if diff == "" {
 				f.countPushed(ctx, q, v)
+				if f.answered != nil {
+					f.answered(q, v)
+				}
 				continue
 			}
 			failures++

@@ -493,6 +493,9 @@ func (g *gen) query() *Query {
 	if g.shape != nil {
 		return g.shape(g)
 	}
+	if g.crm && g.chance(8) {
+		return g.first()
+	}
 	switch g.n(20) {
 	case 0, 1, 2, 3, 4, 5, 6, 7:
 		q := &Query{output: g.output("a"), from: []piece{txt("{A} a")}, where: g.conds(4, "a")}
@@ -524,6 +527,20 @@ func (g *gen) query() *Query {
 			output: []string{"a.id", "b.id AS b_id"}, from: []piece{txt("w a, w b")}, where: append(g.conds(2, "a", "b"), g.equi("a", "b"))}
 		return q
 	}
+}
+
+// first asks for a few rows of a table, as an API may.
+func (g *gen) first() *Query {
+	n := pick(g, 1, 2, 5, 10, 60)
+	q := &Query{output: g.output("a"), from: []piece{txt("{A} a")}, limit: &n}
+	if g.chance(60) {
+		q.where = []*Cond{g.leafCond([]string{"a"})}
+	}
+	if g.chance(50) {
+		c := g.column(func(c *column) bool { return c.class != cText && c.class != cJSON && c.class != cArray })
+		q.output, q.order, q.keys = append(q.output, "a."+c.name), []string{"a." + c.name + pick(g, "", " DESC")}, 1
+	}
+	return q
 }
 
 // equi is an equality that joins.

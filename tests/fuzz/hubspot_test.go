@@ -66,34 +66,11 @@ func refusals(account *hubspot.Server, token, rate, lock int) {
 	account.Fail(hubspot.Fault{Every: lock, Status: http.StatusLocked, Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/search") }})
 }
 
-// accountCalls adds up what queries cost.
-type accountCalls struct {
-	callBound
-	account *hubspot.Server
-	refused int
-	kinds   map[string]int
-	// most that one search found.
-	most int
-}
-
-// next is called before each query, and after the last.
-func (a *accountCalls) next(t *testing.T) {
-	t.Helper()
-	requests := a.account.Requests()
-	a.refused += a.account.Refused()
-	a.account.ResetCalls()
-	a.add(t, len(requests), kit.PagesNeeded(requests), requests)
-	for _, r := range requests {
-		if a.kinds[r.Kind]++; r.Kind == "search" && r.First {
-			a.most = max(a.most, r.Matched)
-		}
-	}
-}
-
-func (a *accountCalls) report(t *testing.T) {
-	t.Helper()
-	t.Logf("%d calls: %v; at most %d needed, with %d refused; a search found up to %d", a.calls, a.kinds, a.needed, a.refused, a.most)
-	require.Positive(t, a.refused)
+// ofAccount holds queries to their calls.
+func ofAccount(t *testing.T, f *fuzzer, account *hubspot.Server, each int) *callBound {
+	b := &callBound{apis: []func() []kit.Call{account.Requests}, besides: []string{"properties", "schemas"}}
+	b.watch(t, f, each)
+	return b
 }
 
 func TestDifferential_HubSpot(t *testing.T) {
@@ -131,16 +108,15 @@ func TestDifferential_HubSpot(t *testing.T) {
 	g := &gen{rng: rng, cols: cols, crm: true}
 	push := pushCount{conn: c, table: "hs_a"}
 	g.watch = push.add
-	calls := accountCalls{account: account, kinds: map[string]int{}}
-	f.loop(t, g, max(1, *flagN/4), func() []variant {
-		calls.next(t)
-		return []variant{randomVariant(rng, target, f.local)}
-	})
-	calls.next(t)
+	bound := ofAccount(t, f, account, 3)
+	f.loop(t, g, max(1, *flagN/4), func() []variant { return []variant{randomVariant(rng, target, f.local)} })
 	t.Logf("of %d conjuncts that a CRM's filters can mostly express %d were pushed", push.able, push.pushed)
 	// What lets nearly all rows through (<>, IS NOT NULL) is not worth a search.
 	require.Greater(t, push.pushed*4, push.able)
-	calls.report(t)
+	bound.report(t)
+	kinds, refused := tally(account.Requests(), 0)
+	t.Logf("%v, %d refused", kinds, refused)
+	require.Positive(t, refused)
 }
 
 // manyRecords are more than a search ever shows.
@@ -220,9 +196,8 @@ func TestDifferential_HubSpotMany(t *testing.T) {
 		g.page(q, "a")
 		return q
 	}}
-	calls := accountCalls{account: account, kinds: map[string]int{}}
+	bound := ofAccount(t, f, account, 2)
 	f.loop(t, g, max(3, *flagN/150), func() []variant {
-		calls.next(t)
 		v := randomVariant(rng, target{"HubSpot, many", "hs_many", "few"}, f.local)
 		v.tables = map[string]string{"A": "hs_many", "B": "few"}
 		if v.protocol == preparedAuto {
@@ -230,10 +205,18 @@ func TestDifferential_HubSpotMany(t *testing.T) {
 		}
 		return []variant{v}
 	})
-	calls.next(t)
-	calls.report(t)
+	bound.report(t)
+	kinds, refused := tally(account.Requests(), 0)
+	most := 0 // that a search found
+	for _, c := range account.Requests() {
+		if c.Kind == "search" && c.First {
+			most = max(most, c.Matched)
+		}
+	}
+	t.Logf("%v, %d refused; a search found up to %d", kinds, refused, most)
+	require.Positive(t, refused)
 	if *flagSkip == 0 {
-		require.Greater(t, calls.most, hubspot.MaxSearchTotal, "some searches found more than a search shows")
+		require.Greater(t, most, hubspot.MaxSearchTotal, "some searches found more than a search shows")
 	}
 }
 

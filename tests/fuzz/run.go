@@ -67,6 +67,9 @@ type fuzzer struct {
 	// aggregated counts plain aggregations of a foreign table, pushed those that
 	// its API makes.
 	aggregated, pushed int
+	// answered is called after each query that was answered as it should be; nil:
+	// nobody wants to know.
+	answered func(*Query, variant)
 	// timeout of one statement.
 	timeout time.Duration
 }
@@ -152,17 +155,26 @@ func (p protocol) planCache() string {
 	return "auto"
 }
 
-// check runs a query both ways and says how they differ; empty: they do not.
-// The error is for what is wrong with the test itself.
-func (f *fuzzer) check(ctx context.Context, q *Query, v variant) (string, error) {
+// set makes a variant's settings, until leave is called.
+func (f *fuzzer) set(ctx context.Context, v variant) (leave func(), err error) {
 	set := "SET plan_cache_mode = " + v.protocol.planCache()
 	for _, s := range v.settings {
 		set += "; SET " + s
 	}
 	if _, err := harness.Simple(ctx, f.conn, set); err != nil {
-		return "", fmt.Errorf("setting the stage: %w", err)
+		return nil, fmt.Errorf("setting the stage: %w", err)
 	}
-	defer func() { _, _ = harness.Simple(ctx, f.conn, "RESET ALL") }()
+	return func() { _, _ = harness.Simple(ctx, f.conn, "RESET ALL") }, nil
+}
+
+// check runs a query both ways and says how they differ; empty: they do not.
+// The error is for what is wrong with the test itself.
+func (f *fuzzer) check(ctx context.Context, q *Query, v variant) (string, error) {
+	leave, err := f.set(ctx, v)
+	if err != nil {
+		return "", err
+	}
+	defer leave()
 
 	have, haveErr := f.run(ctx, q, v)
 	if haveErr != nil && f.conn.IsClosed() {

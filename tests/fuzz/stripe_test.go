@@ -84,33 +84,26 @@ func TestDifferential_Stripe(t *testing.T) {
 	lists, searches := target{"Stripe", "st_a", "st_b"}, target{"Stripe with search", "se_a", "se_b"}
 	f := &fuzzer{conn: c.PgConn, local: map[string]string{"A": "a", "B": "b"}, timeout: 60 * time.Second}
 	g := &gen{rng: rng, cols: cols, crm: true}
-	calls, refused, bound := map[string]int{}, 0, callBound{}
-	next := func() {
-		var requests []kit.Call
-		for _, account := range accounts {
-			for _, r := range account.Requests() {
-				requests = append(requests, r.Call)
-			}
-			account.Forget()
-		}
-		bound.add(t, len(requests), kit.PagesNeeded(requests), requests)
-		for _, r := range requests {
-			if calls[r.Kind]++; r.Status == http.StatusTooManyRequests {
-				refused++
-			}
-		}
+	bound := &callBound{}
+	for _, account := range accounts {
+		bound.apis = append(bound.apis, func() []kit.Call {
+			return callsOf(account.Requests(), func(r *stripe.Request) kit.Call { return r.Call })
+		})
 	}
+	bound.watch(t, f, 3)
 	f.loop(t, g, max(1, *flagN/4), func() []variant {
-		next()
 		target := lists
 		if rng.IntN(3) == 0 {
 			target = searches
 		}
 		return []variant{randomVariant(rng, target, f.local)}
 	})
-	next()
-	t.Logf("%d calls: %v; at most %d needed, with %d refused", bound.calls, calls, bound.needed, refused)
-	require.LessOrEqual(t, refused, bound.calls/refuseEvery+2, "only what the server refused by itself")
+	bound.report(t)
+	bound.seen = nil
+	all := bound.calls()
+	calls, refused := tally(all, http.StatusTooManyRequests)
+	t.Logf("%v, %d refused", calls, refused)
+	require.LessOrEqual(t, refused, len(all)/refuseEvery+2, "only what the server refused by itself")
 	if *flagN >= 1000 { // fewer make few calls
 		require.Positive(t, refused)
 	}

@@ -125,7 +125,7 @@ func (s *Server) list(r *request, t *objectType) reply {
 		}
 		kinds = append(kinds, to)
 	}
-	s.paged(q.Get("after") == "", t.shown(archived), n)
+	s.asked.First, s.asked.Matched, s.asked.Size = q.Get("after") == "", t.shown(archived), n
 	results := []map[string]any{}
 	next := ""
 	for _, rec := range t.records[t.after(after):] {

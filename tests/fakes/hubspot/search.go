@@ -93,13 +93,19 @@ func (s *Server) search(r *request, t *objectType) reply {
 	}
 	total := len(hits)
 	hits = hits[min(after, total):]
-	s.paged(s.begins(t, &q, after), len(hits), size)
+	at := s.step(t, &q, by, descending, len(hits))
 	next := ""
 	if len(hits) > size {
 		hits, next = hits[:size], strconv.Itoa(after+size)
 	}
-	if len(hits) > 0 {
-		s.ends(t, &q, hits[len(hits)-1].r.id)
+	var ids []int64
+	var last map[string]string
+	for _, h := range hits {
+		ids, last = append(ids, h.r.id), h.values
+	}
+	s.took(t, at, ids, last, size)
+	if after > 0 {
+		s.asked.First = false
 	}
 	results := make([]map[string]any, 0, len(hits))
 	for _, h := range hits {

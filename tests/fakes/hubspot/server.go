@@ -77,10 +77,11 @@ type Server struct {
 	lastStep time.Time
 	calls    map[string]int
 	refused  int
-	// requests that came, asked the one that is answered; ended: see begins.
+	// requests that came, asked the one that is answered; steps: where searches may go
+	// on, by position.
 	requests []kit.Call
 	asked    kit.Call
-	ended    map[string]bool
+	steps    map[string]step
 	traces   int
 	faults   []*Fault
 	limits   limits
@@ -144,7 +145,7 @@ func (s *Server) Refused() int {
 func (s *Server) ResetCalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls, s.refused, s.requests, s.ended = map[string]int{}, 0, nil, nil
+	s.calls, s.refused, s.requests, s.steps = map[string]int{}, 0, nil, nil
 }
 
 // SetSearchLag is Options.SearchLag from now on; what was written before keeps its.

@@ -15,6 +15,9 @@ import (
 type locator struct {
 	res  *result
 	size int
+	// room that its pages take, with what stayed empty of short ones, and the pages
+	// for it.
+	room, pages int
 }
 
 func (s *Server) query(w http.ResponseWriter, r *http.Request) *apiError {
@@ -43,7 +46,7 @@ func (s *Server) answerQuery(w http.ResponseWriter, r *http.Request, all bool) *
 	if bad != nil {
 		return bad
 	}
-	l := &locator{res: res, size: s.opts.PageSize}
+	l := &locator{res: res, size: s.opts.PageSize, room: len(res.records)}
 	if n, ok := strings.CutPrefix(r.Header.Get("Sforce-Query-Options"), "batchSize="); ok {
 		want, err := strconv.Atoi(strings.TrimSpace(n))
 		if err != nil {
@@ -51,7 +54,6 @@ func (s *Server) answerQuery(w http.ResponseWriter, r *http.Request, all bool) *
 		}
 		l.size = min(max(want, min(200, l.size)), l.size)
 	}
-	s.calls["query_more_needed"] += max(0, (len(res.records)-1)/l.size)
 	return s.page(w, r, "", l, 0)
 }
 
@@ -100,6 +102,15 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, name string, l *lo
 		size = max(1, size/2)
 	}
 	to := min(from+size, len(l.res.records))
+	if to < len(l.res.records) {
+		l.room += l.size - size
+	}
+	pages := max(1, (l.room+l.size-1)/l.size)
+	s.asked.First, s.asked.Matched, s.asked.Size = from == 0, len(l.res.records), l.size
+	if l.pages == 0 {
+		l.pages = max(1, (len(l.res.records)+l.size-1)/l.size)
+	}
+	s.asked.More, l.pages = pages-l.pages, pages
 	fmt.Fprintf(&b, `{"totalSize":%d,"done":%t,`, len(l.res.records), to == len(l.res.records))
 	if to < len(l.res.records) {
 		if name == "" {

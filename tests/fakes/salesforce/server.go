@@ -82,6 +82,8 @@ type Server struct {
 	used       int
 	requests   int
 	calls      map[string]int
+	answered   []kit.Call
+	asked      kit.Call // the one that is being answered
 	statements []string
 	fails      [][]*apiError
 	rowFails   map[string]*apiError
@@ -117,8 +119,7 @@ func (s *Server) Close() { s.http.CloseClientConnections(); s.http.Close() }
 // Calls is how many requests of each kind were answered: token, versions, limits,
 // counts, objects, describe, query, query_more, retrieve, create, update, delete, upsert,
 // collection_create, collection_update, collection_delete, collection_upsert,
-// collection_retrieve, composite_batch, deleted, updated, bulk_*; "" is all of them but token, and
-// query_more_needed what query_more would be with full pages and no faults. Of these,
+// collection_retrieve, composite_batch, deleted, updated, bulk_*; "" is all of them but token. Of these,
 // refused, ended and forgotten are those that RefuseEvery, SessionCalls and ForgetEvery
 // have spoiled.
 func (s *Server) Calls() map[string]int {
@@ -129,6 +130,14 @@ func (s *Server) Calls() map[string]int {
 		out[k] = n
 	}
 	return out
+}
+
+// Requests that came since the last ResetCalls, of the kinds of Calls, apart from those
+// for tokens.
+func (s *Server) Requests() []kit.Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.answered)
 }
 
 // Statements are the SOQL statements that were sent since the last ResetCalls, in
@@ -146,11 +155,11 @@ func (s *Server) Jobs() int {
 	return len(s.jobs)
 }
 
-// ResetCalls forgets calls and statements.
+// ResetCalls forgets calls, requests and statements.
 func (s *Server) ResetCalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls, s.statements = map[string]int{}, nil
+	s.calls, s.statements, s.answered = map[string]int{}, nil, nil
 }
 
 // FailNext answers the next n requests to the data API with an error.
@@ -289,6 +298,16 @@ func (s *Server) serve(kind string, w http.ResponseWriter, r *http.Request, f fu
 	}
 	s.calls[kind]++
 	s.calls[""]++
+	s.asked = kit.Call{Kind: kind, Status: http.StatusOK}
+	refused := s.carryOut(w, r, f)
+	if len(refused) > 0 {
+		s.asked.Status = refused[0].Status
+	}
+	s.answered = append(s.answered, s.asked)
+	return refused
+}
+
+func (s *Server) carryOut(w http.ResponseWriter, r *http.Request, f func(http.ResponseWriter, *http.Request) *apiError) []*apiError {
 	if err := s.admit(r); err != nil {
 		return []*apiError{err}
 	}
