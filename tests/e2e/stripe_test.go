@@ -106,8 +106,9 @@ func TestStripe_Injection(t *testing.T) {
 		c.Exec("TRUNCATE said; INSERT INTO said SELECT %s", v)
 		c.Exec("INSERT INTO listed (description, note, city) SELECT v, v, v FROM said")
 		require.Equal(t, "1", c.Value("SELECT count(*) FROM listed JOIN said ON description = v AND note = v AND city = v"), v)
-		for _, table := range []string{"listed", "searched"} {
-			for _, where := range []string{"note = %s", "note = ANY (ARRAY[%s, 'other'])", "NOT note <> %s", "note IS NOT DISTINCT FROM %s"} {
+		// Of these searches have the same text; they have a limit, too.
+		for table, list := range map[string][]string{"listed": {"note = %s", "note = ANY (ARRAY[%s, 'other'])", "NOT note <> %s", "note IS NOT DISTINCT FROM %s"}, "searched": {"note = ANY (ARRAY[%s, 'other'])"}} {
+			for _, where := range list {
 				literal := c.Value("SELECT quote_literal(v) FROM said")
 				require.Equal(t, "1", c.Value("SELECT count(*) FROM "+table+" WHERE "+where, literal), "%s: %s: %s", table, where, v)
 			}
