@@ -83,7 +83,7 @@ func collections(pb *harness.PocketBase) error {
 
 // fillCRM inserts random rows through the foreign table, so that writing is
 // under test as well, and gives the local copy's keys to the key's pool.
-func fillCRM(ctx context.Context, c *harness.Conn, rng *rand.Rand, cols []*column, foreign, local string, n int) error {
+func fillCRM(ctx context.Context, c *harness.Conn, rng *rand.Rand, cols []*column, foreign, local string, n int, before ...string) error {
 	var names, rows []string
 	for _, col := range cols[1:] {
 		names = append(names, col.name)
@@ -96,13 +96,13 @@ func fillCRM(ctx context.Context, c *harness.Conn, rng *rand.Rand, cols []*colum
 		rows = append(rows, "("+strings.Join(vals, ", ")+")")
 	}
 	list := strings.Join(names, ", ")
-	for _, sql := range []string{
+	for _, sql := range append(before,
 		// What is written first is kept as it was meant, to compare.
 		fmt.Sprintf("CREATE TABLE %s_meant (LIKE %s)", local, local),
 		fmt.Sprintf("WITH v (%s) AS (VALUES %s), i AS (INSERT INTO %s (%s) SELECT * FROM v RETURNING *) INSERT INTO %s_meant SELECT * FROM i",
 			list, strings.Join(rows, ",\n"), foreign, list, local),
 		fmt.Sprintf("INSERT INTO %s SELECT * FROM %s", local, foreign),
-	} {
+	) {
 		if _, err := harness.Simple(ctx, c.PgConn, sql); err != nil {
 			return fmt.Errorf("filling %s: %s", foreign, harness.Describe(err))
 		}
