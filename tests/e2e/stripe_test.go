@@ -122,6 +122,13 @@ func TestStripe_Injection(t *testing.T) {
 		require.Equal(t, "DELETE 1", c.Exec("DELETE FROM listed WHERE description = %s", literal), v)
 		require.Len(t, api.Objects("customers"), 1)
 	}
+	searches := 0
+	for _, r := range api.Requests() {
+		if r.Kind == "search customers" && r.Status == http.StatusOK {
+			searches++
+		}
+	}
+	require.Greater(t, searches, 50)
 	long := "repeat('\\\"&=[]%', 14286)" // 100 KB
 	require.Equal(t, "0", c.Value("SELECT count(*) FROM listed WHERE email = %[1]s OR note = %[1]s", long))
 	require.Equal(t, "0", c.Value("SELECT count(*) FROM searched WHERE name = %s", long))
