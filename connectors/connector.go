@@ -82,6 +82,13 @@ type Modifier interface {
 	Requests(batch *Batch) ([]string, error)
 }
 
+// Aging is a Table that may find out that its object has changed.
+type Aging interface {
+	// Outdated reports whether it is to be bound anew for the next query. It stays
+	// good for those that have begun.
+	Outdated() bool
+}
+
 // Graveyard is a Table whose API remembers what was deleted.
 type Graveyard interface {
 	// Deleted shows the deleted records as a table: the key's columns, in the

@@ -47,6 +47,8 @@ func open(api *rest.API) (rest.Hooks, error) {
 		},
 		Request: func(_ *rest.ListRequest, r *transport.Request) { r.Path += "/listRecords" },
 		Refusal: refusal,
+		Lost:    []string{"UNKNOWN_FIELD_NAME", "INVALID_FILTER_BY_FORMULA"},
+		Forget:  b.forget,
 	}, nil
 }
 

@@ -61,6 +61,14 @@ func isID(kind, text string) bool {
 	return true
 }
 
+// forget has all asked for anew.
+func (b *bases) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.at = time.Time{}
+	clear(b.known)
+}
+
 // visible lists the bases that the token may see.
 func (b *bases) visible(ctx context.Context) ([]base, error) {
 	b.mu.Lock()

@@ -36,7 +36,7 @@ func New() *rest.Connector {
 		Adapt: adapt,
 		Open: func(api *rest.API) (rest.Hooks, error) {
 			a := &account{api: api, version: optionOr(api.Server.Options, "api_version", "v3")}
-			return rest.Hooks{Objects: a.objects, Object: a.object, Bind: bind, Table: a.table, Refusal: refusal}, nil
+			return rest.Hooks{Objects: a.objects, Object: a.object, Bind: bind, Table: a.table, Refusal: refusal, Lost: []string{"VALIDATION_ERROR"}, Complete: true}, nil
 		},
 	})
 }

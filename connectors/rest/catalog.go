@@ -73,6 +73,23 @@ func (s *source) objectOf(ctx context.Context, name string) (*Object, error) {
 	return k.object, k.err
 }
 
+// anew has the metadata of all objects asked for again. What is being asked for just
+// now counts as new.
+func (s *source) anew() {
+	if s.hooks.Forget != nil {
+		s.hooks.Forget()
+	}
+	s.catalog.mu.Lock()
+	defer s.catalog.mu.Unlock()
+	for name, k := range s.catalog.objects {
+		select {
+		case <-k.done:
+			delete(s.catalog.objects, name)
+		default:
+		}
+	}
+}
+
 func (c *catalog) forget(name string, k *kept) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -14,8 +14,9 @@ import (
 )
 
 // Import lists the objects. The remote schema is "default", or the manifest's
-// name in any case.
+// name in any case. The API's metadata is asked as it is now.
 func (s *source) Import(ctx context.Context, req connectors.ImportRequest) ([]connectors.ImportedTable, error) {
+	s.anew()
 	list, err := s.objectsOf(ctx, req.RemoteSchema)
 	if err != nil {
 		return nil, err

@@ -25,6 +25,12 @@ func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder)
 	if q.Aggregation != nil {
 		return connectors.ScanResult{}, t.scanGroups(ctx, &q, out)
 	}
+	got, err := t.scanBound(ctx, q, out)
+	return t.afterDrift(ctx, q, out, got, err)
+}
+
+// scanBound is Scan by the fields that the object had when the table was bound.
+func (t *table) scanBound(ctx context.Context, q connectors.Query, out *rows.Builder) (connectors.ScanResult, error) {
 	got, err := t.wayOf(&q).scan(ctx, q, out)
 	var refused *refusedJob
 	if errors.As(err, &refused) && t.bulk.mode != bulkAlways {
@@ -32,7 +38,7 @@ func (t *table) Scan(ctx context.Context, q connectors.Query, out *rows.Builder)
 		return t.way(q.Request, false).scan(ctx, q, out)
 	}
 	var filter *refusedFilter
-	if errors.As(err, &filter) {
+	if errors.As(err, &filter) && !t.mayHaveLost(err) {
 		return t.instead(ctx, q, out, filter)
 	}
 	return got, err
@@ -68,6 +74,9 @@ func (t *table) read(ctx context.Context, q connectors.Query, out *rows.Builder,
 		}
 		if filter := s.refusedFilter(err); filter != nil {
 			err = filter
+		}
+		if s.rows == 0 {
+			err = &noRows{err}
 		}
 		return connectors.ScanResult{}, err
 	}
@@ -482,6 +491,9 @@ func (s *scan) hand() error {
 			if err := s.verify(row, spans, page); err != nil {
 				return err
 			}
+		}
+		if s.rows == 0 && s.t.src.hooks.Complete {
+			s.noteAbsent(spans)
 		}
 		for i := range s.emit {
 			e := &s.emit[i]

@@ -52,6 +52,8 @@ type table struct {
 	// lost are columns whose fields the API's metadata does not have (any more):
 	// they read NULL.
 	lost []int
+	// drift is shared with ways.
+	drift *drift
 }
 
 // Table binds a foreign table to the object that its option names.
@@ -102,7 +104,7 @@ func (s *source) Table(ctx context.Context, spec connectors.TableSpec) (connecto
 // bind makes the table for reading.
 func (s *source) bind(spec connectors.TableSpec, o *Object) (*table, error) {
 	on := fmt.Sprintf("table %q", spec.Name)
-	t := &table{src: s, spec: spec, object: o, key: -1, items: s.m.Read.Items, pageSize: s.pageSize}
+	t := &table{src: s, spec: spec, object: o, drift: &drift{}, key: -1, items: s.m.Read.Items, pageSize: s.pageSize}
 	if o.Items != nil {
 		t.items = *o.Items
 	}
@@ -350,6 +352,7 @@ const callCost = 1000
 // is the ordering relied upon; nil: none.
 func (t *table) decide(req pushdown.Request, sorted pushdown.Ordering) *list {
 	m := t.src.m
+	sorted = t.ordering(sorted)
 	l := &list{exact: true, rows: 1, verdict: make([]pushdown.Conjunct, len(req.Conjuncts)), pageSize: t.pageSize}
 	l.paging = &m.Paging
 	if m.Sort != nil {
@@ -431,6 +434,11 @@ func (t *table) keep(l *list, w *writer, n *node) pushdown.Conjunct {
 // NULL, whoever checks it.
 func (t *table) sortable(o pushdown.Ordering, conjuncts []pushdown.Expr) (string, bool) {
 	s := t.src.m.Sort
+	if rest := t.ordering(o); len(rest) < len(o) {
+		if o = rest; len(o) == 0 {
+			return "", true
+		}
+	}
 	if s == nil && t.listedBy(o) {
 		return "", true
 	}

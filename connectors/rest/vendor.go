@@ -57,6 +57,15 @@ type Hooks struct {
 	Answer func(r *transport.Request, status int, body []byte) (int, []byte)
 	// Write has the last word on a request that writes rows of batch.
 	Write func(o *Object, batch *connectors.Batch, r *transport.Request)
+	// Lost are codes with which the API refuses a request that names a field which is
+	// not there (any more), among other reasons.
+	Lost []string
+	// Complete: a record has every field that was asked for, null where it has no
+	// value; only of one that is not there (any more) it has nothing.
+	Complete bool
+	// Forget is told that metadata which the hooks keep is to be asked for anew; nil:
+	// they keep none.
+	Forget func()
 	// Refusal reads an error that the manifest cannot describe; nil: read it as
 	// the manifest says.
 	Refusal func(status int, header http.Header, body []byte) *Refusal

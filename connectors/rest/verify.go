@@ -65,11 +65,15 @@ func (s *scan) newVerifier(slot func([]string) int) *verifier {
 	}
 	for i, c := range v.columns {
 		col := s.t.column(c)
-		if col.path == nil {
+		if col.path == nil && !slices.Contains(s.t.lost, c) {
 			return nil
 		}
 		v.at[c] = i
 		v.types = append(v.types, types[c])
+		if col.path == nil {
+			v.emit = append(v.emit, emitter{})
+			continue
+		}
 		v.emit = append(v.emit, newEmitter(slot(col.path), col))
 	}
 	v.out = rows.NewBuilder(v.types, func(tuple []byte, _ int) error {
@@ -116,6 +120,10 @@ func (s *scan) checked(row int, spans []span, page []byte) (func(int) pushdown.V
 	defer func() { s.out = out }()
 	v.tuple = v.tuple[:0]
 	for i := range v.emit {
+		if v.emit[i].col == nil {
+			v.out.Null()
+			continue
+		}
 		if err := s.value(&v.emit[i], spans[v.emit[i].slot], page); err != nil {
 			v.out.Discard()
 			return nil, s.badValue(row, v.emit[i].col, err.Error(), err)

@@ -59,6 +59,7 @@ func (t *table) bindWays() error {
 		if err != nil {
 			return err
 		}
+		bound.drift = t.drift
 		bound.needsFilter, bound.cost, bound.refused = w.Needs == "filter", w.Cost, w.Refused
 		t.ways = append(t.ways, bound)
 	}

@@ -241,6 +241,9 @@ func (s *Server) bindRelation(ctx context.Context, rel *relation) (*bound, error
 	e.mu.Lock()
 	b.table = e.tables[rel.table]
 	e.mu.Unlock()
+	if old, ok := b.table.(connectors.Aging); ok && old.Outdated() {
+		b.table = nil
+	}
 	if b.table == nil {
 		if b.table, err = e.src.Table(ctx, rel.spec); err != nil {
 			b.release()

@@ -262,3 +262,27 @@ func (t *Table) describe() map[string]any {
 	}
 	return out
 }
+
+// AddField gives a table a field.
+func (s *Server) AddField(t *Table, f *Field) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.ID == "" {
+		f.ID = s.id("fld")
+	}
+	t.Fields = append(t.Fields, f)
+}
+
+// RemoveField takes a field from a table.
+func (s *Server) RemoveField(t *Table, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.Fields = slices.DeleteFunc(t.Fields, func(f *Field) bool { return f.Name == name })
+}
+
+// RenameField gives a field another name; its id stays. It panics if there is none.
+func (s *Server) RenameField(t *Table, name, to string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.field(name).Name = to
+}

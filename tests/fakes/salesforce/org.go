@@ -170,3 +170,21 @@ func clone(r Record) Record {
 	}
 	return out
 }
+
+// AddField gives an object a field; it panics if there is no such object.
+func (s *Server) AddField(object string, f *Field) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	def := s.table(object).def
+	def.Fields = append(def.Fields, f)
+	def.finish()
+}
+
+// RemoveField takes a field from an object; it panics if there is no such object.
+func (s *Server) RemoveField(object, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	def := s.table(object).def
+	def.Fields = slices.DeleteFunc(def.Fields, func(f *Field) bool { return f.Name == name })
+	def.finish()
+}
