@@ -31,7 +31,7 @@ func (c *Client) waitBehind(ctx context.Context, req *Request) error {
 		if c.limit.waiting.Load() == 0 {
 			d, giveBack := c.limit.reserve(req.Class, time.Now())
 			if d <= 0 {
-				return nil
+				return c.leave(ctx, req)
 			}
 			giveBack()
 			turn = min(d, time.Second)

@@ -316,7 +316,7 @@ func (c *Client) waitForLimit(ctx context.Context, req *Request, giveUp time.Tim
 		share := c.limit.share()
 		d, giveBack := c.limit.reserve(req.Class, now)
 		if d <= 0 {
-			return nil
+			return c.leave(ctx, req)
 		}
 		if now.Add(d + callTime).After(giveUp) {
 			giveBack()
@@ -329,10 +329,24 @@ func (c *Client) waitForLimit(ctx context.Context, req *Request, giveUp time.Tim
 		}
 		// A pause may have come up meanwhile, or another share.
 		if c.limit.share() == share && !c.limit.pausedNow(req.Class, time.Now()) {
-			return nil
+			return c.leave(ctx, req)
 		}
 		giveBack()
 	}
+}
+
+// leave waits until those have gone whose turns had passed before, too: as long as the
+// machine stood still, at most.
+func (c *Client) leave(ctx context.Context, req *Request) error {
+	d := c.limit.leave(req.Class, time.Now())
+	if d <= 0 {
+		return nil
+	}
+	req.Stats.LimitWaitMicros.Add(uint64(d.Microseconds()))
+	if err := c.sleep(ctx, d); err != nil {
+		return c.contextError(ctx, err)
+	}
+	return nil
 }
 
 // sleepTurn sleeps, but not for long on when limits are divided anew.

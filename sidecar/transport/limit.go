@@ -25,7 +25,10 @@ type limiter struct {
 
 	mu      sync.Mutex
 	buckets map[string]*rate.Limiter
-	paused  map[string]time.Time // by class, until when
+	// doors let through at that rate who has waited for a token: after a stall of the
+	// machine all whose turns have passed would come together.
+	doors  map[string]*rate.Limiter
+	paused map[string]time.Time // by class, until when
 	// divided is the share that was set last; shares counts its changes, 0: nobody
 	// divides the limits.
 	divided float64
@@ -33,10 +36,11 @@ type limiter struct {
 }
 
 func newLimiter(limits map[string]Limit, headers RateHeaders) *limiter {
-	l := &limiter{buckets: make(map[string]*rate.Limiter, len(limits)), limits: limits, headers: headers, paused: map[string]time.Time{}}
+	l := &limiter{buckets: make(map[string]*rate.Limiter, len(limits)), doors: make(map[string]*rate.Limiter, len(limits)), limits: limits, headers: headers, paused: map[string]time.Time{}}
 	for class, lim := range limits {
 		if lim.PerSecond > 0 {
 			l.buckets[class] = rate.NewLimiter(rate.Limit(lim.PerSecond), max(lim.Burst, 1))
+			l.doors[class] = rate.NewLimiter(rate.Limit(lim.PerSecond), max(lim.Burst, 1))
 		}
 	}
 	return l
@@ -67,6 +71,7 @@ func (l *limiter) setShare(share float64, now time.Time) {
 				b.ReserveN(now, b.Burst())
 			}
 			l.buckets[class] = b
+			l.doors[class] = rate.NewLimiter(b.Limit(), b.Burst())
 		}
 	}
 }
@@ -108,6 +113,22 @@ func (l *limiter) reserve(class string, now time.Time) (wait time.Duration, give
 			r.CancelAt(now)
 		}
 	}
+}
+
+// leave says how much longer to wait, once the wait that reserve told is over.
+func (l *limiter) leave(class string, now time.Time) (wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d := l.doors[""]; d != nil {
+		wait = d.ReserveN(now, 1).DelayFrom(now)
+	}
+	if d := l.doors[class]; d != nil && class != "" {
+		wait = max(wait, d.ReserveN(now, 1).DelayFrom(now))
+	}
+	if wait < time.Millisecond {
+		return 0
+	}
+	return wait
 }
 
 // pause lets no call of the class start before until.

@@ -2,11 +2,15 @@ package e2e
 
 import (
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/hallwaydb/hallway/tests/fakes/airtable"
 	"github.com/hallwaydb/hallway/tests/fakes/hubspot"
 	"github.com/hallwaydb/hallway/tests/harness"
 )
@@ -82,4 +86,51 @@ func TestLimits_ToldAtOnce(t *testing.T) {
 	require.Less(t, time.Since(start), 20*time.Second, "it did not wait for a second call")
 	require.Equal(t, 1, api.Calls()["search"])
 	c.Exec("RESET statement_timeout")
+}
+
+// Two roles, each with a user mapping of its own, read one base in parallel: it counts
+// the calls of both, and shuts for half a minute when it is asked too often.
+func TestLimits_OfAnAccount(t *testing.T) {
+	const each = 5
+	db := env.Database(t)
+	admin := db.Connect(t)
+	admin.Exec(`DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'ann') THEN CREATE ROLE ann LOGIN; CREATE ROLE bob LOGIN; END IF; END $$`)
+	for try := 1; ; try++ {
+		api := airtable.New(airtable.Options{PerSecond: 5, Lockout: 30 * time.Second})
+		t.Cleanup(api.Close)
+		crm := airtable.AddCRM(api)
+		_, err := api.Seed(crm.Contacts, map[string]any{"Name": "Ada"})
+		require.NoError(t, err)
+		admin.Exec(`DROP SCHEMA IF EXISTS base CASCADE; DROP SERVER IF EXISTS base CASCADE;
+			CREATE SERVER base FOREIGN DATA WRAPPER hallway OPTIONS (connector 'airtable', base_url '%[1]s/v0', base 'CRM', cache 'off');
+			CREATE USER MAPPING FOR ann SERVER base OPTIONS (token '%[2]s', client_id 'ann');
+			CREATE USER MAPPING FOR bob SERVER base OPTIONS (token '%[2]s', client_id 'bob');
+			CREATE SCHEMA base; CREATE FOREIGN TABLE base.contacts (name text) SERVER base OPTIONS (object 'Contacts');
+			GRANT USAGE ON SCHEMA base TO ann, bob; GRANT SELECT ON base.contacts TO ann, bob`, api.URL, api.Token)
+		stalled := watchStalls(t)
+		var refused atomic.Pointer[error]
+		var wg sync.WaitGroup
+		for _, role := range []string{"ann", "bob"} {
+			for range each {
+				c := db.ConnectAs(t, role)
+				c.Exec("SET statement_timeout = '25s'") // no time for a lock-out
+				wg.Go(func() {
+					if got, err := c.Try("SELECT name FROM base.contacts"); err != nil {
+						refused.Store(&err)
+					} else {
+						assert.Len(t, got.Rows, 1)
+					}
+				})
+			}
+		}
+		wg.Wait()
+		if refused.Load() == nil {
+			require.GreaterOrEqual(t, len(api.Requests()), 2*each)
+			return
+		}
+		// What a stalled machine held up arrives together.
+		if stall := stalled(); stall < 100*time.Millisecond || try == 3 {
+			t.Fatalf("%s; the machine stalled for %s", harness.Describe(*refused.Load()), stall)
+		}
+	}
 }
