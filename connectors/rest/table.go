@@ -412,6 +412,9 @@ func (t *table) keep(l *list, w *writer, n *node) pushdown.Conjunct {
 		return pushdown.Conjunct{Verdict: pushdown.Exact}
 	case n.kind == all:
 		return pushdown.Conjunct{Verdict: pushdown.Local, Reason: n.why}
+	case w.f == nil: // a condition of no column, whose value is not known yet
+		l.dependent = true
+		return pushdown.Conjunct{Verdict: pushdown.Local, Reason: "the value is not known yet"}
 	}
 	if why := w.add(n); why != "" {
 		l.dependent = true // shorter values may fit

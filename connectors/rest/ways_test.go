@@ -341,6 +341,23 @@ func equals(tab *table, column int, v any) pushdown.Expr {
 		Right: &pushdown.Param{Type: tab.columns[column].spec.Type, Known: true, Value: pushdown.Value{V: v}}}
 }
 
+// A condition of no column, whose value comes with the execution, is planned for each
+// way, also for one that filters nothing.
+func TestWays_ConditionsOfNoColumn(t *testing.T) {
+	tab := newSearcher(t, 30).open(t)
+	later := &pushdown.Param{Type: pushdown.Type{Kind: pushdown.Bool}}
+	for _, e := range []pushdown.Expr{later, &pushdown.And{Operands: []pushdown.Expr{eq(1, "x"), later}}} {
+		req := pushdown.Request{Columns: []int{0}, Conjuncts: []pushdown.Expr{e}}
+		for _, w := range append([]*table{tab}, tab.ways...) {
+			p, _ := w.plan(req)
+			if w.src.m.Filter == nil {
+				require.Equal(t, pushdown.Local, p.Conjuncts[0].Verdict)
+			}
+		}
+		require.Len(t, tab.Plan(req).Conjuncts, 1)
+	}
+}
+
 func TestWays_TakesTheOneThatLeavesLeast(t *testing.T) {
 	s := newSearcher(t, 130)
 	tab := s.open(t)
