@@ -23,7 +23,17 @@ function inner(line) {
 
 FNR == 1 {
 	processes++
-	inside = 0
+	inside = other = command = 0
+}
+
+# What COPY FROM PROGRAM starts is not PostgreSQL, and a cancel may end it anywhere.
+/<argv>/ { command = 1 }
+command && /<exe>/ {
+	command = 0
+	if (inner($0) !~ /\/postgres$/) {
+		other = 1
+		processes--
+	}
 }
 
 /<error>/ {
@@ -32,8 +42,8 @@ FNR == 1 {
 	text = ""
 	kind = ""
 }
-/<fatal_signal>/ { crashed++ }
-/<state>FINISHED<\/state>/ { finished++ }
+/<fatal_signal>/ && !other { crashed++ }
+/<state>FINISHED<\/state>/ && !other { finished++ }
 
 inside && /<kind>/ { kind = inner($0) }
 # Sizes and addresses differ between processes, and so are left out of what
