@@ -54,29 +54,37 @@ func (r *replica) increment(ctx context.Context) error {
 			return err
 		}
 	}
+	return r.land(ctx, r.advance(c.newest, c.unknown), compare || tombstones, compare, "compared", compare, "tombstones", tombstones)
+}
+
+// land merges what is staged, and ends the run with a cursor for the next one. gone:
+// the table gone has the keys of what is no more, so that nothing is missing after it;
+// compared: the keys of all rows were compared. how is for the log, as slog's arguments.
+func (r *replica) land(ctx context.Context, cursor []byte, gone, compared bool, how ...any) error {
 	r.pages = r.stats.Pages.Load()
 	var merged Merged
-	err = r.merge(ctx, func(tx pgx.Tx) error {
+	err := r.merge(ctx, func(tx pgx.Tx) error {
 		if _, err := r.dedupe(ctx, tx, r.stage.rows); err != nil {
 			return err
 		}
-		var gone int64
-		if compare || tombstones {
-			if gone, err = r.deleteGone(ctx, tx); err != nil {
+		var deleted int64
+		var err error
+		if gone {
+			if deleted, err = r.deleteGone(ctx, tx); err != nil {
 				return err
 			}
 		}
 		if merged, err = r.cache.MergeStaged(ctx, tx, r.stage.rows, false, r.since()); err != nil {
 			return fmt.Errorf("merging: %w", err)
 		}
-		merged.Deleted += gone
-		return r.finish(ctx, tx, r.advance(c.newest, c.unknown), compare || tombstones, compare)
+		merged.Deleted += deleted
+		return r.finish(ctx, tx, cursor, gone, compared)
 	})
 	if err != nil {
 		return err
 	}
-	r.n.log.Debug("a replica is up to date", "table", r.name, "read", r.rows, "compared", compare, "tombstones", tombstones,
-		"inserted", merged.Inserted, "updated", merged.Updated, "deleted", merged.Deleted)
+	r.n.log.Debug("a replica is up to date", append([]any{"table", r.name, "read", r.rows,
+		"inserted", merged.Inserted, "updated", merged.Updated, "deleted", merged.Deleted}, how...)...)
 	r.dropStaging(ctx)
 	return nil
 }

@@ -38,8 +38,7 @@ func (r *replica) readTombstones(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	key := r.t.Definition.Key
-	at := pushdown.Type{Kind: pushdown.TimestampTZ, OID: 1184, Name: "timestamp with time zone"}
-	since, err := r.from(len(key), at)
+	since, err := r.from(len(key), timeTold())
 	if err != nil {
 		return false, err
 	}

@@ -29,7 +29,8 @@ const (
 // how late the API's clock is, and nothing is read in vain.
 const quietLogs = 24 * time.Hour
 
-func logTime() pushdown.Type {
+// timeTold is the type of the times in logs and of deleted records.
+func timeTold() pushdown.Type {
 	return pushdown.Type{Kind: pushdown.TimestampTZ, OID: 1184, Name: "timestamp with time zone"}
 }
 
@@ -72,30 +73,8 @@ func (r *replica) follow(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	r.pages = r.stats.Pages.Load()
-	var merged Merged
-	err = r.merge(ctx, func(tx pgx.Tx) error {
-		if _, err := r.dedupe(ctx, tx, r.stage.rows); err != nil {
-			return err
-		}
-		// Asked for, and not there.
-		gone, err := r.deleteGone(ctx, tx)
-		if err != nil {
-			return err
-		}
-		if merged, err = r.cache.MergeStaged(ctx, tx, r.stage.rows, false, r.since()); err != nil {
-			return fmt.Errorf("merging: %w", err)
-		}
-		merged.Deleted += gone
-		return r.finish(ctx, tx, r.advance(told.newest, false), true, false)
-	})
-	if err != nil {
-		return err
-	}
-	r.n.log.Debug("a replica is up to date", "table", r.name, "read", r.rows, "told", told.entries,
-		"inserted", merged.Inserted, "updated", merged.Updated, "deleted", merged.Deleted)
-	r.dropStaging(ctx)
-	return nil
+	// What was asked for, and is not there, is gone.
+	return r.land(ctx, r.advance(told.newest, false), true, false, "told", told.entries)
 }
 
 // told are the keys that logs have named, in their binary form, once each.
@@ -108,7 +87,7 @@ type told struct {
 
 // read takes from a log what happened since the cursor, and the overlap before it.
 func (t *told) read(ctx context.Context, log connectors.Table) error {
-	since, err := t.r.from(1, logTime())
+	since, err := t.r.from(1, timeTold())
 	if err != nil {
 		return err
 	}
@@ -144,7 +123,7 @@ func barred(err error) bool {
 }
 
 func (r *replica) logTypes() []pushdown.Type {
-	return []pushdown.Type{r.t.Definition.Columns[r.t.Definition.Key[0]].Type, logTime()}
+	return []pushdown.Type{r.t.Definition.Columns[r.t.Definition.Key[0]].Type, timeTold()}
 }
 
 // tuples are the keys as a connector would give them.
