@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
-	"github.com/hallwaydb/hallway/sidecar/pushdown"
 )
 
 func (l *loader) checkChanges(m *Manifest, o *Object, path string) {
@@ -21,7 +20,7 @@ func (l *loader) checkChanges(m *Manifest, o *Object, path string) {
 	if o.Modified != "" || o.Deleted != nil {
 		l.at(path, "the object has modified or deleted: expected one or the other")
 	}
-	if f := o.field(c.Made); c.Made != "" && (f == nil || f.Type != "datetime" || f.List) {
+	if c.Made != "" && !o.hasTime(c.Made) {
 		l.at(path+".made", "there is no field %q of type datetime", c.Made)
 	}
 	if len(c.Logs) == 0 {
@@ -40,7 +39,7 @@ func (l *loader) checkChanges(m *Manifest, o *Object, path string) {
 		if from.field(log.Key) == nil {
 			l.at(at+".key", "there is no field %q in object %q", log.Key, log.Object)
 		}
-		if f := from.field(log.At); f == nil || f.Type != "datetime" || f.List {
+		if !from.hasTime(log.At) {
 			l.at(at+".at", "there is no field %q of type datetime in object %q", log.At, log.Object)
 		}
 	}
@@ -66,11 +65,7 @@ func (t *table) bindChanges(ctx context.Context) error {
 		o := *from
 		o.only = log.Only
 		bound, err := t.src.bind(connectors.TableSpec{Schema: t.spec.Schema, Name: t.spec.Name,
-			Columns: []connectors.ColumnSpec{
-				{Name: key.Name, Type: key.Type, Options: map[string]string{"field": log.Key}},
-				{Name: "changed", Type: pushdown.Type{Kind: pushdown.TimestampTZ, OID: 1184, Name: "timestamp with time zone"},
-					Options: map[string]string{"field": log.At}},
-			}}, &o)
+			Columns: keyAndTime(key, log.Key, "changed", log.At)}, &o)
 		if err != nil {
 			return err
 		}

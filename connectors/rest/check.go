@@ -627,7 +627,7 @@ func (l *loader) checkObject(m *Manifest, o *Object) {
 	if o.Key != "" && o.field(o.Key) == nil {
 		l.at(path+".key", "there is no field %q", o.Key)
 	}
-	if f := o.field(o.Modified); o.Modified != "" && (f == nil || f.Type != "datetime" || f.List) {
+	if o.Modified != "" && !o.hasTime(o.Modified) {
 		l.at(path+".modified", "there is no field %q of type datetime", o.Modified)
 	}
 	if d := o.Deleted; d != nil {
@@ -737,6 +737,12 @@ func (o *Object) field(name string) *Field {
 		}
 	}
 	return nil
+}
+
+// hasTime tells whether a field is one point in time.
+func (o *Object) hasTime(name string) bool {
+	f := o.field(name)
+	return f != nil && f.Type == "datetime" && !f.List
 }
 
 // placeholders lists the names in braces: letters, digits and _ alone.

@@ -29,7 +29,7 @@ func (l *loader) checkDeleted(m *Manifest, o *Object, path string) {
 	if from.field(d.Key) == nil {
 		l.at(path+".key", "there is no field %q in object %q", d.Key, d.Object)
 	}
-	if f := from.field(d.At); f == nil || f.Type != "datetime" || f.List {
+	if !from.hasTime(d.At) {
 		l.at(path+".at", "there is no field %q of type datetime in object %q", d.At, d.Object)
 	}
 }
@@ -43,16 +43,22 @@ func (t *table) bindDeleted(ctx context.Context) error {
 	key := t.columns[t.key].spec
 	bound, err := t.src.Table(ctx, connectors.TableSpec{Schema: t.spec.Schema, Name: t.spec.Name,
 		Options: map[string]string{"object": d.Object},
-		Columns: []connectors.ColumnSpec{
-			{Name: key.Name, Type: key.Type, Options: map[string]string{"field": d.Key}},
-			{Name: "deleted", Type: pushdown.Type{Kind: pushdown.TimestampTZ, OID: 1184, Name: "timestamp with time zone"},
-				Options: map[string]string{"field": d.At}},
-		}})
+		Columns: keyAndTime(key, d.Key, "deleted", d.At)})
 	if err != nil {
 		return err
 	}
 	t.deleted = bound.(*table) //nolint:forcetypeassert // its own
 	return nil
+}
+
+// keyAndTime are the columns of a table that tells what happened to records and when:
+// the key of theirs, from keyField, and the time, from timeField.
+func keyAndTime(key connectors.ColumnSpec, keyField, name, timeField string) []connectors.ColumnSpec {
+	return []connectors.ColumnSpec{
+		{Name: key.Name, Type: key.Type, Options: map[string]string{"field": keyField}},
+		{Name: name, Type: pushdown.Type{Kind: pushdown.TimestampTZ, OID: 1184, Name: "timestamp with time zone"},
+			Options: map[string]string{"field": timeField}},
+	}
 }
 
 // Remembers is for how long the API tells what was deleted; 0: for ever.
