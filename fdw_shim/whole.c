@@ -19,14 +19,14 @@
 #include "scan.h"
 
 /* What runs now, and after how many rows it stops; 0: after the last. */
-static EState *running = NULL;
+static QueryDesc *running = NULL;
 static uint64 running_count = 0;
 
 static ExecutorRun_hook_type next_executor_run = NULL;
 
 static void executor_run(HALLWAY_EXECUTOR_RUN_PARAMS);
-static bool read_whole(Plan *plan, Plan *scan, bool whole);
-static bool any_whole(List *plans, Plan *scan, bool whole);
+static bool read_whole(PlanState *node, PlanState *scan, bool whole);
+static bool any_whole(PlanState **nodes, int nnodes, PlanState *scan, bool whole);
 
 
 void
@@ -36,102 +36,120 @@ hallway_whole_init(void)
 	ExecutorRun_hook = executor_run;
 }
 
-/*
- * After an error in a function that catches it, what runs is taken for nothing
- * that is known.
- */
 static void
 executor_run(HALLWAY_EXECUTOR_RUN_PARAMS)
 {
-	EState	   *outer = running;
+	QueryDesc  *outer = running;
 	uint64		outer_count = running_count;
 
-	running = queryDesc->estate;
+	running = queryDesc;
 	running_count = (uint64) count;
-	if (next_executor_run != NULL)
-		next_executor_run(HALLWAY_EXECUTOR_RUN_ARGS);
-	else
-		standard_ExecutorRun(HALLWAY_EXECUTOR_RUN_ARGS);
-	running = outer;
-	running_count = outer_count;
+	PG_TRY();
+	{
+		if (next_executor_run != NULL)
+			next_executor_run(HALLWAY_EXECUTOR_RUN_ARGS);
+		else
+			standard_ExecutorRun(HALLWAY_EXECUTOR_RUN_ARGS);
+	}
+	PG_FINALLY();
+	{
+		running = outer;
+		running_count = outer_count;
+	}
+	PG_END_TRY();
 }
 
 bool
 hallway_reads_whole(ForeignScanState *node)
 {
-	EState	   *estate = node->ss.ps.state;
-
-	if (estate != running || estate->es_plannedstmt == NULL)
+	/* What EvalPlanQual() runs is not the query's. */
+	if (running == NULL || running->estate != node->ss.ps.state)
 		return false;
-	return read_whole(estate->es_plannedstmt->planTree, node->ss.ps.plan, running_count == 0);
+	return read_whole(running->planstate, &node->ss.ps, running_count == 0);
 }
 
 /*
- * Is a scan below the plan, and read to its end if it is read at all? whole: so
- * is the plan. Subplans are not looked at: EXISTS stops at a row.
+ * Is a scan that begins now below the node, and read to its end? whole: so is
+ * the node, if it is read at all. Subplans are not looked at: EXISTS stops at a
+ * row.
  */
 static bool
-read_whole(Plan *plan, Plan *scan, bool whole)
+read_whole(PlanState *node, PlanState *scan, bool whole)
 {
-	if (plan == NULL)
+	if (node == NULL)
 		return false;
-	if (plan == scan)
+	if (node == scan)
 		return whole;
 	check_stack_depth();
 
-	switch (nodeTag(plan))
+	switch (nodeTag(node))
 	{
 			/* They read all before they give anything. */
-		case T_Sort:
-		case T_Hash:
-			return read_whole(outerPlan(plan), scan, true);
-		case T_Agg:
-			return read_whole(outerPlan(plan), scan,
-							  whole || ((Agg *) plan)->aggstrategy != AGG_SORTED);
+		case T_SortState:
+		case T_HashState:
+			return read_whole(outerPlanState(node), scan, true);
+		case T_AggState:
+			{
+				AggStrategy strategy = ((Agg *) node->plan)->aggstrategy;
 
-		case T_Result:
-		case T_ProjectSet:
-		case T_ModifyTable:
-		case T_LockRows:
-		case T_Material:
-		case T_IncrementalSort:
-		case T_Group:
-		case T_Unique:
-			return read_whole(outerPlan(plan), scan, whole);
-		case T_SubqueryScan:
-			return read_whole(((SubqueryScan *) plan)->subplan, scan, whole);
-		case T_Append:
-			return any_whole(((Append *) plan)->appendplans, scan, whole);
-		case T_MergeAppend:
-			return any_whole(((MergeAppend *) plan)->mergeplans, scan, whole);
+				return read_whole(outerPlanState(node), scan,
+								  whole || strategy == AGG_PLAIN || strategy == AGG_HASHED);
+			}
 
-		case T_HashJoin:
-			return read_whole(outerPlan(plan), scan, whole) ||
-				read_whole(innerPlan(plan), scan, whole);
-		case T_NestLoop:
+		case T_ResultState:
+		case T_ProjectSetState:
+		case T_ModifyTableState:
+		case T_LockRowsState:
+		case T_MaterialState:
+		case T_IncrementalSortState:
+		case T_GroupState:
+		case T_UniqueState:
+			return read_whole(outerPlanState(node), scan, whole);
+		case T_SubqueryScanState:
+			return read_whole(((SubqueryScanState *) node)->subplan, scan, whole);
+		case T_AppendState:
+			return any_whole(((AppendState *) node)->appendplans,
+							 ((AppendState *) node)->as_nplans, scan, whole);
+		case T_MergeAppendState:
+			return any_whole(((MergeAppendState *) node)->mergeplans,
+							 ((MergeAppendState *) node)->ms_nplans, scan, whole);
+
+		case T_HashJoinState:
+			{
+				HashJoinState *join = (HashJoinState *) node;
+
+				/*
+				 * The inner side's rows come first, and where there are none and
+				 * the outer side's alone give none the join ends. But a row of
+				 * the outer side may be tried before.
+				 */
+				return read_whole(outerPlanState(node), scan, whole &&
+								  (join->hj_HashTable != NULL ||
+								   join->hj_NullInnerTupleSlot != NULL)) ||
+					read_whole(innerPlanState(node), scan, whole);
+			}
+		case T_NestLoopState:
 			/* Of the inner side, a row may be enough. */
-			return read_whole(outerPlan(plan), scan, whole);
-		case T_MergeJoin:
+			return read_whole(outerPlanState(node), scan, whole);
+		case T_MergeJoinState:
 			/* It ends with the side that ends first; but what is sorted is read. */
-			return read_whole(outerPlan(plan), scan, false) ||
-				read_whole(innerPlan(plan), scan, false);
+			return read_whole(outerPlanState(node), scan, false) ||
+				read_whole(innerPlanState(node), scan, false);
 
-		case T_Limit:
-		case T_WindowAgg:
-			return read_whole(outerPlan(plan), scan, false);
+		case T_LimitState:
+		case T_WindowAggState:
+			return read_whole(outerPlanState(node), scan, false);
 		default:
 			return false;
 	}
 }
 
 static bool
-any_whole(List *plans, Plan *scan, bool whole)
+any_whole(PlanState **nodes, int nnodes, PlanState *scan, bool whole)
 {
-	ListCell   *lc;
-
-	foreach(lc, plans)
+	for (int i = 0; i < nnodes; i++)
 	{
-		if (read_whole(lfirst(lc), scan, whole))
+		if (read_whole(nodes[i], scan, whole))
 			return true;
 	}
 	return false;

@@ -30,9 +30,16 @@ func TestLimits_ToldAtOnce(t *testing.T) {
 	c.Exec(`ALTER SERVER hs OPTIONS (ADD max_calls '3', ADD cache 'off');
 		SELECT * FROM crm.contacts LIMIT 0; SELECT * FROM crm.companies LIMIT 0;
 		CREATE TABLE crm.names (name text); INSERT INTO crm.names VALUES ('Ada'), ('Bob');
-		CREATE TABLE crm.nobody (name text)`)
+		CREATE TABLE crm.nobody (name text);
+		CREATE FOREIGN TABLE crm.crowd (firstname text, lastname text) SERVER hs OPTIONS (object 'contacts', estimated_rows '10000000');
+		CREATE FUNCTION crm.is(bool) RETURNS bool IMMUTABLE LANGUAGE plpgsql COST 1e6 AS 'BEGIN RETURN $1; END';
+		CREATE VIEW crm.few AS SELECT name FROM crm.names WHERE crm.is(name = 'Bob') LIMIT 1;
+		CREATE VIEW crm.none AS SELECT name FROM crm.names WHERE crm.is(name = 'Cid') LIMIT 1`)
 
 	const all = `SELECT lastname FROM crm.contacts WHERE firstname = 'Ada'`
+	// The scan is the outer side of a hash join. If the inner side is costlier, its rows
+	// come after the first of the scan.
+	const hashed = `SET LOCAL enable_nestloop = off; SELECT c.lastname `
 	for _, s := range []struct {
 		name, sql string
 		calls     int    // of one that is refused
@@ -45,10 +52,14 @@ func TestLimits_ToldAtOnce(t *testing.T) {
 		{"into a table", `INSERT INTO crm.names ` + all, 1, "9 calls more"},
 		{"one of a UNION", all + ` UNION ALL SELECT name FROM crm.names`, 1, "9 calls more"},
 		{"a join that reads all", `SELECT count(*) FROM crm.contacts c JOIN crm.names n ON c.lastname = n.name WHERE c.firstname = 'Ada'`, 1, "9 calls more"},
+		{"a join whose other side is read first", hashed + `FROM crm.crowd c JOIN (SELECT name FROM crm.names LIMIT 1) n ON md5(c.lastname) = n.name WHERE c.firstname = 'Ada'`, 1, "9 calls more"},
+		{"a join that tries a row first, and keeps all", hashed + `FROM crm.crowd c LEFT JOIN crm.none n ON md5(c.lastname) = n.name WHERE c.firstname = 'Ada'`, 1, "9 calls more"},
+		{"a join that tries a row first", hashed + `FROM crm.crowd c JOIN crm.few n ON md5(c.lastname) = n.name WHERE c.firstname = 'Ada'`, 3, "max_calls allows 3"},
 		{"two scans", `SELECT (SELECT count(*) FROM crm.companies WHERE name = 'Ada') + (SELECT count(*) FROM (` + all + ` LIMIT 600 OFFSET 0) s)`, 3, "max_calls allows 3"},
 		{"more than there was at first", all + ` AND md5(lastname) > '' LIMIT 1999`, 3, "max_calls allows 3"},
 		// Of those that are ended early a page may be under way when the next one begins.
 		{"a join without its other side", `SELECT count(*) FROM crm.contacts c JOIN crm.nobody n ON c.lastname = n.name WHERE c.firstname = 'Ada'`, 0, ""},
+		{"a join that tries a row before its other side", hashed + `FROM crm.crowd c JOIN crm.none n ON md5(c.lastname) = n.name WHERE c.firstname = 'Ada' AND right(c.lastname, 4)::int >= 250`, 0, ""},
 		{"a LIMIT", all + ` LIMIT 250`, 0, ""},
 		{"a LIMIT with a condition of PostgreSQL's", all + ` AND md5(lastname) > '' LIMIT 150`, 0, ""},
 		{"EXISTS", `SELECT EXISTS (` + all + `)`, 0, ""},
