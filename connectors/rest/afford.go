@@ -1,10 +1,13 @@
-// Refusing a scan of which it is known that it needs more calls than it may make.
+// Refusing a scan, or a write, of which it is known that it needs more calls than it
+// may make.
 
 package rest
 
 import (
 	"context"
 	"math"
+
+	"github.com/hallwaydb/hallway/connectors"
 )
 
 // afford refuses a scan that needs more calls than limits let through; nil: it may go
@@ -33,4 +36,29 @@ func (w *walker) affordRest(ctx context.Context, p *stretch, next *position) err
 	}
 	pages := math.Ceil((s.pageTotal - float64(s.pageRows)) / float64(size))
 	return s.afford(ctx, int(min(max(pages, 1), 1e9))+len(w.queue))
+}
+
+// afford refuses a statement's rows, before any is written, if they need more calls
+// than limits let through; nil: they may be written. What is undone or delivered for
+// nobody's statement goes as far as it gets.
+func (m *modification) afford(ctx context.Context) error {
+	if connectors.StatementOf(ctx) == nil {
+		return nil
+	}
+	rows := len(m.batch.Rows)
+	if keyed(m.batch.Op) {
+		for i := range m.batch.Rows {
+			if _, ok := m.t.keyText(m.batch.Rows[i].Key[0]); !ok { // no request has it
+				rows--
+			}
+		}
+	}
+	calls := rows
+	if m.many != nil {
+		calls = (rows + m.many.Max - 1) / m.many.Max
+	}
+	if calls < 2 {
+		return nil // it is refused by itself, if it is
+	}
+	return m.t.src.client.Afford(ctx, "", calls)
 }

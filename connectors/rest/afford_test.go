@@ -117,6 +117,60 @@ func TestScan_ThatMayBeEndedIsNotRefused(t *testing.T) {
 	require.Less(t, got, 400)
 }
 
+// Rows of a statement that need more calls than it may make are not written at all.
+func TestModify_RefusedOnceItsCallsAreKnown(t *testing.T) {
+	five, three := []any{"a", "b", "c", "d", "e"}, []any{"a", "b", "c"}
+	const (
+		single = "create: {parallel: 5}\nupdate: {}"
+		slow   = "limits: {per_second: 0.008, burst: 3}\n"
+		batch  = "create: {batch: {path: /b, max: 2, list: l}}"
+	)
+	for _, c := range []struct {
+		name, manifest, limits string
+		op                     connectors.Operation
+		keys, names            []any
+		options                []string
+		nobody                 bool // it is no statement's
+		calls                  int
+		detail                 string // of the refusal; empty: there is none
+	}{
+		{name: "a request a row", manifest: single, op: connectors.Insert, names: five, options: []string{"max_calls", "4"},
+			detail: "It needs 5 calls more and has made 0; the server option max_calls allows 4."},
+		{name: "that fit", manifest: single, op: connectors.Insert, names: five, options: []string{"max_calls", "5"}, calls: 5},
+		{name: "requests of two", manifest: batch, op: connectors.Insert, names: five, options: []string{"max_calls", "2"},
+			detail: "It needs 3 calls more and has made 0; the server option max_calls allows 2."},
+		{name: "requests of two that fit", manifest: batch, op: connectors.Insert, names: five, options: []string{"max_calls", "3"}, calls: 3},
+		{name: "keys that no record has", manifest: single, op: connectors.Update, keys: []any{"1", "..", "2"}, names: three,
+			options: []string{"max_calls", "2"}, calls: 2},
+		{name: "nobody's goes as far as it gets", manifest: single, limits: slow, op: connectors.Insert, names: five, nobody: true, calls: 3,
+			detail: "The wait would be longer than this query may take."},
+		{name: "a rate", manifest: single, limits: slow, op: connectors.Insert, names: five,
+			detail: "It needs 5 calls more, the last of which could be made in"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newScript(t, answer{200, "{}", ""})
+			tab := openTable(t, openSource(t, []byte("manifest: 1\nname: T\n"+c.limits+c.manifest+writeObjects), s.URL, nil, c.options...), "things")
+			b, _ := many(tab, c.op, c.keys, c.names)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if !c.nobody {
+				ctx = connectors.WithStatement(ctx, &connectors.Statement{})
+			}
+			err := tab.Modify(ctx, b)
+			require.Len(t, s.lines(), c.calls)
+			if c.detail == "" {
+				require.NoError(t, err)
+				require.NotContains(t, outcomes(b.Results), "?")
+				return
+			}
+			var e *connectors.Error
+			require.ErrorAs(t, err, &e)
+			require.Equal(t, connectors.RateLimited, e.Class)
+			require.Contains(t, e.Detail, c.detail)
+		})
+	}
+}
+
 func TestLimits_Shared(t *testing.T) {
 	const manifest = "manifest: 1\nname: T\nlimits: {per_second: 0.001, burst: 2, shared: server}\nread: {items: data}\npaging: {style: none}" + apiObjects
 	for _, c := range []struct {

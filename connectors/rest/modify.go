@@ -64,6 +64,9 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 	if err := m.asBefore(ahead); err != nil {
 		return err
 	}
+	if err := m.afford(ctx); err != nil {
+		return err
+	}
 	for refused < 0 && ahead.first < len(batch.Rows) {
 		now := ahead
 		if now.err != nil {
