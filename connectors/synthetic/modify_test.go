@@ -3,6 +3,7 @@ package synthetic_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -100,7 +101,7 @@ func TestStore_HangsWhereItIsTold(t *testing.T) {
 		rows      float64 // after the write that hung
 		again     bool    // the next one hangs too
 	}{{"before", "once", 0, false}, {"applied", "once", 1, false}, {"before", "always", 0, true}, {"applied", "always", 1, true}} {
-		t.Run(c.at+" "+c.times, func(t *testing.T) {
+		hangs := func(t *testing.T) {
 			table := open(t, pairs(map[string]string{"store": "s", "hang_at": c.at, "hang_times": c.times, "idempotent": "true"}))
 			require.True(t, table.Describe().Idempotent)
 			write := func() error {
@@ -116,7 +117,8 @@ func TestStore_HangsWhereItIsTold(t *testing.T) {
 				require.NoError(t, write(), "the same write again")
 				assert.InDelta(t, 1, table.Describe().Rows, 0, "it was done once")
 			}
-		})
+		}
+		t.Run(c.at+" "+c.times, func(t *testing.T) { synctest.Test(t, hangs) })
 	}
 }
 

@@ -32,7 +32,7 @@ func TestTurns_End(t *testing.T) {
 		began time.Duration // ago
 		want  error
 	}{
-		"at the beginning": {true, 0, nil},
+		"at the beginning": {true, -time.Minute, nil}, // which is however long the machine takes until then
 		"after long":       {true, time.Minute, connectors.ErrNotNow},
 		"all at once":      {false, time.Minute, nil},
 	} {

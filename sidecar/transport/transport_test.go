@@ -416,7 +416,12 @@ func TestErrors_BodyCutShort(t *testing.T) {
 	}
 }
 
+// aWhile is how long APIs may take in tests of what takes longer: what they have to do
+// before that takes milliseconds, of which a machine that stalls makes seconds.
+const aWhile = 2200 * time.Millisecond
+
 func TestErrors_NoAnswerInTime(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	a := serve(t, func(_ http.ResponseWriter, r *http.Request) {
 		select {
@@ -425,37 +430,39 @@ func TestErrors_NoAnswerInTime(t *testing.T) {
 		}
 	})
 	defer close(release)
-	c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Timeout = time.Second })
+	c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Timeout = aWhile })
 	_, err := c.Do(t.Context(), &Request{Path: "/x"})
 	e := failure(t, err)
 	assert.Equal(t, connectors.Unavailable, e.Class)
-	assert.Equal(t, "no answer within 1s", e.Message)
+	assert.Equal(t, "no answer within 2.2s", e.Message)
 	assert.Equal(t, int64(1), a.hits.Load(), "a slow API is not asked again")
 	_, err = c.Do(t.Context(), &Request{Method: "DELETE", Path: "/x", Write: true})
 	assert.Equal(t, connectors.UnknownOutcome, failure(t, err).Class)
 }
 
 func TestErrors_BodyStalls(t *testing.T) {
+	t.Parallel()
 	a := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "[1,")
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	})
-	c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Timeout = time.Second })
+	c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Timeout = aWhile })
 	r, err := c.Do(t.Context(), &Request{Path: "/x"})
 	require.NoError(t, err)
 	defer r.Close()
 	var three [3]byte
 	_, err = io.ReadFull(r.Body, three[:])
 	require.NoError(t, err)
-	time.Sleep(1200 * time.Millisecond) // our own pause is not the API's
+	time.Sleep(aWhile + 200*time.Millisecond) // our own pause is not the API's
 	_, err = io.ReadAll(r.Body)
 	e := failure(t, err)
 	assert.Equal(t, connectors.Unavailable, e.Class)
-	assert.Equal(t, "the answer stopped coming for 1s", e.Message)
+	assert.Equal(t, "the answer stopped coming for 2.2s", e.Message)
 }
 
 func TestErrors_PausedReaderIsNotAStall(t *testing.T) {
+	t.Parallel()
 	go2 := make(chan struct{})
 	a := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "1")
@@ -463,14 +470,32 @@ func TestErrors_PausedReaderIsNotAStall(t *testing.T) {
 		<-go2
 		_, _ = io.WriteString(w, "2")
 	})
-	c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Timeout = time.Second })
+	c := a.client(t, func(_ *connectors.Env, cfg *Config) { cfg.Timeout = aWhile })
 	r, err := c.Do(t.Context(), &Request{Path: "/x"})
 	require.NoError(t, err)
 	_, err = r.Body.Read(make([]byte, 1))
 	require.NoError(t, err)
-	time.Sleep(1200 * time.Millisecond)
+	time.Sleep(aWhile + 200*time.Millisecond)
 	close(go2)
 	assert.Equal(t, "2", readAll(t, r, nil))
+}
+
+// due is a context whose deadline comes when over is closed.
+type due struct {
+	context.Context //nolint:containedctx // it is one
+	over            chan struct{}
+}
+
+func (due) Deadline() (time.Time, bool) { return time.Now().Add(time.Hour), true }
+func (d due) Done() <-chan struct{}     { return d.over }
+
+func (d due) Err() error {
+	select {
+	case <-d.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
 }
 
 func TestErrors_DeadlineAndCancel(t *testing.T) {
@@ -498,24 +523,24 @@ func TestErrors_DeadlineAndCancel(t *testing.T) {
 					_, err = io.ReadAll(r.Body)
 					return err
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-				defer cancel()
-				err := run(ctx)
+				whenAsked := func(then func()) {
+					<-asked
+					time.Sleep(50 * time.Millisecond)
+					then()
+				}
+				over := make(chan struct{})
+				go whenAsked(func() { close(over) })
+				err := run(due{t.Context(), over})
 				require.ErrorIs(t, err, context.DeadlineExceeded)
 				want := connectors.DeadlineExceeded
 				if write {
 					want = connectors.UnknownOutcome
 				}
 				assert.Equal(t, want, failure(t, err).Class)
-				<-asked
 				<-gone
 
-				ctx, cancel = context.WithCancel(t.Context())
-				go func() {
-					<-asked
-					time.Sleep(50 * time.Millisecond)
-					cancel()
-				}()
+				ctx, cancel := context.WithCancel(t.Context())
+				go whenAsked(cancel)
 				err = run(ctx)
 				require.ErrorIs(t, err, context.Canceled)
 				var e *connectors.Error

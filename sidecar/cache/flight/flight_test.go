@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -116,7 +117,9 @@ func TestJoin_HundredReadersAreOneScan(t *testing.T) {
 }
 
 // Held tells of a scan that cannot go on because of a reader, and of no other.
-func TestHeld_ByASlowReader(t *testing.T) {
+func TestHeld_ByASlowReader(t *testing.T) { synctest.Test(t, heldByASlowReader) }
+
+func heldByASlowReader(t *testing.T) {
 	g := group(t, Limits{Memory: 1000, File: 1})
 	var calls atomic.Int64
 	r, _ := g.Join(t.Context(), Request{Key: "k", Owner: 1}, nil, batches(5, 1000, &calls))
@@ -329,15 +332,19 @@ func TestFailureReachesAllReadersAfterTheirRows(t *testing.T) {
 
 func TestPastTheBound(t *testing.T) {
 	const n, size = 300, 1000
+	// Time passes only when all wait: who is slow is so because he is meant to be.
+	run := func(name string, test func(*testing.T)) {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
+	}
 	limits := Limits{Memory: 5000, File: 20_000, Patience: 50 * time.Millisecond}
-	join := func(g *Group, owner string, work Work) *Reader {
+	join := func(t *testing.T, g *Group, owner string, work Work) *Reader {
 		r, _ := g.Join(t.Context(), Request{Key: "k", Owner: owner, MaxAge: time.Minute}, nil, work)
 		return r
 	}
-	t.Run("the only reader holds back the scan, as without a spool", func(t *testing.T) {
+	run("the only reader holds back the scan, as without a spool", func(t *testing.T) {
 		g := group(t, limits)
 		var calls, appended atomic.Int64
-		r := join(g, "a", func(_ context.Context, f *Flight) error {
+		r := join(t, g, "a", func(_ context.Context, f *Flight) error {
 			for i := range n {
 				if err := f.Append(batch(i, size), 1); err != nil {
 					return err
@@ -347,26 +354,25 @@ func TestPastTheBound(t *testing.T) {
 			return nil
 		})
 		defer r.Close()
-		require.Eventually(t, func() bool { return appended.Load() >= 25 }, 30*time.Second, time.Millisecond)
-		time.Sleep(150 * time.Millisecond) // it would go on
+		synctest.Wait() // until it cannot go on
 		assert.EqualValues(t, 25, appended.Load(), "memory and file, in batches")
-		o := join(g, "late", batches(1, size, &calls))
+		o := join(t, g, "late", batches(1, size, &calls))
 		assert.EqualValues(t, 0, g.Stats().Joined, "nobody joins what is partly gone")
 		o.Close()
 		got, err := drain(t.Context(), r, nil)
 		require.NoError(t, err)
 		assert.Equal(t, n, got)
 	})
-	t.Run("the slowest of several is given up after a while", func(t *testing.T) {
+	run("the slowest of several is given up after a while", func(t *testing.T) {
 		g := group(t, limits)
 		var calls atomic.Int64
 		gate := make(chan struct{})
-		slow := join(g, "slow", func(ctx context.Context, f *Flight) error {
+		slow := join(t, g, "slow", func(ctx context.Context, f *Flight) error {
 			<-gate
 			return batches(n, size, &calls)(ctx, f)
 		})
 		defer slow.Close()
-		fast := join(g, "fast", nil)
+		fast := join(t, g, "fast", nil)
 		defer fast.Close()
 		close(gate)
 		start := time.Now()
@@ -377,11 +383,11 @@ func TestPastTheBound(t *testing.T) {
 		_, err = slow.Next(t.Context())
 		require.ErrorIs(t, err, ErrBehind)
 	})
-	t.Run("what keeps the rows is never waited for long", func(t *testing.T) {
+	run("what keeps the rows is never waited for long", func(t *testing.T) {
 		g := group(t, limits)
 		var calls atomic.Int64
 		stuck := make(chan struct{})
-		r := join(g, "a", func(ctx context.Context, f *Flight) error {
+		r := join(t, g, "a", func(ctx context.Context, f *Flight) error {
 			f.Keep(func(ctx context.Context, r *Reader) Outcome {
 				<-stuck
 				_, err := drain(ctx, r, nil)
@@ -398,10 +404,10 @@ func TestPastTheBound(t *testing.T) {
 		assert.True(t, ok)
 		assert.Equal(t, ErrBehind.Error(), o.Text)
 	})
-	t.Run("a paused reader is no reason to fail it for the cache's sake", func(t *testing.T) {
+	run("a paused reader is no reason to fail it for the cache's sake", func(t *testing.T) {
 		g := group(t, limits)
 		var calls atomic.Int64
-		r := join(g, "a", func(ctx context.Context, f *Flight) error {
+		r := join(t, g, "a", func(ctx context.Context, f *Flight) error {
 			f.Keep(func(ctx context.Context, r *Reader) Outcome {
 				_, err := drain(ctx, r, nil)
 				return Outcome{Text: fmt.Sprint(err)}
@@ -417,21 +423,21 @@ func TestPastTheBound(t *testing.T) {
 		assert.True(t, ok)
 		assert.Equal(t, "<nil>", o.Text)
 	})
-	t.Run("a batch longer than all bounds", func(t *testing.T) {
+	run("a batch longer than all bounds", func(t *testing.T) {
 		g := group(t, Limits{Memory: 10, File: 10})
 		var calls atomic.Int64
-		r := join(g, "a", batches(5, size, &calls))
+		r := join(t, g, "a", batches(5, size, &calls))
 		defer r.Close()
 		got, err := drain(t.Context(), r, nil)
 		require.NoError(t, err)
 		assert.Equal(t, 5, got)
 	})
-	t.Run("a directory that is not there", func(t *testing.T) {
+	run("a directory that is not there", func(t *testing.T) {
 		g := group(t, limits)
 		old := g.limits.Dir
 		g.limits.Dir = old + "/none"
 		var calls atomic.Int64
-		r := join(g, "a", batches(n, size, &calls))
+		r := join(t, g, "a", batches(n, size, &calls))
 		got, err := drain(t.Context(), r, nil)
 		require.NoError(t, err)
 		assert.Equal(t, n, got)
