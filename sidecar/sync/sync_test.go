@@ -290,7 +290,7 @@ func TestFailuresAreShown(t *testing.T) {
 	var failed *FailedError
 	require.ErrorAs(t, err, &failed)
 	assert.Equal(t, "[Fake]: who are you?", failed.Text)
-	assert.Equal(t, "failing", r.status("state"))
+	r.eventually("it fails", func() bool { return r.status("state") == "failing" }) // and is tried again, now and then
 	assert.Equal(t, "[Fake]: who are you?", r.status("error"))
 	assert.NotContains(t, fmt.Sprint(r.c.Query(`SELECT errors FROM hallway_sync.river_job`)), "s3cret")
 	api.mu.Lock()

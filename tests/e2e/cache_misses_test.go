@@ -509,7 +509,7 @@ func TestCacheMiss_PausedReaders(t *testing.T) {
 	s := observe(t)
 	db := env.Database(t)
 	c := db.Connect(t)
-	c.Exec(`CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%s', max_age '1h', rows '%d', width '%d', latency '1ms');
+	c.Exec(`CREATE SERVER syn FOREIGN DATA WRAPPER hallway OPTIONS (connector 'synthetic', address '%s', max_age '1h', rows '%d', width '%d', latency '20ms');
 		CREATE USER MAPPING FOR PUBLIC SERVER syn;
 		CREATE FOREIGN TABLE t (id int8, name text) SERVER syn; CREATE FOREIGN TABLE small (id int8) SERVER syn OPTIONS (rows '1')`, s.Address(), rows, width)
 	c.Exec("SELECT * FROM small") // the cache's connections
@@ -518,7 +518,8 @@ func TestCacheMiss_PausedReaders(t *testing.T) {
 	require.NoError(t, err)
 	want := c.Value("SELECT count(*) || ' ' || sum(id) FROM generate_series(1, %d) id", rows)
 
-	// One stands still in its cursor, one is stopped as a process.
+	// One stands still in its cursor, one is stopped as a process. The scan takes three
+	// seconds at least, in which all of them come.
 	var paused []*harness.Conn
 	for i := range 2 {
 		p := db.Connect(t)

@@ -15,7 +15,7 @@ import (
 
 // soonSeen is how soon other sessions must see a write whose statement has
 // returned; it takes milliseconds where the machine is not busy with other tests.
-const soonSeen = 10 * time.Second
+const soonSeen = 30 * time.Second
 
 // lagging makes tables on one store with rows 1 to 20: t is cached and its API's
 // lists lag behind; live shows what the API has at once.
@@ -98,7 +98,10 @@ func TestCacheWrite_DuringAFill(t *testing.T) {
 		CREATE FOREIGN TABLE live (id int8, grp int4, name text) SERVER now OPTIONS (store '%[2]s.t');
 		CREATE FOREIGN TABLE t (id int8, grp int4, name text) SERVER syn OPTIONS (store '%[2]s.t', page_rows '2', latency '300ms');
 		INSERT INTO live SELECT g, g, 'old' FROM generate_series(1, 20) g`, s.Address(), db.Name)
-	for round := range 2 { // the second time the table is not empty
+	// The second time the table is not empty. A fill that was over before the writes
+	// were, of a machine that stalled, is one more.
+	for round, met := 0, 0; met < 2; round++ {
+		require.Less(t, round, 10, "no fill was under way while there were writes")
 		before := s.metric("hallway_cache_misses_total")
 		fill := run(db.Connect(t), "SET hallway.max_age = 0; SELECT count(*) FROM t")
 		s.soon("hallway_cache_misses_total", before+1)
@@ -111,8 +114,8 @@ func TestCacheWrite_DuringAFill(t *testing.T) {
 		}
 		select {
 		case <-fill.done:
-			t.Fatal("the fill was over before the writes were")
 		default:
+			met++
 		}
 		require.NotEmpty(t, fill.value(t))
 		s.soon("hallway_cache_flights", 0)
