@@ -284,6 +284,9 @@ CREATE TABLE hallway.replicas (
   reason text,
   -- Of the last failure, without secrets; NULL when the last run went well.
   error text,
+  -- The role whose credential failed, which may see rows that others may not, and
+  -- the error may be about one; NULL: no credential did.
+  error_of oid,
   failures int NOT NULL DEFAULT 0,
   -- The run under way, or the last one: when it began by this server's clock,
   -- and what it has read so far; total is an estimate.
@@ -341,13 +344,17 @@ WHERE coalesce(o.options ->> 'cache', so.options ->> 'cache') = 'replica';
 COMMENT ON VIEW hallway.replicated_tables IS 'foreign tables with the option cache ''replica'', and their options';
 GRANT SELECT ON hallway.replicated_tables TO PUBLIC;
 
--- One row for each replica: to the owner of the table, and to pg_monitor for all.
+-- One row for each replica: to the owner of the table and to whom sync_as names,
+-- and to pg_monitor for all.
 CREATE VIEW hallway.sync_status WITH (security_barrier) AS
 SELECT t.relid::regclass AS "table",
        t.server,
        coalesce(r.state, 'backfill') AS state,
        CASE WHEN r.relid IS NULL THEN 'no sidecar has seen it yet' ELSE r.reason END AS reason,
-       r.error,
+       CASE WHEN r.error_of IS NULL OR pg_catalog.pg_has_role(current_user, r.error_of, 'USAGE')
+              OR pg_catalog.pg_has_role(current_user, 'pg_monitor', 'USAGE') THEN r.error
+         WHEN r.error IS NOT NULL THEN pg_catalog.format('told to %I, whose credential it is, and to pg_monitor',
+           pg_catalog.pg_get_userbyid(r.error_of)) END AS error,
        r.rows_read AS rows,
        r.pages_read AS pages,
        CASE WHEN r.state IN ('backfill', 'running') AND now() > r.began_at
@@ -362,6 +369,7 @@ JOIN pg_catalog.pg_class k ON k.oid = t.relid
 LEFT JOIN hallway.replicas r ON r.relid = t.relid
 LEFT JOIN hallway.cache_tables c ON c.relid = t.relid AND c.account = r.account AND c.replica
 WHERE pg_catalog.pg_has_role(current_user, k.relowner, 'USAGE')
+   OR pg_catalog.pg_has_role(current_user, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = t.sync_as), 'USAGE')
    OR pg_catalog.pg_has_role(current_user, 'pg_monitor', 'USAGE');
 COMMENT ON VIEW hallway.sync_status IS 'how far each replica is, and what ails it';
 GRANT SELECT ON hallway.sync_status TO PUBLIC;

@@ -41,6 +41,7 @@ type replica struct {
 	db   *database.Database
 
 	relid   uint32
+	role    uint32 // whose credential it is; 0: not known yet
 	name    string
 	opts    options
 	state   state
@@ -165,10 +166,10 @@ FROM hallway.replicas r JOIN hallway.replicated_tables t ON t.relid = r.relid WH
 	r.opts.refresh = max(set(refresh, defaultRefresh), time.Second)
 	r.opts.compare = set(compare, -1)
 	r.opts.overlap = set(overlap, defaultOverlap)
-	err = r.conn.QueryRow(ctx, `SELECT hallway.relation_definition($1::oid::regclass,
-  coalesce((SELECT oid FROM pg_roles WHERE rolname = t.sync_as), k.relowner))
+	err = r.conn.QueryRow(ctx, `SELECT hallway.relation_definition($1::oid::regclass, w.role), w.role
 FROM hallway.replicated_tables t JOIN pg_class k ON k.oid = t.relid
-WHERE t.relid = $1 AND (t.sync_as IS NULL OR EXISTS (SELECT FROM pg_roles WHERE rolname = t.sync_as))`, r.relid).Scan(&packed)
+CROSS JOIN LATERAL (SELECT CASE WHEN t.sync_as IS NULL THEN k.relowner ELSE (SELECT oid FROM pg_roles WHERE rolname = t.sync_as) END AS role) w
+WHERE t.relid = $1 AND w.role IS NOT NULL`, r.relid).Scan(&packed, &r.role)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, errors.New("the role that the option sync_as names does not exist")
 	}
@@ -298,9 +299,9 @@ func (r *replica) failed(ctx context.Context, cause error, attempt int) {
 	r.n.log.Warn("a replica could not be brought up to date", "table", r.name, "error", describe(cause), "again_in", pause.String())
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	_, err := r.conn.Exec(ctx, `UPDATE hallway.replicas SET state = 'failing', error = $2, failures = failures + 1,
+	_, err := r.conn.Exec(ctx, `UPDATE hallway.replicas SET state = 'failing', error = $2, error_of = nullif($5::oid, 0), failures = failures + 1,
   began_at = coalesce($4, began_at, clock_timestamp()), next_run = clock_timestamp() + $3::interval WHERE relid = $1`,
-		r.relid, describe(cause), pause, r.attempted())
+		r.relid, describe(cause), pause, r.attempted(), r.role)
 	if err != nil {
 		r.n.log.Warn("noting a failure", "table", r.name, "error", err.Error())
 	}

@@ -226,7 +226,7 @@ func (m *Manager) Sync(ctx context.Context, id database.Identity, at database.Ad
 		e.Hint = "SELECT hallway.resume() makes this database the one that asks the API."
 	case errors.As(err, &failed) && failed.Text == "":
 		e.Message = "the replica could not be brought up to date"
-		e.Hint = "hallway.sync_status says why to the table's owner, as the replica is of another credential than yours."
+		e.Hint = "hallway.sync_status says why to the role whose credential the replica is of, which is another than yours."
 	case errors.As(err, &failed):
 		e.Message = "the replica could not be brought up to date: " + failed.Text
 		e.Hint = "hallway.sync_status says when it is tried again."

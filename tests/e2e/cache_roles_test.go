@@ -121,8 +121,9 @@ func TestReplica_IsOfOneCredential(t *testing.T) {
 			require.NotContains(t, seen, owner(x.of))
 		})
 	}
-	// Bob's run fails, with words about his rows.
+	// Bob's run fails, with words about his rows; the table is Ann's.
 	ann, bob := sessions["ann"], sessions["bob"]
+	super.Exec("ALTER FOREIGN TABLE contacts OWNER TO ann; GRANT SELECT ON contacts TO bob")
 	api.answers(unreadable)
 	_, err := bob.Try("CALL hallway.wait_for_sync('contacts')")
 	require.Contains(t, said(t, err), owner("bob"))
@@ -130,6 +131,17 @@ func TestReplica_IsOfOneCredential(t *testing.T) {
 	_, err = ann.Try("CALL hallway.wait_for_sync('contacts')")
 	require.Contains(t, said(t, err), "the replica could not be brought up to date")
 	require.NotContains(t, said(t, err)+shown(t, super, ann), owner("bob"))
+	const failure = "SELECT error FROM hallway.sync_status"
+	require.Equal(t, "told to bob, whose credential it is, and to pg_monitor", ann.Value(failure))
+	require.Contains(t, bob.Value(failure), owner("bob"))
+	// What was said to him is not hers with the next run's credential.
+	super.Exec("ALTER FOREIGN TABLE contacts OPTIONS (DROP sync_as)")
+	require.NotContains(t, ann.Value(failure), owner("bob"))
+	require.Eventually(t, func() bool {
+		_, err := ann.Try("CALL hallway.wait_for_sync('contacts')")
+		return strings.Contains(said(t, err), owner("ann")) && strings.Contains(ann.Value(failure), owner("ann"))
+	}, bounded, tick)
+	require.Empty(t, bob.Query(failure))
 }
 
 // shown is all that a role gets to see of a table that is a replica beside its
