@@ -167,6 +167,21 @@ func (w *world) becomes(c *harness.Conn, want ...string) {
 	}
 }
 
+// cut runs a statement that hangs in the API, and cancels it there: some time after
+// has tells that it is on its way.
+func (w *world) cut(c, admin *harness.Conn, sql string, has func() bool) error {
+	w.t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		_, err := harness.Simple(context.Background(), c.PgConn, sql)
+		done <- err
+	}()
+	require.True(w.t, harness.Eventually(context.Background(), 30*time.Second, has), sql)
+	time.Sleep(300 * time.Millisecond)
+	admin.Exec("SELECT pg_cancel_backend(%d)", c.PID())
+	return <-done
+}
+
 // api gives the rows that the API has.
 func (w *world) rows(c *harness.Conn, table string) string {
 	w.t.Helper()
