@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/hallwaydb/hallway/connectors"
@@ -141,4 +143,33 @@ func TestVendor_Schema(t *testing.T) {
 	require.Equal(t, "things", got[0].Name)
 	_, err = src.Import(t.Context(), connectors.ImportRequest{RemoteSchema: "nope"})
 	wantClass(t, err, connectors.InvalidSchema, `there is no remote schema "nope"`)
+}
+
+// An object of the manifest that a vendor leaves as it is may be in use while others
+// ask for it: nobody writes to it.
+func TestVendor_ObjectsOfTheManifestStayAsTheyAre(t *testing.T) {
+	t.Parallel()
+	c := NewVendor(Vendor{Name: "crm", Manifest: []byte(strings.Replace(absentManifest, "read:", "base_url: http://127.0.0.1:1\nread:", 1)),
+		Open: func(*API) (Hooks, error) {
+			return Hooks{Object: func(_ context.Context, _ string, known *Object) (*Object, error) { return known, nil }}, nil
+		}})
+	opened, err := c.Open(t.Context(), testEnv(nil), connectors.ServerSpec{Name: "crm"})
+	require.NoError(t, err)
+	defer func() { _ = opened.Close() }()
+	src, ok := opened.(*source)
+	require.True(t, ok)
+	known := src.m.object("things")
+	first := &known.Fields[0]
+	var wait sync.WaitGroup
+	for range 4 {
+		wait.Go(func() {
+			src.anew()
+			o, err := src.objectOf(t.Context(), "things")
+			assert.NoError(t, err)
+			assert.Equal(t, len(known.Fields), len(o.Fields))
+			assert.NotSame(t, known, o)
+		})
+	}
+	wait.Wait()
+	require.Same(t, first, &known.Fields[0])
 }

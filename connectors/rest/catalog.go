@@ -64,7 +64,7 @@ func (s *source) objectOf(ctx context.Context, name string) (*Object, error) {
 	c.mu.Unlock()
 	defer close(k.done)
 	if k.object, k.err = s.hooks.Object(ctx, name, known); k.err == nil && k.object != nil {
-		k.err = s.m.prepare(k.object)
+		k.object, k.err = s.m.prepare(*k.object)
 	}
 	k.at = time.Now()
 	if k.err != nil || k.object == nil {

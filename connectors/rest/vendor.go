@@ -175,25 +175,26 @@ func (a *API) Unknown(resp *transport.Response, what string, err error) *connect
 	return (&table{src: a.src, object: &Object{Name: resp.Request}}).unknown(resp, what, err)
 }
 
-// prepare checks an object that a hook has made and gives it its defaults. What it
-// may share with other objects is not changed.
-func (m *Manifest) prepare(o *Object) error {
+// prepare checks an object that a hook has made, or has taken from the manifest, and
+// gives it its defaults: a copy of it, for others may be using it. What it may share
+// with other objects is not changed.
+func (m *Manifest) prepare(o Object) (*Object, error) {
 	o.Fields = slices.Clone(o.Fields)
 	for _, w := range []**Write{&o.Create, &o.Update, &o.Delete, &o.Upsert} {
 		*w = (*w).clone()
 	}
 	one := *m
-	one.Objects = append(slices.Clone(m.Objects), *o)
+	one.Objects = append(slices.Clone(m.Objects), o)
 	if i := slices.IndexFunc(m.Objects, func(known Object) bool { return known.Name == o.Name }); i >= 0 {
 		one.Objects = slices.Clone(m.Objects)
-		one.Objects[i] = *o
+		one.Objects[i] = o
 	}
 	o.setDefaults()
 	l := &loader{vendor: true}
-	l.checkObject(&one, o)
+	l.checkObject(&one, &o)
 	if len(l.problems) > 0 {
-		return &connectors.Error{Class: connectors.Protocol, API: m.Name,
+		return nil, &connectors.Error{Class: connectors.Protocol, API: m.Name,
 			Message: fmt.Sprintf("the API's metadata of object %q cannot be used: %s", o.Name, l.problems[0])}
 	}
-	return nil
+	return &o, nil
 }
