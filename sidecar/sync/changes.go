@@ -46,7 +46,7 @@ func (r *replica) increment(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := r.collect(ctx, q, r.stage.rows, c.stage(ctx)); err != nil {
+	if err := r.collect(ctx, q, r.ascends(q.Columns), r.stage.rows, c.stage(ctx)); err != nil {
 		return err
 	}
 	if compare {
@@ -151,14 +151,19 @@ func (r *replica) stageInto(ctx context.Context, table pgx.Identifier, columns [
 		if err := r.copyIn(ctx, tx, table, columns, batch); err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, `UPDATE hallway.replicas SET rows_read = $2, pages_read = $3 WHERE relid = $1`,
-			r.relid, r.rows, int64(r.stats.Pages.Load()))
-		if err == nil && tag.RowsAffected() == 0 {
-			return ErrNotReplica
-		}
-		if err != nil {
-			return fmt.Errorf("noting progress: %w", err)
-		}
-		return nil
+		return r.progress(ctx, tx)
 	})
+}
+
+// progress notes how far the run is.
+func (r *replica) progress(ctx context.Context, tx pgx.Tx) error {
+	tag, err := tx.Exec(ctx, `UPDATE hallway.replicas SET rows_read = $2, pages_read = $3 WHERE relid = $1`,
+		r.relid, r.rows, int64(r.stats.Pages.Load()))
+	if err == nil && tag.RowsAffected() == 0 {
+		return ErrNotReplica
+	}
+	if err != nil {
+		return fmt.Errorf("noting progress: %w", err)
+	}
+	return nil
 }

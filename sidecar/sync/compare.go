@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -71,7 +70,7 @@ func (r *replica) makeKeys(ctx context.Context, table pgx.Identifier, columns []
 	}
 	def := s.list(columns, func(i int) string { return s.names[i] + " " + s.types[i] })
 	if _, err := r.conn.Exec(ctx, `CREATE UNLOGGED TABLE `+table.Sanitize()+` (`+def+`, `+numberColumn+
-		` bigint GENERATED ALWAYS AS IDENTITY) WITH (autovacuum_enabled = off)`); err != nil {
+		` bigint GENERATED ALWAYS AS IDENTITY (CACHE 10000)) WITH (autovacuum_enabled = off)`); err != nil {
 		return fmt.Errorf("making a staging table: %w", err)
 	}
 	return nil
@@ -82,56 +81,51 @@ func (r *replica) makeKeys(ctx context.Context, table pgx.Identifier, columns []
 // leaves in the table gone the keys of those that are no more. So it finds, too,
 // what changedSince cannot: rows made, or made again, with a time of long ago.
 func (r *replica) compareKeys(ctx context.Context, c *copying) error {
-	s, key := &r.stage, r.t.Definition.Key
-	columns := slices.Clone(key)
+	columns := slices.Clone(r.t.Definition.Key)
 	if !slices.Contains(columns, r.change.column) {
 		columns = append(columns, r.change.column)
 	}
-	if err := r.makeKeys(ctx, s.keys, columns); err != nil {
-		return err
-	}
-	q := connectors.Query{}
-	q.Columns = columns
-	all := int64(0)
-	err := r.collect(ctx, q, s.keys, func(batch []byte, n int) error {
-		all += int64(n)
-		return r.stageInto(ctx, s.keys, columns, batch, n)
-	})
+	k, err := r.newComparison(ctx, columns)
 	if err != nil {
 		return err
 	}
-	first, changed := s.names[key[0]], s.names[r.change.column]
-	either := func(i int) string { return "coalesce(k." + s.names[i] + ", c." + s.names[i] + ")" }
-	seen := make([]string, len(key))
-	for k, i := range key {
-		seen[k] = "s." + s.names[i] + " = " + either(i)
-	}
-	err = r.compare(ctx, `SELECT `+s.list(key, func(i int) string { return either(i) + " AS " + s.names[i] })+`, k.`+first+` IS NULL AS `+goneColumn+
-		` FROM `+s.keys.Sanitize()+` k FULL JOIN `+r.cache.Name().Sanitize()+` c ON `+s.equal("k", "c", key)+
-		` WHERE (k.`+first+` IS NULL OR c.`+first+` IS NULL OR k.`+changed+` IS DISTINCT FROM c.`+changed+
-		`) AND NOT EXISTS (SELECT FROM `+s.rows.Sanitize()+` s WHERE `+strings.Join(seen, " AND ")+`)`)
-	if err != nil {
+	if err := k.read(ctx); err != nil {
 		return err
 	}
-	most := max(maxMissing, all/missingShare)
+	if err := r.forgetStaged(ctx, r.conn); err != nil {
+		return err
+	}
+	most := max(maxMissing, k.rows/missingShare)
 	if err := r.readByKey(ctx, c, "NOT "+goneColumn, most); err != nil {
 		if errors.Is(err, errNotByKey) {
 			return errNeedsCopy
 		}
 		return err
 	}
-	if _, err := r.conn.Exec(ctx, `DELETE FROM `+s.gone.Sanitize()+` WHERE NOT `+goneColumn); err != nil {
+	if _, err := r.conn.Exec(ctx, `DELETE FROM `+r.stage.gone.Sanitize()+` WHERE NOT `+goneColumn); err != nil {
 		return fmt.Errorf("comparing keys: %w", err)
 	}
 	return r.confirm(ctx, c, most)
 }
 
-// compare makes the table gone of a query.
+// makeGone makes the table of differences: keys, and whether the API has them no
+// more.
+func (r *replica) makeGone(ctx context.Context) error {
+	s := &r.stage
+	_, err := r.conn.Exec(ctx, `CREATE UNLOGGED TABLE `+s.gone.Sanitize()+` (`+
+		s.list(r.t.Definition.Key, func(i int) string { return s.names[i] + " " + s.types[i] })+`, `+goneColumn+` bool) WITH (autovacuum_enabled = off)`)
+	if err != nil {
+		return fmt.Errorf("making a staging table: %w", err)
+	}
+	return nil
+}
+
+// compare adds to the table gone what a query finds.
 func (r *replica) compare(ctx context.Context, query string) error {
 	return pgx.BeginFunc(ctx, r.conn, func(tx pgx.Tx) error { //nolint:wrapcheck // said within
 		for _, sql := range []string{
 			`SET LOCAL work_mem = '32MB'`, `SET LOCAL statement_timeout = 0`,
-			`CREATE UNLOGGED TABLE ` + r.stage.gone.Sanitize() + ` WITH (autovacuum_enabled = off) AS ` + query,
+			`INSERT INTO ` + r.stage.gone.Sanitize() + query,
 			`ANALYZE ` + r.stage.gone.Sanitize(),
 		} {
 			if _, err := tx.Exec(ctx, sql); err != nil {
@@ -163,7 +157,10 @@ func (r *replica) confirmCopy(ctx context.Context, c *copying) error {
 	if r.t.Describe().KeyOrdered || slices.ContainsFunc(key, func(i int) bool { return s.text[i] }) {
 		return nil
 	}
-	err := r.compare(ctx, `SELECT `+s.list(key, func(i int) string { return "c." + s.names[i] })+`, true AS `+goneColumn+
+	if err := r.makeGone(ctx); err != nil {
+		return err
+	}
+	err := r.compare(ctx, ` SELECT `+s.list(key, func(i int) string { return "c." + s.names[i] })+`, true`+
 		` FROM `+r.cache.Name().Sanitize()+` c WHERE NOT EXISTS (SELECT FROM `+s.rows.Sanitize()+` s WHERE `+s.equal("s", "c", key)+`)`)
 	if err != nil {
 		return err
@@ -175,17 +172,24 @@ func (r *replica) confirmCopy(ctx context.Context, c *copying) error {
 	return err
 }
 
+// forgetStaged takes the rows that were read in this run out of the table gone.
+func (r *replica) forgetStaged(ctx context.Context, on execer) error {
+	s := &r.stage
+	if _, err := on.Exec(ctx, `DELETE FROM `+s.gone.Sanitize()+` g USING `+s.rows.Sanitize()+` s WHERE `+s.equal("s", "g", r.t.Definition.Key)); err != nil {
+		return fmt.Errorf("comparing keys: %w", err)
+	}
+	return nil
+}
+
 // deleteGone deletes the rows whose keys the table gone has. A row that was read
 // in this very run was there after it began.
 func (r *replica) deleteGone(ctx context.Context, tx pgx.Tx) (int64, error) {
 	s := &r.stage
-	for _, sql := range []string{
-		`DELETE FROM ` + s.gone.Sanitize() + ` g USING ` + s.rows.Sanitize() + ` s WHERE ` + s.equal("s", "g", r.t.Definition.Key),
-		`ANALYZE ` + s.gone.Sanitize() + `, ` + s.rows.Sanitize(),
-	} {
-		if _, err := tx.Exec(ctx, sql); err != nil {
-			return 0, fmt.Errorf("comparing keys: %w", err)
-		}
+	if err := r.forgetStaged(ctx, tx); err != nil {
+		return 0, err
+	}
+	if _, err := tx.Exec(ctx, `ANALYZE `+s.gone.Sanitize()+`, `+s.rows.Sanitize()); err != nil {
+		return 0, fmt.Errorf("comparing keys: %w", err)
 	}
 	gone, err := r.cache.DeleteStaged(ctx, tx, s.gone, r.since())
 	if err != nil {

@@ -128,7 +128,7 @@ func (r *replica) copy(ctx context.Context) error {
 	if c.unknown = newest != nil && len(newest) != 8; !c.unknown {
 		c.newest = newest
 	}
-	if err := r.collect(ctx, q, r.stage.rows, func(batch []byte, n int) error { return c.chunk(ctx, batch, n) }); err != nil {
+	if err := r.collect(ctx, q, r.ascends(q.Columns), r.stage.rows, func(batch []byte, n int) error { return c.chunk(ctx, batch, n) }); err != nil {
 		return err
 	}
 	if r.state.asOf != nil {

@@ -158,7 +158,7 @@ func (r *replica) readMade(ctx context.Context, c *copying, told *told) error {
 	}
 	key := r.at(r.t.Definition.Key[0])
 	stage := c.stage(ctx)
-	return r.collect(ctx, q, r.stage.rows, func(batch []byte, n int) error {
+	return r.collect(ctx, q, r.ascends(q.Columns), r.stage.rows, func(batch []byte, n int) error {
 		err := walk(batch, n, len(r.fetch), func(values [][]byte) { delete(told.keys, string(values[key])) })
 		if err != nil {
 			return err

@@ -34,6 +34,9 @@ type staging struct {
 	names, types []string
 	// text says which columns come as text for the type's input function.
 	text []bool
+	// oids of their types; byBytes: their collation, if they have one, is C.
+	oids    []uint32
+	byBytes []bool
 	// definition of the table, to tell whether one of before fits.
 	definition string
 }
@@ -48,12 +51,18 @@ func (r *replica) describeStaging(ctx context.Context) error {
 	t := stagingTables(r.relid)
 	s := &r.stage
 	*s = staging{rows: t[0], in: t[1], keys: t[2], gone: t[3]}
-	result, err := r.conn.Query(ctx, `SELECT quote_ident(attname), format_type(atttypid, atttypmod)
+	result, err := r.conn.Query(ctx, `SELECT quote_ident(attname), format_type(atttypid, atttypmod), atttypid,
+  attcollation = 0 OR EXISTS (SELECT FROM pg_collation l, pg_database d WHERE l.oid = attcollation AND d.datname = current_database() AND
+    CASE l.collprovider WHEN 'd' THEN d.datlocprovider = 'c' AND d.datcollate IN ('C', 'POSIX') WHEN 'c' THEN l.collcollate IN ('C', 'POSIX') ELSE false END)
 FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum`, r.cache.Name().Sanitize())
 	if err != nil {
 		return fmt.Errorf("describing the cache table: %w", err)
 	}
-	type column struct{ Name, Type string }
+	type column struct {
+		Name, Type string
+		OID        uint32
+		ByBytes    bool
+	}
 	list, err := pgx.CollectRows(result, pgx.RowToStructByPos[column])
 	if err != nil {
 		return fmt.Errorf("describing the cache table: %w", err)
@@ -65,6 +74,7 @@ FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT att
 	for i, c := range list {
 		s.names = append(s.names, c.Name)
 		s.types = append(s.types, c.Type)
+		s.oids, s.byBytes = append(s.oids, c.OID), append(s.byBytes, c.ByBytes)
 		s.text = append(s.text, r.t.Definition.Columns[i].Type.Kind == pushdown.Other)
 		if slices.Contains(r.fetch, i) {
 			def = append(def, c.Name+" "+c.Type)
@@ -222,12 +232,20 @@ func (r *replica) scan(ctx context.Context, q connectors.Query, sink func(batch 
 	return r.scanTable(ctx, r.t, types, q, sink)
 }
 
-// scanTable is scan of any table, whose columns of q have these types.
-func (r *replica) scanTable(ctx context.Context, t connectors.Table, types []pushdown.Type, q connectors.Query, sink func(batch []byte, n int) error) (connectors.ScanResult, error) {
+// scanTable is scan of any table, whose columns of q have these types. The sink
+// runs on another goroutine, but not after scanTable has returned.
+func (r *replica) scanTable(ctx context.Context, t connectors.Table, types []pushdown.Type, q connectors.Query, sink func(batch []byte, n int) error) (result connectors.ScanResult, err error) {
 	q.Stats = &r.stats
-	out := rows.NewBuilder(types, sink, rows.Options{Reuse: true})
-	result, err := t.Scan(ctx, q, out)
-	if err == nil {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	staged := stageBehind(sink, cancel, r.n.log)
+	defer func() {
+		if failed := staged.wait(); failed != nil {
+			err = failed
+		}
+	}()
+	out := rows.NewBuilder(types, staged.put, rows.Options{Reuse: true})
+	if result, err = t.Scan(ctx, q, out); err == nil {
 		err = out.Flush()
 	}
 	return result, err
@@ -236,15 +254,10 @@ func (r *replica) scanTable(ctx context.Context, t connectors.Table, types []pus
 // maxPasses is how often a list is read at most that shows rows twice.
 const maxPasses = 20
 
-// collect scans into a table, by sink. An API that does not list in the order of
+// collect scans into a table, by sink, when the order of a batch is noted. An API that does not list in the order of
 // the key may, when rows move between its pages, show some twice and others not
 // at all; where some come twice it is read again until nothing new comes.
-func (r *replica) collect(ctx context.Context, q connectors.Query, table pgx.Identifier, sink func(batch []byte, n int) error) error {
-	if r.t.Describe().KeyOrdered {
-		_, err := r.scan(ctx, q, sink)
-		return err
-	}
-	order := ascending{r: r, columns: q.Columns}
+func (r *replica) collect(ctx context.Context, q connectors.Query, order *ascending, table pgx.Identifier, sink func(batch []byte, n int) error) error {
 	for pass := 1; ; pass++ {
 		read := int64(0)
 		_, err := r.scan(ctx, q, func(batch []byte, n int) error {
@@ -256,7 +269,7 @@ func (r *replica) collect(ctx context.Context, q connectors.Query, table pgx.Ide
 			}
 			return sink(batch, n)
 		})
-		if err != nil || !order.broken {
+		if err != nil || !order.broken || r.t.Describe().KeyOrdered {
 			return err
 		}
 		twice, err := r.dedupe(ctx, r.conn, table)
@@ -268,34 +281,4 @@ func (r *replica) collect(ctx context.Context, q connectors.Query, table pgx.Ide
 			return nil
 		}
 	}
-}
-
-// ascending tells whether keys come one greater than the other, byte by byte:
-// then none comes twice.
-type ascending struct {
-	r       *replica
-	columns []int
-	last    []byte
-	broken  bool
-}
-
-func (a *ascending) note(batch []byte, n int) error {
-	if a.broken {
-		return nil
-	}
-	var at []int
-	for _, i := range a.r.t.Definition.Key {
-		at = append(at, slices.Index(a.columns, i))
-	}
-	var key []byte
-	return walk(batch, n, len(a.columns), func(values [][]byte) {
-		key = key[:0]
-		for _, k := range at {
-			key = append(key, values[k]...)
-		}
-		if a.last != nil && bytes.Compare(key, a.last) <= 0 {
-			a.broken = true
-		}
-		a.last = append(a.last[:0], key...)
-	})
 }
