@@ -210,14 +210,8 @@ func (c *Client) token(tok *oauth2.Token, err error) (*oauth2.Token, error) {
 			e.Class = connectors.Unauthenticated
 			e.Hint = "Check the credential in the user mapping."
 		}
-		if re.ErrorCode == "" { // oauth2/jwt leaves it in the body
-			var said struct {
-				Code        string `json:"error"`
-				Description string `json:"error_description"`
-			}
-			if json.Unmarshal(re.Body, &said) == nil {
-				re.ErrorCode, re.ErrorDescription = said.Code, said.Description
-			}
+		if re.ErrorCode == "" {
+			re.ErrorCode, re.ErrorDescription = wordsOf(re.Body)
 		}
 		e.Code = re.ErrorCode
 		e.Detail = fmt.Sprintf("The token endpoint answered %d.", e.HTTPStatus)
@@ -227,6 +221,22 @@ func (c *Client) token(tok *oauth2.Token, err error) (*oauth2.Token, error) {
 		}
 	}
 	return nil, e
+}
+
+// wordsOf is the code and the text of a token endpoint's refusal: OAuth's, which
+// oauth2/jwt leaves in the body, or those of an API that has its own (HubSpot).
+func wordsOf(body []byte) (code, text string) {
+	var said map[string]any
+	if json.Unmarshal(body, &said) != nil {
+		return "", ""
+	}
+	if code, _ = said["error"].(string); code != "" {
+		text, _ = said["error_description"].(string)
+		return code, text
+	}
+	code, _ = said["status"].(string)
+	text, _ = said["message"].(string)
+	return code, text
 }
 
 // kept is what is kept of an authorization.
@@ -333,15 +343,26 @@ func (r *refresher) known(data []byte) (*kept, error) {
 	return &was, nil
 }
 
-// explain says what to do about a refresh token that is not good any more.
+// explain says what to do about a refresh token that was refused. Not every endpoint
+// has OAuth's words for it.
 func (r *refresher) explain(err error) error {
 	var e *connectors.Error
-	if errors.As(err, &e) && e.Code == "invalid_grant" {
-		e.Message = "the refresh token is not good any more"
-		e.Hint = "Put a new one into the user mapping."
-		if r.first.Reveal() == "" {
-			e.Hint = "Run \"hallway auth\" with the foreign server's name again."
-		}
+	if !errors.As(err, &e) || e.Class != connectors.Unauthenticated {
+		return err
+	}
+	renew := "Put a new one into the user mapping"
+	if r.first.Reveal() == "" {
+		renew = "Run \"hallway auth\" with the foreign server's name again"
+	}
+	code := strings.ToLower(e.Code)
+	switch {
+	case code == "invalid_grant" || strings.Contains(code, "refresh"):
+		e.Message, e.Hint = "the refresh token is not good any more", renew+"."
+	case strings.Contains(code, "client"):
+		e.Hint = "Check the client's id and secret in the user mapping."
+	case e.HTTPStatus == http.StatusBadRequest || e.HTTPStatus == http.StatusUnauthorized || e.HTTPStatus == http.StatusForbidden:
+		e.Message = "the refresh token was refused"
+		e.Hint = renew + ", if the client's id and secret are right."
 	}
 	return err
 }

@@ -45,6 +45,8 @@ type strict struct {
 	renewals            atomic.Int64
 	key                 *rsa.PublicKey
 	slow                time.Duration
+	// refusal answers in place of strict; false: it does not. nil: it never does.
+	refusal func(http.ResponseWriter) bool
 }
 
 func serveStrict(t *testing.T) *strict {
@@ -75,6 +77,9 @@ func (s *strict) token(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	s.renewals.Add(1)
 	w.Header().Set("Content-Type", "application/json")
+	if s.refusal != nil && s.refusal(w) {
+		return
+	}
 	refuse := func(code string) {
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprintf(w, `{"error":%q,"error_description":"no good: %s"}`, code, r.FormValue("refresh_token"))
@@ -219,15 +224,62 @@ func TestRefreshToken_WithoutAPlaceItLivesInMemory(t *testing.T) {
 	require.Contains(t, s.log.String(), "refresh tokens are not kept")
 }
 
+// What is said of a refresh token that is refused, in OAuth's words and in others.
 func TestRefreshToken_NotGoodAnyMore(t *testing.T) {
-	s := serveStrict(t)
-	s.revoked = true
-	_, err := s.refreshing(t, secret.NewTokens(t.TempDir())).Do(t.Context(), &Request{Path: "/x"})
-	e := failure(t, err)
-	require.Equal(t, connectors.Unauthenticated, e.Class)
-	require.Equal(t, "the refresh token is not good any more", e.Message)
-	require.NotContains(t, fmt.Sprintf("%+v %v", e, err)+s.log.String(), "refresh-secret")
-	require.NotContains(t, fmt.Sprintf("%+v %v", e, err)+s.log.String(), "cl-s3cret")
+	const gone, refused, other = "the refresh token is not good any more", "the refresh token was refused", "could not get an access token"
+	for _, c := range []struct {
+		name    string
+		status  int
+		body    string // empty: as strict refuses it
+		class   connectors.Class
+		message string
+		detail  string
+		hint    string // of who has put the token into the user mapping
+		again   bool   // who has not is told to authorize again
+	}{
+		{"OAuth's", 400, "", connectors.Unauthenticated, gone, "answered 400: invalid_grant no good: ", "Put a new one into the user mapping.", true},
+		{"HubSpot's", 400, `{"status":"BAD_REFRESH_TOKEN","message":"unknown: refresh-secret-0","correlationId":"x"}`, connectors.Unauthenticated, gone, "answered 400: BAD_REFRESH_TOKEN unknown: ", "Put a new one into the user mapping.", true},
+		{"none", 403, `<html>`, connectors.Unauthenticated, refused, "answered 403.", "Put a new one into the user mapping, if the client's id and secret are right.", true},
+		{"others", 401, `{"error":{"code":7},"status":"error"}`, connectors.Unauthenticated, refused, "answered 401: error.", "Put a new one into the user mapping, if the client's id and secret are right.", true},
+		{"of the client", 400, `{"status":"BAD_CLIENT_ID","message":"unknown client"}`, connectors.Unauthenticated, other, "BAD_CLIENT_ID unknown client", "Check the client's id and secret in the user mapping.", false},
+		{"no such page", 404, `{}`, connectors.Unauthenticated, other, "answered 404.", "Check the credential in the user mapping.", false},
+		{"not now", 503, `{"status":"BAD_REFRESH_TOKEN"}`, connectors.Unavailable, other, "answered 503: BAD_REFRESH_TOKEN.", "", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := serveStrict(t)
+			s.revoked = true
+			s.refusal = func(w http.ResponseWriter) bool {
+				if c.body != "" {
+					w.WriteHeader(c.status)
+					_, _ = w.Write([]byte(c.body))
+				}
+				return c.body != ""
+			}
+			tokens := secret.NewTokens(t.TempDir())
+			require.NoError(t, tokens.Exchange(t.Context(), "crm", func([]byte) ([]byte, error) {
+				return json.Marshal(kept{TokenURL: s.URL + "/v1/token", ClientID: "id", Refresh: "refresh-secret-0"})
+			}))
+			for _, first := range []string{"refresh-secret-0", ""} {
+				client := s.client(t, func(env *connectors.Env, cfg *Config) {
+					env.Tokens = tokens
+					cfg.Auth = RefreshToken{TokenEndpoint: s.endpoint(), Token: NewSecret(first), Name: "crm"}
+				})
+				client.sleep = func(context.Context, time.Duration) error { return nil }
+				_, err := client.Do(t.Context(), &Request{Path: "/x"})
+				e := failure(t, err)
+				require.Equal(t, c.class, e.Class)
+				require.Equal(t, c.message, e.Message)
+				require.Contains(t, e.Detail, c.detail)
+				require.NotContains(t, fmt.Sprintf("%+v %v", e, err)+s.log.String(), "refresh-secret")
+				require.NotContains(t, fmt.Sprintf("%+v %v", e, err)+s.log.String(), "cl-s3cret")
+				if first != "" || !c.again {
+					require.Equal(t, c.hint, e.Hint)
+				} else {
+					require.Contains(t, e.Hint, "Run \"hallway auth\" with the foreign server's name again")
+				}
+			}
+		})
+	}
 }
 
 // A place that cannot be written is an error before the only good token is spent.

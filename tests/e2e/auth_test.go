@@ -191,15 +191,18 @@ func TestAuth_Vendors(t *testing.T) {
 		scopes  bool
 		end     func()
 		renewed func() int
+		// withdraw has what was granted be good no more; nil: it stays.
+		withdraw func()
 	}{
 		{name: "hubspot", server: fmt.Sprintf("connector 'hubspot', base_url '%s'", hs.URL), client: hubspot.ClientID, secret: hubspot.ClientSecret,
-			object: "contacts", key: "id bigint", agree: hs.Agree, scopes: true, end: hs.Expire, renewed: func() int { return hs.Calls()["token"] }},
+			object: "contacts", key: "id bigint", agree: hs.Agree, scopes: true, end: hs.Expire, renewed: func() int { return hs.Calls()["token"] }, withdraw: hs.Withdraw},
 		{name: "salesforce", server: fmt.Sprintf("connector 'salesforce', instance_url '%s'", org.URL), client: salesforce.ClientID, secret: salesforce.ClientSecret,
 			object: "Account", key: "id text OPTIONS (field 'Id')", agree: org.Agree, end: org.EndSessions, renewed: func() int { return org.Calls()["token"] }},
 		{name: "airtable", server: base, client: airtable.Client, object: "Contacts", key: "id text", scopes: true,
 			agree: func(page string) (string, error) { return at.Agree(page, airtable.Client) }, end: at.ExpireTokens, renewed: func() int { return at.Calls(airtable.OAuth) }},
 		{name: "airtable_secretive", server: base, client: airtable.SecretiveClient, secret: airtable.ClientSecret, object: "Contacts", key: "id text", scopes: true,
-			agree: func(page string) (string, error) { return at.Agree(page, airtable.SecretiveClient) }, end: at.ExpireTokens, renewed: func() int { return at.Calls(airtable.OAuth) }},
+			agree: func(page string) (string, error) { return at.Agree(page, airtable.SecretiveClient) }, end: at.ExpireTokens, renewed: func() int { return at.Calls(airtable.OAuth) },
+			withdraw: func() { at.Refresh(); at.ExpireTokens() }},
 	} {
 		t.Run(v.name, func(t *testing.T) {
 			c := db.Connect(t)
@@ -228,6 +231,12 @@ func TestAuth_Vendors(t *testing.T) {
 				v.end()
 				assert.Equal(t, "3", c.Value("SELECT count(*) FROM %s", v.name))
 				assert.Equal(t, before+2+i, v.renewed())
+			}
+			if v.withdraw != nil {
+				v.withdraw()
+				e := c.Fails("28000", "SELECT count(*) FROM %s", v.name)
+				assert.Contains(t, e.Message, "the refresh token is not good any more")
+				assert.Equal(t, `Run "hallway auth" with the foreign server's name again.`, e.Hint)
 			}
 		})
 	}

@@ -58,6 +58,14 @@ func (s *Server) Expire() {
 	}
 }
 
+// Withdraw is a person who takes back what all apps were granted.
+func (s *Server) Withdraw() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.tokens.access)
+	clear(s.tokens.refresh)
+}
+
 // Grant leaves the callers only these scopes, such as crm.objects.contacts.read;
 // none: all.
 func (s *Server) Grant(scopes ...string) {
