@@ -122,7 +122,7 @@ func testPlan(t *testing.T, h *harness) {
 	g, n := h.random(t, seen)
 	orderings := h.orderings()
 	planned, worse := 0, 0
-	h.noCalls(t, func() {
+	plan := func(n int) {
 		for range n {
 			from := g.r.IntN(len(orderings))
 			some := orderings[from:min(from+3, len(orderings))]
@@ -151,6 +151,12 @@ func testPlan(t *testing.T, h *harness) {
 					require.True(t, p.ValueDependent, "conjunct %d depends on values, and the plan does not say so: %s", i, text)
 				}
 			}
+		}
+	}
+	h.noCalls(t, func() {
+		plan(n)
+		if worse*10 > planned {
+			plan(10 * n) // of some queries many may be worse by chance
 		}
 		require.Empty(t, h.table.Plan(pushdown.Request{}).Conjuncts)
 	})
@@ -222,8 +228,9 @@ func (h *harness) reference(t *testing.T, conjuncts []pushdown.Expr, all [][]pus
 func testVerdicts(t *testing.T, h *harness) {
 	all := h.mustScan(t, connectors.Query{})
 	g, n := h.random(t, all)
-	conjuncts, pushed, exact, judged := 0, 0, 0, 0
-	for range n {
+	asked, conjuncts, pushed, exact, judged := 0, 0, 0, 0, 0
+	ask := func() {
+		asked++
 		q := connectors.Query{Request: pushdown.Request{Conjuncts: g.conjuncts(), Columns: h.allColumns()}}
 		plan := h.table.Plan(q.Request)
 		got := h.mustScan(t, q)
@@ -252,7 +259,7 @@ func testVerdicts(t *testing.T, h *harness) {
 		}
 		want, ok := h.reference(t, q.Conjuncts, all)
 		if !ok {
-			continue
+			return
 		}
 		judged++
 		if r := missing(h.types, want, got); r != nil {
@@ -262,9 +269,21 @@ func testVerdicts(t *testing.T, h *harness) {
 			require.Len(t, got, len(want), "all was called exact: %s", h.describe(q))
 		}
 	}
-	t.Logf("%d queries, %d judged; of %d conjuncts %d were pushed, %d exact", n, judged, conjuncts, pushed, exact)
-	require.GreaterOrEqual(t, float64(judged), 0.3*float64(n), "too few queries could be judged")
-	require.GreaterOrEqual(t, float64(pushed), h.MinPushed*float64(conjuncts), "too little was pushed")
+	fewJudged := func() bool { return float64(judged) < 0.3*float64(asked) }
+	littlePushed := func() bool { return float64(pushed) < h.MinPushed*float64(conjuncts) }
+	for range n {
+		ask()
+	}
+	// Of some queries this may be so by chance.
+	for range 3 * n {
+		if !fewJudged() && !littlePushed() {
+			break
+		}
+		ask()
+	}
+	t.Logf("%d queries, %d judged; of %d conjuncts %d were pushed, %d exact", asked, judged, conjuncts, pushed, exact)
+	require.False(t, fewJudged(), "too few queries could be judged")
+	require.False(t, littlePushed(), "too little was pushed")
 }
 
 // orderings are by each column in each direction, and by pairs of columns.
@@ -444,16 +463,21 @@ func testCancel(t *testing.T, h *harness) {
 	})
 }
 
-// quiet waits a moment and fails if the API is still called.
+// quiet waits for a moment in which the API is not called, and fails if there is none.
 func (h *harness) quiet(t *testing.T) {
 	t.Helper()
 	if h.Calls == nil {
 		return
 	}
-	time.Sleep(20 * time.Millisecond) // a call that was on its way
-	before := h.Calls()
-	time.Sleep(100 * time.Millisecond)
-	require.Equal(t, before, h.Calls(), "the API is still called")
+	// A call that was on its way arrives late on a machine that stalls.
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		before := h.Calls()
+		time.Sleep(100 * time.Millisecond)
+		if h.Calls() == before {
+			return
+		}
+		require.True(t, time.Now().Before(deadline), "the API is still called")
+	}
 }
 
 func testStop(t *testing.T, h *harness) {
@@ -471,7 +495,7 @@ func testStop(t *testing.T, h *harness) {
 	h.quiet(t)
 	// Connections that are kept have goroutines, and so have tests that run
 	// beside this one; but not one for each scan.
-	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+30 }, 5*time.Second, 10*time.Millisecond,
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+30 }, 30*time.Second, 10*time.Millisecond,
 		"goroutines were left behind")
 }
 
