@@ -71,11 +71,15 @@ func (s *scan) noteAbsent(spans []span) {
 }
 
 // mayHaveLost tells whether a refusal may come from a field that is not there any more,
-// which nobody has looked for yet.
+// which nobody has looked for yet. The refusal to make a job has no code for it.
 func (t *table) mayHaveLost(err error) bool {
 	var before *noRows
 	var e *connectors.Error
-	return errors.As(err, &before) && errors.As(err, &e) && slices.Contains(t.src.hooks.Lost, e.Code) && !t.drift.sure.Load()
+	if len(t.src.hooks.Lost) == 0 || t.drift.sure.Load() || !errors.As(err, &before) || !errors.As(err, &e) {
+		return false
+	}
+	var job *refusedJob
+	return slices.Contains(t.src.hooks.Lost, e.Code) || errors.As(err, &job)
 }
 
 // afterDrift ends a scan: where its object seems to have lost fields since the table

@@ -284,8 +284,11 @@ func (s *scan) failedJob(j *job, state, message, request string) error {
 	if message = s.t.src.client.Redact(clean(message)); message != "" {
 		e.Message += ": " + message
 		code, _, _ := strings.Cut(message, ":")
-		if class, ok := s.t.src.m.Errors.class(strings.TrimSpace(code)); ok {
-			e.Class, e.Code = class, strings.TrimSpace(code)
+		code = strings.TrimSpace(code)
+		if class, ok := s.t.src.m.Errors.class(code); ok {
+			e.Class, e.Code = class, code
+		} else if slices.Contains(s.t.src.hooks.Lost, code) {
+			e.Code = code
 		}
 	}
 	return e

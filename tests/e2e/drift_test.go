@@ -24,14 +24,31 @@ func TestSchemaDrift(t *testing.T) {
 		// A query that has its rows does not wait for what is said at the scan's end.
 		unheard = -1
 	)
-	for _, v := range []struct {
+	type vendor struct {
 		name string
 		// start makes a server, and answers what changes its schema.
 		start func(t *testing.T) (server, mapping string, change func())
 		// table has the columns tier (text) and since (date), which go, and old, which
 		// becomes fresh.
 		table, tier, since, old, fresh string
-	}{
+	}
+	crm := func(name string, options salesforce.Options, server string) vendor {
+		return vendor{name: name, table: "account", tier: "phone", since: "renewal__c", old: "website", fresh: "fresh__c", start: func(t *testing.T) (string, string, func()) {
+			org := salesforce.New(options)
+			t.Cleanup(org.Close)
+			for i := range people {
+				_, err := org.Insert("Account", map[string]any{"Name": "A", "Phone": "gold", "Renewal__c": fmt.Sprintf("2024-01-0%d", i+1)})
+				require.NoError(t, err)
+			}
+			return fmt.Sprintf("connector 'salesforce', instance_url '%s'%s", org.URL, server), fmt.Sprintf("client_id '%s', client_secret '%s'", salesforce.ClientID, salesforce.ClientSecret), func() {
+				org.RemoveField("Account", "Phone")
+				org.RemoveField("Account", "Renewal__c")
+				org.RemoveField("Account", "Website")
+				org.AddField("Account", salesforce.Text("Fresh__c", 40))
+			}
+		}}
+	}
+	for _, v := range []vendor{
 		{name: "hubspot", table: "contacts", tier: "tier", since: "since", old: "old", fresh: "fresh", start: func(t *testing.T) (string, string, func()) {
 			api := hubspot.New(hubspot.Options{})
 			t.Cleanup(api.Close)
@@ -48,20 +65,9 @@ func TestSchemaDrift(t *testing.T) {
 				api.AddProperty("contacts", hubspot.Property{Name: "fresh", Label: "Fresh", Type: "string"})
 			}
 		}},
-		{name: "salesforce", table: "account", tier: "phone", since: "renewal__c", old: "website", fresh: "fresh__c", start: func(t *testing.T) (string, string, func()) {
-			org := salesforce.New(salesforce.Options{})
-			t.Cleanup(org.Close)
-			for i := range people {
-				_, err := org.Insert("Account", map[string]any{"Name": "A", "Phone": "gold", "Renewal__c": fmt.Sprintf("2024-01-0%d", i+1)})
-				require.NoError(t, err)
-			}
-			return fmt.Sprintf("connector 'salesforce', instance_url '%s'", org.URL), fmt.Sprintf("client_id '%s', client_secret '%s'", salesforce.ClientID, salesforce.ClientSecret), func() {
-				org.RemoveField("Account", "Phone")
-				org.RemoveField("Account", "Renewal__c")
-				org.RemoveField("Account", "Website")
-				org.AddField("Account", salesforce.Text("Fresh__c", 40))
-			}
-		}},
+		crm("salesforce", salesforce.Options{}, ""),
+		crm("salesforce, by jobs", salesforce.Options{}, ", bulk 'always'"),
+		crm("salesforce, by jobs that fail", salesforce.Options{BulkLate: true}, ", bulk 'always'"),
 		{name: "airtable", table: "contacts", tier: "tier", since: "since", old: "old", fresh: "fresh", start: func(t *testing.T) (string, string, func()) {
 			api := airtable.New(airtable.Options{})
 			t.Cleanup(api.Close)

@@ -19,8 +19,9 @@ type job struct {
 	created                      time.Time
 	polls                        int
 	external                     string
-	// of a query
-	res *result
+	// of a query; late is what it will fail with
+	res  *result
+	late string
 	// of an ingest
 	ingest       bool
 	upload       []byte
@@ -74,6 +75,12 @@ func (s *Server) createQueryJob(w http.ResponseWriter, r *http.Request) *apiErro
 		return newError(400, "API_ERROR", "Aggregate functions, GROUP BY and OFFSET are not supported in Bulk Query")
 	}
 	res, bad := s.run(q, body.Operation == "queryAll")
+	if bad != nil && s.opts.BulkLate {
+		j := s.newJob(body.Operation)
+		j.object, j.res, j.state, j.late = q.from, &result{}, "UploadComplete", bad.Error()
+		writeJSON(w, 200, j.answer(r.PathValue("version")))
+		return nil
+	}
 	if bad != nil {
 		return newError(400, "API_ERROR", "%s", bad.Message)
 	}
@@ -106,6 +113,9 @@ func (s *Server) getJob(w http.ResponseWriter, r *http.Request) *apiError {
 			j.state = "JobComplete"
 			if !j.ingest && s.opts.BulkFailure != "" {
 				j.state, j.message = "Failed", s.opts.BulkFailure
+			}
+			if j.late != "" {
+				j.state, j.message = "Failed", j.late
 			}
 			if j.ingest {
 				s.ingest(j)

@@ -51,6 +51,8 @@ type Options struct {
 	// BulkFailure is the message of every query job, which fails once it has been
 	// asked for often enough; empty: none does.
 	BulkFailure string
+	// BulkLate has query jobs made although they name what is not there; they fail.
+	BulkLate bool
 	// BulkPage is the most rows of a part of a query job's result; 0: 10,000.
 	BulkPage int
 	// Latency is waited before every answer.
