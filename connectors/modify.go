@@ -178,6 +178,9 @@ type Result struct {
 	Bystander bool
 	// Created: Applied by an Upsert that inserted the row.
 	Created bool
+	// Key is that of a row that an Insert or Upsert has made, in the order and as text
+	// of Description.Key, where the answer has it and no record; nil: it has not.
+	Key []string
 	// Unchanged: Applied without a write, as the API's row was so already. An
 	// Upserter may say it of what its API says it of.
 	Unchanged bool

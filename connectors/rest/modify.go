@@ -88,8 +88,9 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 		ahead = m.wave(now.end)
 		arrived()
 		for _, c := range now.chunks {
-			for i, res := range c.res {
-				batch.Results[c.first+i] = res.result
+			for i := range c.res {
+				batch.Results[c.first+i] = c.res[i].result
+				batch.Results[c.first+i].Key = m.keyMade(c.first+i, &c.res[i])
 			}
 			if i := c.refused(); i >= 0 && refused < 0 {
 				refused = i

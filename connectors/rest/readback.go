@@ -138,6 +138,17 @@ func (m *modification) keyAfter(i int, row *written) pushdown.Value {
 	return pushdown.Value{}
 }
 
+// keyMade is the key of row i, if the answer to its request has that alone; nil: it has not.
+func (m *modification) keyMade(i int, row *written) []string {
+	if m.w.AnswerKey == "" || row.result.Outcome != connectors.Applied {
+		return nil
+	}
+	if key, ok := m.keyAfter(i, row).V.(string); ok {
+		return []string{key}
+	}
+	return nil
+}
+
 // readBefore reads rows as they are now; nil for one that is not there.
 func (m *modification) readBefore(ctx context.Context, rows []int) ([]*fetchedRecord, error) {
 	out := make([]*fetchedRecord, len(rows))

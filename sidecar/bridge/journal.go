@@ -328,7 +328,7 @@ func (w *journaled) done(err error) {
 		o := &out[i]
 		switch {
 		case r.Outcome == connectors.Applied:
-			o.State, o.Created = journal.Applied, r.Created
+			o.State, o.Created, o.Key = journal.Applied, r.Created, r.Key
 			if a := answers[i]; a != nil {
 				var key []pushdown.Value
 				for _, k := range w.j.desc.Key {

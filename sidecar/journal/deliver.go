@@ -209,8 +209,8 @@ func (n *node) send(ctx context.Context, t Table, p *parcel) []verdict {
 		switch {
 		case known && b.Results[k].Outcome == connectors.Applied:
 			out[i] = verdict{state: stateApplied}
-			if k < len(recorded) && recorded[k] != nil {
-				out[i].key = keyText(t, recorded[k])
+			if k < len(recorded) {
+				out[i].key = keyMade(t, b.Results[k], recorded[k])
 			}
 		case known && b.Results[k].Outcome == connectors.NotFound:
 			out[i] = verdict{state: stateRefused, sqlstate: "02000", message: "The API has no such row.", keep: true}

@@ -135,6 +135,15 @@ func keyValues(t Table, key []string) ([]pushdown.Value, error) {
 	return out, nil
 }
 
+// keyMade is the key of a row that was made, by what the API answered; nil: it did not
+// say.
+func keyMade(t Table, r connectors.Result, recorded Row) []string {
+	if key := keyText(t, recorded); key != nil {
+		return key
+	}
+	return r.Key
+}
+
 // keyText is a key as the journal has it; nil: it is not all there.
 func keyText(t Table, row Row) []string {
 	var out []string

@@ -240,9 +240,7 @@ func (f *finder) answered(e *entry, r connectors.Result, recorded Row, single bo
 	switch r.Outcome {
 	case connectors.Applied:
 		v := verdict{state: stateApplied, keep: true, message: "Found out by sending it again with its idempotency key."}
-		if recorded != nil {
-			v.key = keyText(f.t, recorded)
-		}
+		v.key = keyMade(f.t, r, recorded)
 		return v, true
 	case connectors.NotFound:
 		return verdict{state: stateRefused, message: "The API has no such row."}, true

@@ -225,7 +225,7 @@ func (u *undoer) modify(ctx context.Context, out []verdict, b *connectors.Batch,
 		case i < len(b.Results) && b.Results[i].Outcome == connectors.Applied:
 			out[k] = verdict{state: stateCompensated}
 			if b.Op == connectors.Insert && i < len(recorded) {
-				if key := keyText(u.t, recorded[i]); key != nil && !slices.Equal(key, u.list[k].Key) {
+				if key := keyMade(u.t, b.Results[i], recorded[i]); key != nil && !slices.Equal(key, u.list[k].Key) {
 					out[k].key = key
 					out[k].message = "It was made anew, with the key " + strings.Join(key, ", ") + "."
 				}

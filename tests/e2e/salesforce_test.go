@@ -116,6 +116,17 @@ func TestSalesforce_Batches(t *testing.T) {
 	require.Equal(t, 2, org.Calls()["collection_delete"])
 	require.Equal(t, "700", c.Value("SELECT count(*) FROM crm.account"))
 
+	// The journal has the keys of new records, though the answers have nothing else of
+	// them, and so they can be taken back.
+	c.Exec("ALTER FOREIGN TABLE crm.account OPTIONS (ADD on_rollback 'compensate')")
+	c.Exec("BEGIN; INSERT INTO crm.account (name) SELECT 'undone' FROM generate_series(1, 40); ROLLBACK")
+	require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool {
+		return c.Value("SELECT count(*) FROM hallway.write_log WHERE operation = 'insert' AND state = 'compensated' AND key IS NOT NULL") == "40"
+	}), c.Query("SELECT state, message, count(*) FROM hallway.write_log GROUP BY 1, 2"))
+	c.Exec("ALTER FOREIGN TABLE crm.account OPTIONS (DROP on_rollback)")
+	require.Equal(t, "700", c.Value("SELECT count(*) FROM crm.account"))
+	require.Equal(t, "1000", c.Value("SELECT count(DISTINCT key) FROM hallway.write_log WHERE operation = 'insert' AND state = 'applied'"))
+
 	// Of a request that has a refused row nothing is left.
 	before := c.Value("SELECT count(*) FROM crm.account")
 	e := c.Fails("23505", "INSERT INTO crm.account (name, erp_key__c) SELECT 'x', CASE WHEN i = 150 THEN 'K999' ELSE 'new' || i END FROM generate_series(1, 200) i")
