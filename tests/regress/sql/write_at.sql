@@ -165,7 +165,7 @@ PREPARE TRANSACTION 'x';
 -- the deadline is the commit's own; nobody knows what the API has done
 CREATE FOREIGN TABLE slow (id bigint OPTIONS (key 'true', computed 'sequence'), v int)
   SERVER write_at OPTIONS (store 'write_at_slow', write_at 'commit', latency '20s');
-SET hallway.max_wait = '100ms';
+SET hallway.max_wait = '1500ms';
 \set VERBOSITY sqlstate
 SET client_min_messages = error;
 SET statement_timeout = '1h';
