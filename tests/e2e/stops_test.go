@@ -259,26 +259,21 @@ func TestStop_SidecarGone(t *testing.T) {
 		gone(t, sidecar, s, "08006")
 		require.Equal(t, "1", c.Value("SELECT 1"))
 	})
-	t.Run("API slow", func(t *testing.T) {
-		sidecar, c, s := begin(t)
-		api := startFake(t)
-		fake(t, c, api, fakes.Hang)
-		c.Exec("ALTER SERVER api OPTIONS (ADD address '%s')", sidecar.Address())
-		s.start(c, "SELECT * FROM contacts")
-		called(t, api)
-		gone(t, sidecar, s, "08006")
-		idle(t, api)
-	})
-	t.Run("API slow to write", func(t *testing.T) {
-		sidecar, c, s := begin(t)
-		api := startFake(t)
-		fake(t, c, api, fakes.Hang)
-		c.Exec("ALTER SERVER api OPTIONS (ADD address '%s')", sidecar.Address())
-		s.start(c, "INSERT INTO contacts (email) VALUES ('a@b')")
-		called(t, api)
-		gone(t, sidecar, s, "08007")
-		idle(t, api)
-	})
+	for _, slow := range []struct{ name, sql, state string }{
+		{"API slow", "SELECT * FROM contacts", "08006"},
+		{"API slow to write", "INSERT INTO contacts (email) VALUES ('a@b')", "08007"},
+	} {
+		t.Run(slow.name, func(t *testing.T) {
+			sidecar, c, s := begin(t)
+			api := startFake(t)
+			fake(t, c, api, fakes.Hang)
+			c.Exec("ALTER SERVER api OPTIONS (ADD address '%s')", sidecar.Address())
+			s.start(c, slow.sql)
+			called(t, api)
+			gone(t, sidecar, s, slow.state)
+			idle(t, api)
+		})
+	}
 }
 
 // The end of a scan that is in its middle, by CLOSE or a LIMIT, asks nobody.
