@@ -109,10 +109,10 @@ func (r *replica) compareKeys(ctx context.Context, c *copying) error {
 }
 
 // makeGone makes the table of differences: keys, and whether the API has them no
-// more.
+// more. There is one yet if a copy is taken up that failed after it had all rows.
 func (r *replica) makeGone(ctx context.Context) error {
 	s := &r.stage
-	_, err := r.conn.Exec(ctx, `CREATE UNLOGGED TABLE `+s.gone.Sanitize()+` (`+
+	_, err := r.conn.Exec(ctx, `DROP TABLE IF EXISTS `+s.gone.Sanitize()+`; CREATE UNLOGGED TABLE `+s.gone.Sanitize()+` (`+
 		s.list(r.t.Definition.Key, func(i int) string { return s.names[i] + " " + s.types[i] })+`, `+goneColumn+` bool) WITH (autovacuum_enabled = off)`)
 	if err != nil {
 		return fmt.Errorf("making a staging table: %w", err)

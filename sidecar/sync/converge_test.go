@@ -4,11 +4,14 @@ package sync
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/hallwaydb/hallway/connectors"
 )
 
 // countDeletes counts the rows that are deleted from the cache table from now on.
@@ -76,6 +79,41 @@ func TestRowThatIsPassedOver(t *testing.T) {
 			assert.Equal(t, "1", deletes())
 		})
 	}
+}
+
+// A copy that fails when it has all rows, as it asks for what seems to be gone, is
+// taken up from there.
+func TestCopyThatFailsAtItsEnd(t *testing.T) {
+	api := newFake(250)
+	api.noOrder, api.noModified, api.sorts = true, true, true
+	r := newRoom(t, api)
+	r.start("one")
+	r.c.Exec(`SELECT hallway.replicate('things', '1 h')`)
+	r.sync()
+	api.remove("k0000007")
+	api.asked()
+	failed := false
+	api.mu.Lock()
+	api.page = func(int) error {
+		api.mu.Lock()
+		defer api.mu.Unlock()
+		if failed || !strings.Contains(strings.Join(api.scans, "\n"), "id = ANY") {
+			return nil
+		}
+		failed = true
+		return &connectors.Error{Class: connectors.Unavailable, API: "Fake", Message: "no answer"}
+	}
+	api.mu.Unlock()
+	_ = r.trySync(t.Context())
+	r.eventually("it is whole", func() bool { return len(r.different()) == 0 })
+	require.True(t, failed)
+	var copies []string
+	for _, q := range api.asked() {
+		if strings.Contains(q, "id > ") {
+			copies = append(copies, q)
+		}
+	}
+	require.NotEmpty(t, copies, "it was not taken up")
 }
 
 func TestKeyThatChanges(t *testing.T) {

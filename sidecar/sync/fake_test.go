@@ -31,6 +31,8 @@ type fakeAPI struct {
 
 	pageRows            int
 	noModified, noOrder bool
+	// sorts by what it is asked to; it lists by key, as ever.
+	sorts bool
 	// shuffle gives each page its own order, so that pages overlap and leave out.
 	shuffle bool
 	// passOver is a row that lists without a filter leave out.
@@ -133,6 +135,9 @@ func (f fakeTable) Describe() connectors.Description {
 func (f fakeTable) Plan(req pushdown.Request) pushdown.Plan {
 	// A page costs as much as a row by its key.
 	p := pushdown.Plan{Rows: 1000, TotalCost: 10}
+	if f.sorts && len(req.Orderings) > 0 {
+		p.ExactOrderings = []int{0}
+	}
 	for _, c := range req.Conjuncts {
 		p.Conjuncts = append(p.Conjuncts, pushdown.Conjunct{Verdict: pushdown.Exact})
 		if m, ok := c.(*pushdown.Membership); ok {

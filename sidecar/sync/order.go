@@ -70,6 +70,9 @@ func (a *ascending) note(tuples []byte, n int) error {
 			return
 		case a.last == nil:
 			a.last = make([][]byte, len(key))
+			for k := range a.last {
+				a.last[k] = []byte{} // an empty text is not NULL
+			}
 		case a.compare(key, a.last) <= 0:
 			a.broken = true
 			return

@@ -56,12 +56,7 @@ func (k *comparison) read(ctx context.Context) error {
 	if k.kept {
 		return k.compareKept(ctx)
 	}
-	return k.inTx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = 0`); err != nil {
-			return fmt.Errorf("comparing keys: %w", err)
-		}
-		return k.compareRange(ctx, tx, nil, nil)
-	})
+	return k.inTx(ctx, func(tx pgx.Tx) error { return k.compareRange(ctx, tx, nil, nil) })
 }
 
 // batch takes tuples whose order was noted.
@@ -87,8 +82,13 @@ func (k *comparison) batch(ctx context.Context, tuples []byte, n int) error {
 	return k.r.stageInto(ctx, k.r.stage.keys, k.columns, tuples, n)
 }
 
+// inTx runs f in a transaction that may take its time: between two keys of the API
+// the cache table may have any number.
 func (k *comparison) inTx(ctx context.Context, f func(tx pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, k.r.conn, func(tx pgx.Tx) error { //nolint:wrapcheck // said within
+		if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = 0`); err != nil {
+			return fmt.Errorf("comparing keys: %w", err)
+		}
 		if err := f(tx); err != nil {
 			return err
 		}
@@ -184,8 +184,9 @@ func (s *staging) either(i int) string {
 	return "coalesce(k." + s.names[i] + ", c." + s.names[i] + ")"
 }
 
-// keep makes the table keys, with those that were found alike in the ranges that
-// were compared; what differs is in the table gone and stays there.
+// keep makes the table keys, with those that came in the ranges that were compared:
+// what comes again is known to have come twice. What differs is in the table gone
+// and stays there.
 func (k *comparison) keep(ctx context.Context) error {
 	if k.kept {
 		return nil
@@ -198,7 +199,7 @@ func (k *comparison) keep(ctx context.Context) error {
 	if k.upTo == nil {
 		return nil
 	}
-	return pgx.BeginFunc(ctx, r.conn, func(tx pgx.Tx) error { //nolint:wrapcheck // said within
+	return k.inTx(ctx, func(tx pgx.Tx) error {
 		p := &parameters{s: s}
 		err := p.exec(ctx, tx, `INSERT INTO `+s.keys.Sanitize()+` (`+s.list(k.columns, s.name)+`) SELECT `+
 			s.list(k.columns, func(i int) string { return "c." + s.names[i] })+` FROM `+r.cache.Name().Sanitize()+` c WHERE `+p.bound("<=", key, k.upTo)+
@@ -206,9 +207,14 @@ func (k *comparison) keep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// Not those that seem to be gone: out of order they may be yet to come.
-		if _, err := tx.Exec(ctx, `DELETE FROM `+s.gone.Sanitize()+` WHERE `+goneColumn); err != nil {
-			return fmt.Errorf("comparing keys: %w", err)
+		for _, sql := range []string{
+			// Not those that seem to be gone: out of order they may be yet to come.
+			`DELETE FROM ` + s.gone.Sanitize() + ` WHERE ` + goneColumn,
+			`INSERT INTO ` + s.keys.Sanitize() + ` (` + s.list(key, s.name) + `) SELECT ` + s.list(key, s.name) + ` FROM ` + s.gone.Sanitize(),
+		} {
+			if _, err := tx.Exec(ctx, sql); err != nil {
+				return fmt.Errorf("comparing keys: %w", err)
+			}
 		}
 		return nil
 	})

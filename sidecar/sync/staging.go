@@ -254,9 +254,10 @@ func (r *replica) scanTable(ctx context.Context, t connectors.Table, types []pus
 // maxPasses is how often a list is read at most that shows rows twice.
 const maxPasses = 20
 
-// collect scans into a table, by sink, when the order of a batch is noted. An API that does not list in the order of
-// the key may, when rows move between its pages, show some twice and others not
-// at all; where some come twice it is read again until nothing new comes.
+// collect scans into a table, by sink, which finds the order of its batch noted. An
+// API that does not list in the order of the key may, when rows move between its
+// pages, show some twice and others not at all; where some come twice it is read
+// again until nothing new comes.
 func (r *replica) collect(ctx context.Context, q connectors.Query, order *ascending, table pgx.Identifier, sink func(batch []byte, n int) error) error {
 	for pass := 1; ; pass++ {
 		read := int64(0)
