@@ -36,7 +36,7 @@
 #define HALLWAY_PROTOCOL_MAJOR 1
 #define HALLWAY_PROTOCOL_MINOR 0
 
-/* ---- channel.c: gRPC over HTTP/2 on one non-blocking socket ------------ */
+/* ---- channel.c, call.c: gRPC over HTTP/2 on one non-blocking socket ---- */
 
 /*
  * A channel is the backend's connection to one sidecar address; it is made at
@@ -400,7 +400,7 @@ extern bool hallway_fetch_unsent(HallwayFetch *fetch);
 extern pgsocket hallway_fetch_socket(HallwayFetch *fetch);
 extern void hallway_fetch_close(HallwayFetch *fetch);	/* NULL is fine */
 
-/* ---- scan.c, async.c ---------------------------------------------------- */
+/* ---- scan.c, scan_explain.c, async.c -------------------------------------- */
 
 extern void hallwayBeginForeignScan(ForeignScanState *node, int eflags);
 extern TupleTableSlot *hallwayIterateForeignScan(ForeignScanState *node);

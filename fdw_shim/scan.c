@@ -11,12 +11,8 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "executor/executor.h"
-#include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
@@ -26,66 +22,12 @@
 #include "hallway.h"
 #include "scan.h"
 
-typedef struct HallwayScanState
-{
-	HallwayScanPlan plan;
-	Oid			userid;			/* whose credential is used */
-	TupleTableSlot *slot;		/* virtual: the rows are read into it */
-	bool		system_columns; /* a row's are looked at */
-
-	/* Made when first needed. */
-	HallwayScanExprs exprs;
-	ExprState **quals;			/* of single fdw_recheck_quals; NULL: not yet */
-
-	/* The cache, if the plan allows it, and whether this run reads it. */
-	HallwayCacheScan *cache;
-	bool		hit;
-	ExprState  *own_qual;		/* what the node checks of the API's rows */
-	char	   *filled;			/* what became of the last miss; NULL: not told */
-
-	/* The request that runs, or ran; NULL: none since the last rescan. */
-	MemoryContext context;		/* holds request and fetch */
-	Hallway__V1__ScanRequest *request;
-	HallwayFetch *fetch;
-	bool		header_read;	/* active is right for this request */
-	int			nactive;
-	ExprState **active;			/* quals that must be checked for each row */
-
-	bool		rescanned;		/* the next row is the first one again */
-	bool		params_changed; /* and parameters may differ */
-	bool		nonblocking;
-	bool		starved;
-
-	/*
-	 * Only when the statement writes to the same API: its rows are all read
-	 * before the first one is handed out. Pages asked for after a write would
-	 * miss rows, or have rows again that were changed.
-	 */
-	bool		read_ahead;
-	bool		read_whole;		/* store holds all there is */
-	Tuplestorestate *store;
-	TupleTableSlot *stored;		/* of minimal tuples, for store */
-
-	/* For EXPLAIN ANALYZE; over all rescans. */
-	MemoryContext query_context;
-	Hallway__V1__ScanHeader *header;	/* of the first request */
-	Hallway__V1__ScanStats stats;
-	bool		has_stats;
-	bool		stats_taken;	/* of the current fetch */
-} HallwayScanState;
-
 static void start(ForeignScanState *node);
-static bool started(const HallwayScanState *state);
 static void read_cache(ForeignScanState *node, bool on);
 static void stop(HallwayScanState *state);
-static void forget_stored(HallwayScanState *state);
 static bool replay(HallwayScanState *state);
-static void take_stats(HallwayScanState *state);
 static void read_header(ForeignScanState *node);
-static TupleTableSlot *next_row(ForeignScanState *node);
 static TupleTableSlot *cached_row(HallwayScanState *state);
-static TupleTableSlot *next_stored_row(ForeignScanState *node);
-static bool writes_to_server(ForeignScanState *node);
 static bool passes(HallwayScanState *state, ExprContext *econtext, TupleTableSlot *slot);
 static void notice_row_mark(ForeignScanState *node);
 
@@ -124,7 +66,7 @@ hallwayBeginForeignScan(ForeignScanState *node, int eflags)
 
 	state->system_columns = ((ForeignScan *) node->ss.ps.plan)->fsSystemCol;
 
-	state->read_ahead = writes_to_server(node);
+	state->read_ahead = hallway_scan_writes_to_server(node);
 	if (state->read_ahead)
 		state->stored = ExecInitExtraTupleSlot(estate, state->slot->tts_tupleDescriptor,
 											   &TTSOpsMinimalTuple);
@@ -140,11 +82,11 @@ hallwayIterateForeignScan(ForeignScanState *node)
 
 	if (unlikely(hallway_is_upper(node)))
 		return hallway_upper_iterate(node);
-	if (!started(state) || state->rescanned)
+	if (!hallway_scan_started(state) || state->rescanned)
 		start(node);
 	if (state->hit)
 		return cached_row(state);
-	return unlikely(state->read_ahead) ? next_stored_row(node) : next_row(node);
+	return unlikely(state->read_ahead) ? hallway_scan_next_stored(node) : hallway_scan_next(node);
 }
 
 /*
@@ -167,7 +109,7 @@ hallwayReScanForeignScan(ForeignScanState *node)
 		hallway_upper_rescan(node);
 		return;
 	}
-	if (!started(state))
+	if (!hallway_scan_started(state))
 		return;
 
 	/* The node takes its conditions before it asks for a row, which may be the API's. */
@@ -211,7 +153,7 @@ hallway_scan_start(ForeignScanState *node)
 {
 	HallwayScanState *state = node->fdw_state;
 
-	if (!started(state) || state->rescanned)
+	if (!hallway_scan_started(state) || state->rescanned)
 		start(node);
 }
 
@@ -249,101 +191,6 @@ hallway_scan_socket(ForeignScanState *node)
 	HallwayScanState *state = node->fdw_state;
 
 	return state->fetch == NULL ? PGINVALID_SOCKET : hallway_fetch_socket(state->fetch);
-}
-
-bool
-hallway_scan_caches(ForeignScanState *node)
-{
-	return ((HallwayScanState *) node->fdw_state)->cache != NULL;
-}
-
-bool
-hallway_scan_would_hit(ForeignScanState *node)
-{
-	HallwayScanState *state = node->fdw_state;
-
-	if (state->cache == NULL)
-		return false;
-	hallway_request_init(node, &state->plan, &state->exprs);
-	return hallway_cache_would_hit(state->cache,
-								   hallway_request_build(node, &state->plan, &state->exprs));
-}
-
-bool
-hallway_scan_foresees_hit(ForeignScanState *node)
-{
-	HallwayScanState *state = node->fdw_state;
-
-	if (state->cache == NULL || started(state))
-		return state->hit;
-	hallway_request_init(node, &state->plan, &state->exprs);
-	return hallway_cache_foresee(state->cache,
-								 hallway_request_foresee(node, &state->plan, &state->exprs));
-}
-
-/*
- * Says what is, or would be, read from the cache: true if the scan's rows are.
- * Values that only running the query gives decide which region has its rows.
- */
-bool
-hallway_scan_explain_cache(ForeignScanState *node, ExplainState *es)
-{
-	HallwayScanState *state = node->fdw_state;
-
-	if (state->cache == NULL)
-		return false;
-	if (!started(state))
-	{
-		hallway_request_init(node, &state->plan, &state->exprs);
-		(void) hallway_cache_foresee(state->cache,
-									 hallway_request_foresee(node, &state->plan, &state->exprs));
-	}
-	return hallway_cache_explain(state->cache, state->filled != NULL ? state->filled : "", es);
-}
-
-void
-hallway_scan_explain_inner(ForeignScanState *node, ExplainState *es)
-{
-	hallway_cache_explain_inner(((HallwayScanState *) node->fdw_state)->cache, es);
-}
-
-/*
- * The header of the first request that was sent, else the one that would be
- * sent. NULL if that depends on values which only running the query gives.
- */
-Hallway__V1__ScanHeader *
-hallway_scan_explain(ForeignScanState *node)
-{
-	HallwayScanState *state = node->fdw_state;
-	Hallway__V1__ScanRequest *request;
-	HallwayFetch *fetch;
-
-	if (state->header != NULL)
-		return state->header;
-	if (hallway_request_needs_running(node))
-		return NULL;
-
-	/* All of this lives in EXPLAIN's memory; only the stream is closed. */
-	hallway_request_init(node, &state->plan, &state->exprs);
-	request = hallway_request_build(node, &state->plan, &state->exprs);
-	request->explain_only = true;
-	fetch = hallway_fetch_open(node->ss.ss_currentRelation, state->userid, request,
-							   state->cache != NULL ? hallway_cache_attnums(state->cache) :
-							   state->plan.attnums);
-	state->header = hallway_fetch_copy_header(fetch, state->query_context);
-	hallway_fetch_close(fetch);
-	return state->header;
-}
-
-/* For EXPLAIN ANALYZE, of requests that run or ran; NULL if none did. */
-const Hallway__V1__ScanStats *
-hallway_scan_stats(ForeignScanState *node)
-{
-	HallwayScanState *state = node->fdw_state;
-
-	/* The last request may have been left where a LIMIT above had enough. */
-	take_stats(state);
-	return state->has_stats ? &state->stats : NULL;
 }
 
 /*
@@ -405,13 +252,6 @@ start(ForeignScanState *node)
 	MemoryContextSwitchTo(oldcontext);
 }
 
-/* Rows are coming: from the cache, or of a request. */
-static bool
-started(const HallwayScanState *state)
-{
-	return state->hit || state->fetch != NULL;
-}
-
 /*
  * From where this run reads. The inner plan has checked the node's own
  * conditions, if it can check all of them, and once is enough.
@@ -438,8 +278,8 @@ replay(HallwayScanState *state)
 }
 
 /* The next row that belongs to the result; an empty slot at the end, or if starved. */
-static TupleTableSlot *
-next_row(ForeignScanState *node)
+TupleTableSlot *
+hallway_scan_next(ForeignScanState *node)
 {
 	HallwayScanState *state = node->fdw_state;
 	TupleTableSlot *slot = state->slot;
@@ -463,7 +303,7 @@ next_row(ForeignScanState *node)
 				if (!state->header_read)
 					read_header(node);
 				state->starved = false;
-				take_stats(state);
+				hallway_scan_take_stats(state);
 				return ExecClearTuple(slot);
 
 			case HALLWAY_FETCH_WAIT:
@@ -503,88 +343,17 @@ cached_row(HallwayScanState *state)
 	return ExecStoreVirtualTuple(state->slot);
 }
 
-/* The next API's row, once all of them have been read. */
-static TupleTableSlot *
-next_stored_row(ForeignScanState *node)
-{
-	HallwayScanState *state = node->fdw_state;
-	MemoryContext oldcontext;
-
-	if (!state->read_whole)
-	{
-		TupleTableSlot *slot;
-
-		if (state->store == NULL)
-		{
-			oldcontext = MemoryContextSwitchTo(state->query_context);
-			state->store = tuplestore_begin_heap(false, false, work_mem);
-			tuplestore_set_eflags(state->store, EXEC_FLAG_REWIND);
-			MemoryContextSwitchTo(oldcontext);
-		}
-		for (slot = next_row(node); !TupIsNull(slot); slot = next_row(node))
-		{
-			tuplestore_puttupleslot(state->store, slot);
-			ResetExprContext(node->ss.ps.ps_ExprContext);
-		}
-		if (state->starved)
-			return slot;
-		state->read_whole = true;
-	}
-
-	/* A row read from a file is the slot's to free, after the next reset of ours. */
-	oldcontext = MemoryContextSwitchTo(state->query_context);
-	(void) tuplestore_gettupleslot(state->store, true, false, state->stored);
-	MemoryContextSwitchTo(oldcontext);
-	return state->stored;
-}
-
-/*
- * Does the statement write to the server that is scanned? To which partitions
- * of a partitioned target is not known yet: to any.
- */
-static bool
-writes_to_server(ForeignScanState *node)
-{
-	EState	   *estate = node->ss.ps.state;
-	Oid			serverid = InvalidOid;
-	ListCell   *lc;
-
-	foreach(lc, estate->es_plannedstmt->resultRelations)
-	{
-		RangeTblEntry *rte = exec_rt_fetch(lfirst_int(lc), estate);
-		List	   *targets;
-		ListCell   *target;
-
-		if (rte->relkind == RELKIND_FOREIGN_TABLE)
-			targets = list_make1_oid(rte->relid);
-		else if (rte->relkind == RELKIND_PARTITIONED_TABLE)
-			targets = find_all_inheritors(rte->relid, NoLock, NULL);
-		else
-			continue;
-
-		if (!OidIsValid(serverid))
-			serverid = GetForeignServerIdByRelId(RelationGetRelid(node->ss.ss_currentRelation));
-		foreach(target, targets)
-		{
-			if (get_rel_relkind(lfirst_oid(target)) == RELKIND_FOREIGN_TABLE &&
-				GetForeignServerIdByRelId(lfirst_oid(target)) == serverid)
-				return true;
-		}
-	}
-	return false;
-}
-
 /* Back to the state before the first row. */
 static void
 stop(HallwayScanState *state)
 {
 	if (state->context != NULL)
 	{
-		take_stats(state);
+		hallway_scan_take_stats(state);
 		hallway_fetch_close(state->fetch);
 		MemoryContextDelete(state->context);
 	}
-	forget_stored(state);
+	hallway_scan_forget_stored(state);
 	state->hit = false;
 	state->context = NULL;
 	state->request = NULL;
@@ -594,51 +363,6 @@ stop(HallwayScanState *state)
 	state->rescanned = false;
 	state->params_changed = false;
 	state->stats_taken = false;
-}
-
-/* Rows are read again, or never. */
-static void
-forget_stored(HallwayScanState *state)
-{
-	if (state->store != NULL)
-	{
-		ExecClearTuple(state->stored);
-		tuplestore_end(state->store);
-		state->store = NULL;
-	}
-	state->read_whole = false;
-}
-
-/* Adds a request's figures to the scan's, when no more of its rows are wanted. */
-static void
-take_stats(HallwayScanState *state)
-{
-	const Hallway__V1__ScanStats *stats;
-
-	if (state->fetch == NULL || state->stats_taken)
-		return;
-	stats = hallway_fetch_stats(state->fetch);
-	if (stats == NULL)
-		return;
-
-	hallway_add_stats(&state->stats, stats);
-	state->has_stats = true;
-	state->stats_taken = true;
-	if (hallway_fetch_footer(state->fetch) != NULL)
-		state->filled = MemoryContextStrdup(state->query_context,
-											hallway_fetch_footer(state->fetch)->cache);
-}
-
-void
-hallway_add_stats(Hallway__V1__ScanStats *sum, const Hallway__V1__ScanStats *stats)
-{
-	sum->calls += stats->calls;
-	sum->pages += stats->pages;
-	sum->rows += stats->rows;
-	sum->retries += stats->retries;
-	sum->limit_wait_ms += stats->limit_wait_ms;
-	sum->api_ms += stats->api_ms;
-	sum->api_bytes += stats->api_bytes;
 }
 
 /*

@@ -7,7 +7,8 @@
  *			run inside libnghttp2, which a longjmp would leave half-done.
  * grpc.c	messages within a stream, headers, and what a failure means.
  *			The part that runs below libnghttp2 does not throw either.
- * channel.c	connecting, waiting, retrying: may throw.
+ * channel.c	connecting, waiting: may throw.
+ * call.c	unary calls, retrying: may throw.
  * handshake.c	what is said first on a connection.
  * stream.c	one Scan for the executor: may throw.
  *
@@ -165,6 +166,12 @@ extern void hallway_handshake_check(const Hallway__V1__HandshakeResponse *respon
 extern WireSession *hallway_channel_session(HallwayChannel *channel);
 extern bool hallway_channel_wait(WireSession *session, TimestampTz deadline);
 extern void hallway_channel_release(WireSession *session);
+
+/* call.c, for channel.c and stream.c */
+extern bool hallway_call_wait(WireStream *stream, TimestampTz deadline);
+extern ProtobufCMessage *hallway_call_answer(WireStream *stream, bool is_write,
+											 const ProtobufCMessageDescriptor *answer,
+											 Hallway__V1__Error **error);
 extern int64 hallway_statement_remaining(void);
 
 #endif							/* HALLWAY_WIRE_H */
