@@ -271,6 +271,7 @@ func TestCacheMiss_HundredBackendsCauseOneScan(t *testing.T) {
 // Sidecars that share a database share scans, for as long as the one that asks the
 // API lives, and no longer.
 func TestCacheMiss_TwoSidecarsCauseOneScan(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	const rows, sessions = 250, 10
 	api := startGated(t, rows)
 	db, a, s := gated(t, api)

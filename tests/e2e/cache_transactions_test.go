@@ -127,6 +127,7 @@ func TestCache_WritesReadTheAPI(t *testing.T) {
 // A refresh that finds nothing new writes no row: none is made anew, and none is
 // left behind for vacuum, whose place the next change would not get.
 func TestCache_RefreshesWithoutChangesWriteNothing(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	// Those of a replica take a second each.
 	for mode, refreshes := range map[string]int{"read_through": 10, "replica": 3} {
 		t.Run(mode, func(t *testing.T) {

@@ -88,6 +88,7 @@ func TestCacheWrite_IsSeenWhileTheListLags(t *testing.T) {
 
 // A fill that began before a write, and ends after it, has older rows.
 func TestCacheWrite_DuringAFill(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	s := observe(t)
 	db := env.Database(t)
 	c := db.Connect(t)
@@ -218,6 +219,7 @@ func TestCacheWrite_AfterErrorsAndRollbacks(t *testing.T) {
 
 // hallway.refresh() waits for a list that lags behind a write nobody knows.
 func TestCacheWrite_RefreshWaitsForTheList(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	const lag = 5 * time.Second
 	db, c := lagging(t, lag)
 	c.Exec("CREATE FOREIGN TABLE bad (id int8, grp int4, name text) SERVER syn OPTIONS (store '%s.t', write_error 'unknown_outcome')", db.Name)

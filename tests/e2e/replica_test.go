@@ -206,6 +206,7 @@ func TestReplicaOfPocketBase(t *testing.T) {
 // A sidecar that is killed while it copies goes on where it stood: the API is
 // not asked again for what was copied.
 func TestReplicaSurvivesItsSidecar(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	r := newReplicaRoom(t, 6000, harness.SidecarSettings{})
 	// Six seconds, so that it is not over before it is killed.
 	r.c.Exec(`ALTER FOREIGN TABLE crm.contacts OPTIONS (ADD page_size '50'); ALTER SERVER crm OPTIONS (ADD calls_per_second '20')`)
