@@ -194,6 +194,10 @@ type Description struct {
 	Rows float64
 	// BatchRows is how many rows one Modify best has.
 	BatchRows BatchRows
+	// Jobs is how many rows one Modify may have where rows go by jobs of the API, which
+	// take many more than a request; 0: none do. A Modify that has fewer than a job
+	// wants goes by requests. Only with Staged, and of a Loader.
+	Jobs BatchRows
 	// Staged: Modify minds Batch.Ready. Then it is given the rows of several requests
 	// at once, to prepare one while another is under way.
 	Staged bool

@@ -103,6 +103,27 @@ func ParseRequestKey(key string) (write string, first, n int, ok bool) {
 	return key, last, 0, true
 }
 
+// Loader is a Modifier whose rows may go by jobs of the API (Description.Jobs).
+type Loader interface {
+	Modifier
+	// Loaded says what became of rows that an earlier Modify gave to a job (Batch.Job),
+	// for which nobody waits any more: the job is ended if it is not over, and Results
+	// are given; a row of which the job does not tell has no Outcome. The batch has the
+	// rows, or those of them that are in doubt still; of an Update or Delete their keys
+	// are enough. A NotFoundError says that the API has no such job any more, so that it
+	// writes nothing; Unavailable, among others, that it is to be asked again.
+	Loaded(ctx context.Context, job string, batch *Batch) error
+}
+
+// jobKey begins a JobKey.
+const jobKey = "job:"
+
+// JobKey is what the journal has as the idempotency key of rows that go by a job.
+func JobKey(job string) string { return jobKey + job }
+
+// ParseJobKey takes a JobKey apart; false: it is none.
+func ParseJobKey(key string) (job string, ok bool) { return strings.CutPrefix(key, jobKey) }
+
 // Batch is the rows of one Modify call.
 type Batch struct {
 	Op Operation
@@ -128,8 +149,8 @@ type Batch struct {
 	Recorded      []bool
 	// Results has one entry a row when Modify returns without error.
 	Results []Result
-	// IdempotencyKey is unique to this write, and does not end in a number after a
-	// hyphen. A request has a RequestKey of it, in which rows are counted from
+	// IdempotencyKey is unique to this write, does not end in a number after a hyphen
+	// and is no JobKey. A request has a RequestKey of it, in which rows are counted from
 	// FirstRow.
 	IdempotencyKey string
 	FirstRow       int
@@ -139,6 +160,13 @@ type Batch struct {
 	Again string
 	// Stats is where the connector counts; never nil.
 	Stats *Stats
+	// Jobs: rows may go by a job of the API (Description.Jobs), for which the caller
+	// waits. Rows that are not in the first such job are NotSent, or bystanders of a
+	// refused one.
+	Jobs bool
+	// Job is the id of that job, which the connector sets before it calls Ready: whoever
+	// has noted it can ask what became of the rows (Loader).
+	Job string
 	// Ready, if not nil, is called before rows are sent, by a connector whose
 	// Description has Staged: it returns when the rows before end may be, and is told
 	// that those before next probably follow. If it fails, no rows are sent but those
@@ -160,7 +188,8 @@ type Row struct {
 type Outcome uint8
 
 // Applied: the API has it. NotFound: Update or Delete of a row that the API
-// does not have. Refused: Result.Err tells why. NotSent: Batch.Ready said ErrNotNow.
+// does not have. Refused: Result.Err tells why. NotSent: Batch.Ready said ErrNotNow, or
+// others went by a job (Batch.Jobs).
 const (
 	Applied Outcome = iota + 1
 	NotFound

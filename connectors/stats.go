@@ -39,7 +39,7 @@ type statementKey struct{}
 
 // WithStatement says whose calls those made with the context are; nil: nobody's.
 func WithStatement(ctx context.Context, s *Statement) context.Context {
-	if s == nil {
+	if s == nil && StatementOf(ctx) == nil {
 		return ctx
 	}
 	return context.WithValue(ctx, statementKey{}, s)

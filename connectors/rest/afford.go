@@ -38,6 +38,13 @@ func (w *walker) affordRest(ctx context.Context, p *stretch, next *position) err
 	return s.afford(ctx, int(min(max(pages, 1), 1e9))+len(w.queue))
 }
 
+const (
+	// turnCalls is as many requests as one Modify has, about, that is not meant for a job.
+	turnCalls = 10
+	// loadCalls is how many calls a job takes at least, from its making to its results.
+	loadCalls = 7
+)
+
 // afford refuses a statement's rows, before any is written, if they need more calls
 // than limits let through; nil: they may be written. What is undone or delivered for
 // nobody's statement goes as far as it gets.
@@ -56,6 +63,9 @@ func (m *modification) afford(ctx context.Context) error {
 	calls := rows
 	if m.many != nil {
 		calls = (rows + m.many.Max - 1) / m.many.Max
+	}
+	if m.batch.Jobs && m.t.src.m.Load != nil {
+		calls = min(calls, turnCalls) // it has the rows of a job, and does not come to all
 	}
 	if calls < 2 {
 		return nil // it is refused by itself, if it is

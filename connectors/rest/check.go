@@ -51,6 +51,7 @@ func (l *loader) check(m *Manifest) {
 	l.checkAggregate(m, "aggregate")
 	l.checkWays(m)
 	l.checkPartition(m)
+	l.checkLoad(m)
 	classes := errorClasses()
 	names := make([]string, 0, len(classes))
 	for n := range classes {

@@ -18,6 +18,7 @@ func (m *Manifest) setDefaults() {
 	m.Filter.setDefaults()
 	m.Sort.setDefaults()
 	m.Aggregate.setDefaults()
+	m.Load.setDefaults()
 	for i := range m.Ways {
 		w := &m.Ways[i]
 		if w.Cost == 0 {
@@ -176,4 +177,20 @@ func (w *Write) setDefaults(method, path string) {
 			}
 		}
 	}
+}
+
+func (r *LoadJob) setDefaults() {
+	if r == nil {
+		return
+	}
+	if r.PollSeconds == 0 {
+		r.PollSeconds = 1
+	}
+	if r.MaxRows == 0 {
+		r.MaxRows = 10_000
+	}
+	if r.MaxBytes == 0 {
+		r.MaxBytes = 8_000_000
+	}
+	r.MinRows = max(r.MinRows, leastLoad)
 }

@@ -31,6 +31,7 @@ type Manifest struct {
 	Update      *Write     `yaml:"update" doc:"How a record is changed; only changed fields are sent."`
 	Delete      *Write     `yaml:"delete" doc:"How a record is deleted."`
 	Upsert      *Write     `yaml:"upsert" doc:"How a record is updated, or created if there is none, in one request. Without it a record is looked for first."`
+	Load        *LoadJob   `yaml:"load" doc:"How many records at once are written by a job; used where there are enough of them and time for it (the option bulk_writes), and RETURNING is not wanted."`
 	Get         *Write     `yaml:"get" doc:"How one record is read by its key: for RETURNING, where the answer to a write has not all fields."`
 	Errors      Errors     `yaml:"errors" doc:"What the answers to refused requests look like."`
 	Objects     []Object   `yaml:"objects" check:"required" doc:"The collections of the API, by name. Each can be a foreign table."`
@@ -369,6 +370,44 @@ type WriteBatch struct {
 	Errors  *BatchEntries `yaml:"errors" doc:"Where an answer, of success or not, has errors of rows apart from their answers."`
 	As      string        `yaml:"as" doc:"What an answer calls a row, where it does not go by position: a text with {row}, {key} or {value}, as in entry; default {row}."`
 	Others  []string      `yaml:"others" doc:"atomic: codes that rows get which were refused only because another was."`
+}
+
+// LoadJob is a job that writes many records, which go to it as CSV in UTF-8: names of
+// fields in the first line, and quotes around each value.
+type LoadJob struct {
+	Operations []Pair `yaml:"operations" check:"required" doc:"What {operation} of body is, for those of create, update, delete and upsert that go by jobs."`
+	// The job.
+	Path        string   `yaml:"path" check:"required,form=path" doc:"Where a job is made by POST."`
+	Body        []Pair   `yaml:"body" doc:"The body of that request, by dotted path: {object} is the object's name in the API. true, false and numbers are written as such."`
+	Upsert      []Pair   `yaml:"upsert" doc:"What stands there beside it for an upsert; {match} is the field by which records are found."`
+	ID          string   `yaml:"id" check:"required" doc:"Where the answer has the job's id, a dotted path."`
+	Job         string   `yaml:"job" check:"required,form=path" doc:"Where the job is, {id} for its id."`
+	State       string   `yaml:"state" check:"required" doc:"Where the answers to the request and of job have its state, a dotted path. It must be another as soon as the job has been started."`
+	Done        []string `yaml:"done" check:"required" doc:"The states in which it is over, and has come to all rows."`
+	Failed      []string `yaml:"failed" check:"required" doc:"The states in which it is over, and has perhaps not: it was given up, or aborted. No row is written any more."`
+	Message     string   `yaml:"message" doc:"Where job then says why, a dotted path. A code of errors.codes may stand before a colon in it."`
+	PollSeconds float64  `yaml:"poll_seconds" check:"min=0,max=60" doc:"After how long it is looked at first; then whenever it has taken twice as long, at least every 15 seconds. Default 1."`
+	Start       []Pair   `yaml:"start" check:"required" doc:"The body of a PATCH of job that has the API begin, once it has the rows; before it no row is written."`
+	Abort       []Pair   `yaml:"abort" check:"required" doc:"The body of a PATCH of job that ends it, if its statement has ended or may take no longer; what is written by then stays."`
+	// Its rows.
+	Upload   string `yaml:"upload" check:"required,form=path" doc:"Where the CSV is PUT, {id} for the job's id."`
+	Key      string `yaml:"key" check:"required" doc:"Name of the column that has the key, of an update or delete."`
+	Null     string `yaml:"null" doc:"What takes a value away; an empty one leaves the field as it is. Without it rows with NULL go by jobs in an INSERT alone. Rows with a text that is this, or blank, do not."`
+	MinRows  int    `yaml:"min_rows" check:"min=0,max=100000" doc:"How many rows there must be at least; default 2. The option bulk_write_rows overrides it."`
+	MaxRows  int    `yaml:"max_rows" check:"min=0,max=100000" doc:"The most rows of a job; default 10000. As many are collected before they are sent."`
+	MaxBytes int    `yaml:"max_bytes" check:"min=0" doc:"About how many bytes of CSV a job may have; default 8000000."`
+	// Its results.
+	Applied *LoadResults `yaml:"applied" check:"required" doc:"What tells of the rows that are written."`
+	Refused *LoadResults `yaml:"refused" check:"required" doc:"What tells of those that are refused."`
+	Left    *LoadResults `yaml:"left" check:"required" doc:"What tells of those that the job has not come to."`
+}
+
+// LoadResults is CSV with rows as they were sent, in any order.
+type LoadResults struct {
+	Path    string `yaml:"path" check:"required,form=path" doc:"Where it is, {id} for the job's id. It has the columns that were sent, in any order, and others."`
+	Key     string `yaml:"key" doc:"applied: the column that has the key of the record."`
+	Created string `yaml:"created" doc:"applied: the column that is true where an upsert has made a record."`
+	Error   string `yaml:"error" doc:"refused: the column that says why: a code of errors.codes may stand before a colon in it."`
 }
 
 // BatchEntries is what an answer to a batch says of the rows.

@@ -58,6 +58,13 @@ func (t *table) Modify(ctx context.Context, batch *connectors.Batch) error {
 		return err
 	}
 	batch.Results, batch.Recorded = make([]connectors.Result, len(batch.Rows)), make([]bool, len(batch.Rows))
+	if t.hasTimeToLoad(ctx) {
+		if l := m.load(0); l != nil {
+			if loaded, err := l.send(ctx); loaded || err != nil {
+				return err
+			}
+		}
+	}
 	refused := -1
 	var last []*chunk // of which nothing is handed on yet
 	ahead := m.wave(0)
@@ -242,6 +249,11 @@ func (t *table) Requests(batch *connectors.Batch) ([]string, error) {
 	m.dry = true
 	var out []string
 	for next := 0; next < len(batch.Rows); {
+		if l := m.load(next); l != nil {
+			out = append(out, l.requests()...)
+			next = l.end
+			continue
+		}
 		c, err := m.next(next)
 		if err != nil {
 			return nil, err

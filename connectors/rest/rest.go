@@ -55,6 +55,9 @@ func (c *Connector) Options() []connectors.OptionSpec {
 	if c.vendor == nil || c.manifest.hasJobs() {
 		specs = append(specs, optionsOfJobs()...)
 	}
+	if c.vendor == nil || c.manifest.Load != nil {
+		specs = append(specs, optionsOfLoads()...)
+	}
 	if c.vendor == nil || len(c.manifest.Limits.Budget) > 0 {
 		specs = append(specs, reserveOption())
 	}
@@ -223,7 +226,9 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 	s.pageSize, s.parallel = m.Read.PageSize.Default, m.Limits.Parallel
 	var bad error
 	s.bulk, bad = bulk{mode: bulkAuto}.with(server.Options)
-	if err := errors.Join(bad,
+	var badLoads error
+	s.loads, badLoads = loads{mode: bulkAuto}.with(server.Options)
+	if err := errors.Join(bad, badLoads,
 		optionNumber(server.Options, "page_size", 1, float64(max(m.Read.PageSize.Max, 1)), func(f float64) { s.pageSize = int(f) }),
 		optionNumber(server.Options, "calls_per_second", 0.001, 1e6, func(f float64) { perSecond = f }),
 		optionNumber(server.Options, "max_calls", 1, 1e9, func(f float64) { cfg.MaxCalls = uint64(f) }),
@@ -330,6 +335,7 @@ type source struct {
 	quoter   quoter
 	pageSize int
 	bulk     bulk
+	loads    loads
 	errands  *errands
 	parallel int // requests of one scan under way at once; 0: one
 	// check is the path of auth.check; empty: none. checked is when it last

@@ -48,6 +48,7 @@ type table struct {
 	refused []string
 	cost    float64 // of a request against one of the first way
 	bulk    bulk
+	loads   loads
 	// lost are columns whose fields the API's metadata does not have (any more):
 	// they read NULL.
 	lost []int
@@ -87,6 +88,9 @@ func (s *source) Table(ctx context.Context, spec connectors.TableSpec) (connecto
 		return nil, err
 	}
 	if t.bulk, err = s.bulk.with(spec.Options); err != nil {
+		return nil, err
+	}
+	if t.loads, err = s.loads.with(spec.Options); err != nil {
 		return nil, err
 	}
 	if err := t.bindWays(); err != nil {
@@ -226,6 +230,7 @@ func (t *table) describe() connectors.Description {
 		d.BatchRows.Update, d.BatchRows.Delete = t.update.batchRows(), t.delete.batchRows()
 	}
 	d.BatchRows.Upsert = t.upsert.batchRows()
+	t.describeLoads(&d)
 	d.Idempotent = t.replays()
 	if lag := t.src.m.Read.LagSeconds; lag != nil {
 		if d.ListLag = time.Duration(*lag * float64(time.Second)); d.ListLag == 0 {

@@ -69,6 +69,10 @@ type Hooks struct {
 	// Refusal reads an error that the manifest cannot describe; nil: read it as
 	// the manifest says.
 	Refusal func(status int, header http.Header, body []byte) *Refusal
+	// JobError makes of what the results of a job that writes (load) say of a refused
+	// row what the answer to a request for it would have; nil: a code may stand before a
+	// colon in it.
+	JobError func(text string) []byte
 }
 
 // ObjectInfo is an object of the API's metadata.

@@ -48,6 +48,29 @@ func refusal(_ int, _ http.Header, body []byte) *rest.Refusal {
 	return out
 }
 
+// rowError is what an ingest job says of a row: CODE:words:Field,Field --.
+var rowError = regexp.MustCompile(`(?s)^([A-Z][A-Z0-9_]*):(.*?)(?::([\w, .]*) ?--)?$`)
+
+// jobError makes of that the error of a row of a collection.
+func jobError(text string) []byte {
+	type problem struct {
+		Message    string   `json:"message"`
+		StatusCode string   `json:"statusCode"`
+		Fields     []string `json:"fields"`
+	}
+	p := problem{Message: text}
+	if m := rowError.FindStringSubmatch(text); m != nil {
+		p.StatusCode, p.Message = m[1], m[2]
+		for _, f := range strings.Split(m[3], ",") {
+			if f = strings.TrimSpace(f); f != "" {
+				p.Fields = append(p.Fields, f)
+			}
+		}
+	}
+	out, _ := json.Marshal([]problem{p}) // texts have no such error
+	return out
+}
+
 // place is where a statement is wrong, with the part of it around.
 var place = regexp.MustCompile(`(?s)^.*\nERROR at Row:\d+:Column:\d+\n`)
 

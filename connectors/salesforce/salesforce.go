@@ -37,7 +37,7 @@ type org struct{ api *rest.API }
 
 func open(api *rest.API) (rest.Hooks, error) {
 	o := &org{api: api}
-	return rest.Hooks{Objects: o.objects, Object: o.object, Bind: o.bind, Request: o.request, Answer: answer, Refusal: refusal, Lost: []string{"INVALID_FIELD"}}, nil
+	return rest.Hooks{Objects: o.objects, Object: o.object, Bind: o.bind, Request: o.request, Answer: answer, Refusal: refusal, JobError: jobError, Lost: []string{"INVALID_FIELD"}}, nil
 }
 
 // bound is what the hooks remember of an object.

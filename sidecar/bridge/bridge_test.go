@@ -76,6 +76,7 @@ func TestDescribe_TellsWhatTheConnectorSays(t *testing.T) {
 	f := &fake{desc: connectors.Description{Key: []int{0}, Insertable: true, Updatable: true, ReadOnlyReason: "no delete",
 		ReadOnlyColumns: []int{0}, UnnullableColumns: []int{1}, Lookups: []connectors.Lookup{{Columns: []int{0}, Unique: true}}, Rows: math.Inf(1),
 		BatchRows: connectors.BatchRows{Insert: 30, Update: -1, Delete: maxBatchRows + 1}}}
+	jobs := connectors.BatchRows{Insert: 7000, Update: 8000, Delete: 10, Upsert: 9000}
 	c := start(t, f).client()
 	d, err := c.Describe(t.Context(), &hallwayv1.DescribeRequest{Relation: things(1)})
 	require.NoError(t, err)
@@ -87,6 +88,12 @@ func TestDescribe_TellsWhatTheConnectorSays(t *testing.T) {
 	assert.Zero(t, d.GetRows(), "an infinite estimate is none")
 	assert.Equal(t, []uint32{30, 0, maxBatchRows, upsertRows},
 		[]uint32{d.GetInsertRows(), d.GetUpdateRows(), d.GetDeleteRows(), d.GetUpsertRows()})
+	f.desc.Jobs = jobs
+	d, err = c.Describe(t.Context(), &hallwayv1.DescribeRequest{Relation: things(1)})
+	require.NoError(t, err)
+	assert.Equal(t, []uint32{7000, 8000, maxBatchRows, 9000},
+		[]uint32{d.GetInsertRows(), d.GetUpdateRows(), d.GetDeleteRows(), d.GetUpsertRows()}, "as many as a job takes")
+	f.desc.Jobs = connectors.BatchRows{}
 
 	f.desc.Key = []int{7}
 	_, err = c.Describe(t.Context(), &hallwayv1.DescribeRequest{Relation: things(1)})

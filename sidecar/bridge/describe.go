@@ -22,10 +22,11 @@ func (s *Server) Describe(ctx context.Context, req *hallwayv1.DescribeRequest) (
 	resp := &hallwayv1.DescribeResponse{
 		Insertable: d.Insertable, Updatable: d.Updatable, Deletable: d.Deletable,
 		ReadOnlyReason: d.ReadOnlyReason, Rows: finite(d.Rows), Aggregates: d.Aggregates,
-		InsertRows: batchRows(ahead(&d, d.BatchRows.Insert)), UpdateRows: batchRows(ahead(&d, d.BatchRows.Update)),
-		DeleteRows: batchRows(ahead(&d, d.BatchRows.Delete)),
+		InsertRows: batchRows(max(ahead(&d, d.BatchRows.Insert), d.Jobs.Insert)),
+		UpdateRows: batchRows(max(ahead(&d, d.BatchRows.Update), d.Jobs.Update)),
+		DeleteRows: batchRows(max(ahead(&d, d.BatchRows.Delete), d.Jobs.Delete)),
 		// Also where rows are written one by one they are looked for together.
-		UpsertRows: batchRows(max(d.BatchRows.Insert, d.BatchRows.Update, d.BatchRows.Upsert, upsertRows)),
+		UpsertRows: batchRows(max(d.BatchRows.Insert, d.BatchRows.Update, d.BatchRows.Upsert, upsertRows, d.Jobs.Upsert)),
 	}
 	if _, ok := b.table.(connectors.Modifier); !ok && (d.Insertable || d.Updatable || d.Deletable) {
 		resp.Insertable, resp.Updatable, resp.Deletable = false, false, false

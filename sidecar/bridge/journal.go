@@ -152,7 +152,10 @@ func (w *journaled) commit(ctx context.Context, first, end int) (*journal.Write,
 	for i := range list.Rows {
 		e, row := &list.Rows[i], &batch.Rows[first+i]
 		e.Number = j.number(w.at[first+i])
-		if w.keys != nil {
+		switch {
+		case batch.Job != "":
+			e.RequestKey = connectors.JobKey(batch.Job)
+		case w.keys != nil:
 			e.RequestKey = w.keys[first+i]
 		}
 		if batch.Op == connectors.Update || batch.Op == connectors.Delete {
@@ -472,6 +475,23 @@ func (t *journalTable) Rows(ctx context.Context, match []int, values [][]pushdow
 		}
 	}
 	return out, nil
+}
+
+func (t *journalTable) Loaded(ctx context.Context, job string, batch *connectors.Batch) error {
+	l, ok := t.m.(connectors.Loader)
+	if !ok {
+		return &connectors.Error{Class: connectors.NotSupported, Message: fmt.Sprintf("what became of rows of job %s cannot be asked", job)}
+	}
+	err := l.Loaded(ctx, job, batch)
+	if err == nil && len(batch.Results) != len(batch.Rows) {
+		err = &connectors.Error{Class: connectors.Internal, Message: fmt.Sprintf("the connector gave %d results for %d rows", len(batch.Results), len(batch.Rows))}
+	}
+	if err != nil {
+		return fmt.Errorf("asking what a job did: %w", err)
+	}
+	// The job may have gone on after what is kept of the API was read.
+	t.s.beginWrite(t.cached, t.b.rel, batch).unknown()
+	return nil
 }
 
 // Same compares two values as PostgreSQL does, in the binary format.

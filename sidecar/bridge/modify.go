@@ -36,6 +36,7 @@ func (s *Server) Modify(ctx context.Context, req *hallwayv1.ModifyRequest) (*hal
 	if err != nil {
 		return nil, err
 	}
+	batch.Jobs = true
 	var returned []byte
 	returnedRows := 0
 	batch.Returning = rows.NewBuilder(b.rel.typesAt(batch.ReturningColumns), func(tuples []byte, n int) error {

@@ -25,7 +25,23 @@ const (
 	// writeTurn is how long a Modify goes on to further requests. What it has not
 	// come to is sent again: the backend's bound on waiting is meant for one request.
 	writeTurn = 250 * time.Millisecond
+	// longTurn is that of a Modify that has rows enough for a job of the API, and that
+	// requests write after all: there would be too many calls. It is as much as a quarter
+	// of what the backend waits.
+	longTurn = 5 * time.Second
 )
+
+// turnOf is how long a Modify may go on to further requests.
+func turnOf(ctx context.Context, rows int) time.Duration {
+	if rows <= aheadRows {
+		return writeTurn
+	}
+	turn := longTurn
+	if end, ok := ctx.Deadline(); ok {
+		turn = min(turn, time.Until(end)/4)
+	}
+	return max(turn, writeTurn)
+}
 
 // ahead is how many rows a Modify best has, if a request to the API has n.
 func ahead(d *connectors.Description, n int) int {
@@ -37,15 +53,20 @@ func ahead(d *connectors.Description, n int) int {
 
 // requestRows is how many rows the API takes by a request.
 func requestRows(d *connectors.Description, op connectors.Operation) int {
+	return rowsOf(d.BatchRows, op)
+}
+
+// rowsOf is those of an operation.
+func rowsOf(n connectors.BatchRows, op connectors.Operation) int {
 	switch op {
 	case connectors.Insert:
-		return d.BatchRows.Insert
+		return n.Insert
 	case connectors.Update:
-		return d.BatchRows.Update
+		return n.Update
 	case connectors.Delete:
-		return d.BatchRows.Delete
+		return n.Delete
 	default:
-		return d.BatchRows.Upsert
+		return n.Upsert
 	}
 }
 
@@ -53,8 +74,9 @@ func requestRows(d *connectors.Description, op connectors.Operation) int {
 type turns struct {
 	w     *journaled // nil: not journaled
 	began time.Time
-	// stops: rows may be left for another call.
+	// stops: rows may be left for another call, after a turn.
 	stops bool
+	turn  time.Duration
 	// sent are the rows that were let through, since then the last of them.
 	sent, before int
 	since        time.Time
@@ -67,14 +89,18 @@ type turns struct {
 func (s *Server) takeTurns(ctx context.Context, b *bound, j *journaling, p *part) (*journaled, error) {
 	first := len(p.batch.Rows)
 	if first > 1 {
-		if d := b.table.Describe(); d.Staged {
+		d := b.table.Describe()
+		switch {
+		case p.batch.Jobs && rowsOf(d.Jobs, p.batch.Op) > 0:
+			first = 0 // which job has them is to be journaled with them
+		case d.Staged:
 			first = min(first, max(1, requestRows(&d, p.batch.Op)))
 		}
 	}
 	began := time.Now()
 	w, err := j.begin(ctx, p.batch, p.at, p.before, first)
 	if err == nil && first < len(p.batch.Rows) {
-		t := &turns{w: w, began: began, stops: p.stops, pace: &b.rel.pace}
+		t := &turns{w: w, began: began, stops: p.stops, turn: turnOf(ctx, len(p.batch.Rows)), pace: &b.rel.pace}
 		p.batch.Ready = t.ready
 	}
 	return w, err
@@ -92,7 +118,7 @@ func (t *turns) ready(ctx context.Context, end, next int) error {
 	if n := t.sent - t.before; n > 0 {
 		t.pace.Store(int64(now.Sub(t.since)) / int64(n))
 	}
-	if end > t.w.begun() && t.sent > 0 && t.stops && now.Sub(t.began) >= writeTurn {
+	if end > t.w.begun() && t.sent > 0 && t.stops && now.Sub(t.began) >= t.turn {
 		return connectors.ErrNotNow
 	}
 	if t.w != nil {
@@ -116,7 +142,7 @@ func (t *turns) reaches(now time.Time, end int) bool {
 		return true
 	}
 	pace := t.pace.Load()
-	return pace > 0 && now.Sub(t.began)+time.Duration(pace*int64(end-t.sent)) < writeTurn
+	return pace > 0 && now.Sub(t.began)+time.Duration(pace*int64(end-t.sent)) < t.turn
 }
 
 // stage is intents that are committed together: those of the rows from first up to

@@ -30,16 +30,39 @@ func TestTurns_End(t *testing.T) {
 	for name, c := range map[string]struct {
 		stops bool
 		began time.Duration // ago
+		turn  time.Duration
 		want  error
 	}{
-		"at the beginning": {true, -time.Minute, nil}, // which is however long the machine takes until then
-		"after long":       {true, time.Minute, connectors.ErrNotNow},
-		"all at once":      {false, time.Minute, nil},
+		"at the beginning": {true, -time.Minute, writeTurn, nil}, // which is however long the machine takes until then
+		"after long":       {true, time.Minute, writeTurn, connectors.ErrNotNow},
+		"in a long turn":   {true, time.Minute, time.Hour, nil},
+		"all at once":      {false, time.Minute, writeTurn, nil},
 	} {
-		turn := &turns{began: time.Now().Add(-c.began), stops: c.stops, pace: &atomic.Int64{}}
+		turn := &turns{began: time.Now().Add(-c.began), stops: c.stops, turn: c.turn, pace: &atomic.Int64{}}
 		require.NoError(t, turn.ready(t.Context(), 10, 20), "%s: the first request is always sent", name)
 		assert.Equal(t, c.want, turn.ready(t.Context(), 20, 30), name)
 		assert.Positive(t, turn.pace.Load(), name)
+	}
+}
+
+// Rows enough for a job, which requests write after all, do so in few calls that the
+// backend waits for.
+func TestTurnOf(t *testing.T) {
+	soon, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for _, c := range []struct {
+		ctx      context.Context
+		rows     int
+		min, max time.Duration
+	}{
+		{t.Context(), aheadRows, writeTurn, writeTurn},
+		{t.Context(), aheadRows + 1, longTurn, longTurn},
+		{soon, aheadRows, writeTurn, writeTurn},
+		{soon, aheadRows + 1, writeTurn, 2500 * time.Millisecond},
+	} {
+		got := turnOf(c.ctx, c.rows)
+		assert.GreaterOrEqual(t, got, c.min)
+		assert.LessOrEqual(t, got, c.max)
 	}
 }
 

@@ -255,6 +255,37 @@ func TestUpsert_ARowThatIsGoneAndStillListed(t *testing.T) {
 	assert.Equal(t, "created", a.String())
 }
 
+// Of rows enough for a job no more are read first than there is time for.
+func TestUnchanged_LooksAtWhatItHasTimeFor(t *testing.T) {
+	d := newDesk(t)
+	soon, cancel := context.WithTimeout(t.Context(), lookTime/2)
+	defer cancel()
+	late, cancel := context.WithTimeout(t.Context(), 2*lookTime)
+	defer cancel()
+	for _, c := range []struct {
+		ctx  context.Context
+		jobs bool
+		want int
+	}{{soon, true, aheadRows}, {soon, false, aheadRows + 100}, {late, true, aheadRows + 100}, {t.Context(), true, aheadRows + 100}} {
+		b := &connectors.Batch{Op: connectors.Update, KeyColumns: []int{colID}, Columns: []int{colName}, Jobs: c.jobs, Stats: &connectors.Stats{}}
+		for i := range aheadRows + 100 {
+			b.Rows = append(b.Rows, connectors.Row{Key: []pushdown.Value{{V: int64(1000 + i)}}, Values: []pushdown.Value{{V: "x"}}})
+		}
+		b.Returning = rows.NewBuilder(nil, func([]byte, int) error { return nil }, rows.Options{})
+		sent := 0
+		err := d.srv.writeParts(c.ctx, d.b, d.m, b, writeOptions{SkipUnchanged: true}, func(ctx context.Context, p *part) error {
+			assert.Equal(t, c.jobs, p.batch.Jobs)
+			sent += len(p.at)
+			return d.m.Modify(ctx, p.batch)
+		})
+		require.NoError(t, err)
+		require.Equal(t, c.want, sent)
+		for i, r := range b.Results {
+			require.Equal(t, i >= c.want, r.Outcome == connectors.NotSent, "row %d", i)
+		}
+	}
+}
+
 // scanTable answers reads with what a test says.
 type scanTable struct {
 	connectors.Table

@@ -239,11 +239,28 @@ func (w *writing) skip(i int, row *liveRow) {
 	}
 }
 
+// lookTime is what must be left for as many rows to be read as a job may write.
+const lookTime = 2 * time.Minute
+
+// most is how many rows are looked at by this call; the others are for another.
+func (w *writing) most(ctx context.Context) int {
+	n := len(w.whole.Rows)
+	end, ok := ctx.Deadline()
+	if !w.whole.Jobs || !ok || time.Until(end) >= lookTime {
+		return n
+	}
+	return min(n, max(aheadRows, requestRows(&w.desc, w.whole.Op)))
+}
+
 // look reads the rows first and sends all that are not to be skipped.
 func (w *writing) look(ctx context.Context, match []int) error {
 	w.begin()
-	values := make([][]pushdown.Value, len(w.whole.Rows))
-	for i, r := range w.whole.Rows {
+	n := w.most(ctx)
+	for i := n; i < len(w.whole.Rows); i++ {
+		w.whole.Results[i].Outcome = connectors.NotSent
+	}
+	values := make([][]pushdown.Value, n)
+	for i, r := range w.whole.Rows[:n] {
 		if values[i] = r.Key; w.whole.Op == connectors.Upsert {
 			values[i] = w.matchOf(i)
 		}
@@ -258,8 +275,8 @@ func (w *writing) look(ctx context.Context, match []int) error {
 		times[overlay.Key(w.b.rel.typesAt(match), v)]++
 	}
 	p := w.part(w.whole.Op, "")
-	p.stops = true
-	for i := range w.whole.Rows {
+	p.stops, p.batch.Jobs = true, w.whole.Jobs
+	for i := range values {
 		var row *liveRow
 		if len(found[i]) == 1 {
 			row = found[i][0]

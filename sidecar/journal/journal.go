@@ -8,7 +8,7 @@
 // This file is what the rooms above use. intent.go and outcome.go are the way of
 // a write through the journal, node.go is one database's loop, track.go what it knows
 // of its own writes, settle.go what the end of a transaction means, reconcile.go
-// finds out what is not known, undo.go takes back, deliver.go sends what waited for a
+// and jobrows.go find out what is not known, undo.go takes back, deliver.go sends what waited for a
 // commit; these three read entries (entry.go, image.go), and say what became of them
 // (verdict.go).
 package journal
@@ -97,6 +97,9 @@ type Table interface {
 	// Modify writes, and gives of each row what the API answered of the columns
 	// recorded; nil where it did not say.
 	Modify(ctx context.Context, batch *connectors.Batch, recorded []int) ([]Row, error)
+	// Loaded is connectors.Loader's. The error is that of a table whose rows do not go by
+	// jobs, too.
+	Loaded(ctx context.Context, job string, batch *connectors.Batch) error
 	// Same compares two values of a column as they stand in a Row.
 	Same(column int, a, b []byte) bool
 	Release()

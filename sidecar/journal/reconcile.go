@@ -1,7 +1,7 @@
 package journal
 
-// Finding out: what became of writes whose answer nobody has. The API is read;
-// where that does not tell, it is asked again with the same idempotency key, if it
+// Finding out: what became of writes whose answer nobody has. A job that has written
+// them is asked (jobrows.go), else the API is read; where that does not tell, it is asked again with the same idempotency key, if it
 // gives the first answer then. Nothing is sent blindly.
 
 import (
@@ -39,6 +39,9 @@ func (n *node) reconcile(ctx context.Context) error {
 	for i, relid := range relids {
 		n.start(fmt.Sprintf("finding out about table %d of %s", relid, roles[i]), func(ctx context.Context) error {
 			list, err := n.entries(ctx, unknownNow+` AND w.relid = $4::int8::oid AND w.role = $5 ORDER BY w.id LIMIT $6`, relid, roles[i], findOutRows)
+			if err == nil {
+				list, err = n.fromJobs(ctx, list)
+			}
 			if err != nil || len(list) == 0 {
 				return err
 			}
@@ -117,8 +120,11 @@ func (f *finder) replayAll(ctx context.Context) {
 			}
 		}
 		_, _, _, single := connectors.ParseRequestKey(key)
+		_, job := connectors.ParseJobKey(key)
 		e := f.list[at[0]]
 		switch {
+		case job:
+			// No request had them.
 		case len(doubt) == 0 || time.Since(e.WrittenAt) >= replayFor || e.Operation == "delete":
 			// Of a DELETE the API does not say again what it said: that the row is gone
 			// shows in reading.

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/hallwaydb/hallway/connectors"
@@ -116,17 +118,6 @@ func TestSalesforce_Batches(t *testing.T) {
 	require.Equal(t, 2, org.Calls()["collection_delete"])
 	require.Equal(t, "700", c.Value("SELECT count(*) FROM crm.account"))
 
-	// The journal has the keys of new records, though the answers have nothing else of
-	// them, and so they can be taken back.
-	c.Exec("ALTER FOREIGN TABLE crm.account OPTIONS (ADD on_rollback 'compensate')")
-	c.Exec("BEGIN; INSERT INTO crm.account (name) SELECT 'undone' FROM generate_series(1, 40); ROLLBACK")
-	require.True(t, harness.Eventually(t.Context(), 30*time.Second, func() bool {
-		return c.Value("SELECT count(*) FROM hallway.write_log WHERE operation = 'insert' AND state = 'compensated' AND key IS NOT NULL") == "40"
-	}), c.Query("SELECT state, message, count(*) FROM hallway.write_log GROUP BY 1, 2"))
-	c.Exec("ALTER FOREIGN TABLE crm.account OPTIONS (DROP on_rollback)")
-	require.Equal(t, "700", c.Value("SELECT count(*) FROM crm.account"))
-	require.Equal(t, "1000", c.Value("SELECT count(DISTINCT key) FROM hallway.write_log WHERE operation = 'insert' AND state = 'applied'"))
-
 	// Of a request that has a refused row nothing is left.
 	before := c.Value("SELECT count(*) FROM crm.account")
 	e := c.Fails("23505", "INSERT INTO crm.account (name, erp_key__c) SELECT 'x', CASE WHEN i = 150 THEN 'K999' ELSE 'new' || i END FROM generate_series(1, 200) i")
@@ -190,6 +181,101 @@ func TestSalesforce_Bulk(t *testing.T) {
 	e := c.Fails("HV000", "SELECT name FROM crm.account")
 	require.Contains(t, e.Message, `the job that reads Account has ended as "Failed": InternalServerError: try later`)
 	harness.JudgeSOQL(t, org.Statements(), salesforce.Strings, 2, 0)
+}
+
+// Many rows at once are a job of the Bulk API, if there is time for it.
+func TestSalesforce_Loads(t *testing.T) {
+	db := env.Database(t)
+	c, admin := db.Connect(t), db.Connect(t)
+	org := startSalesforce(t, c, salesforce.Options{})
+	c.Exec(`IMPORT FOREIGN SCHEMA "default" LIMIT TO (account) FROM SERVER salesforce INTO crm`)
+	c.Exec("ALTER SERVER salesforce OPTIONS (ADD bulk_write_rows '300')")
+	const insert = "INSERT INTO crm.account (name, erp_key__c, numberofemployees) SELECT 'P' || i, 'k' || i, i FROM generate_series(%d, %d) i"
+	org.ResetCalls()
+	c.Exec(insert, 1, 400)
+	require.Equal(t, []int{2, 0}, []int{org.Calls()["collection_create"], org.Calls()["bulk_ingest"]}, "30 seconds are no time for a job")
+	c.Exec("SET statement_timeout = '10min'")
+	jobs := func() int { return org.Calls()["bulk_ingest"] }
+	c.Exec(insert, 401, 1000)
+	require.Equal(t, 1, jobs())
+	c.Exec("UPDATE crm.account SET website = 'https://' || erp_key__c || '.example' WHERE numberofemployees <= 600")
+	require.Equal(t, 2, jobs())
+	c.Exec("DELETE FROM crm.account WHERE numberofemployees > 600")
+	require.Equal(t, 3, jobs())
+	var lines strings.Builder
+	for i := range 700 {
+		fmt.Fprintf(&lines, "C%d\tk%d\n", i, 1001+i)
+	}
+	_, err := c.CopyFrom(t.Context(), strings.NewReader(lines.String()), "COPY crm.account (name, erp_key__c) FROM STDIN")
+	require.NoError(t, err)
+	require.Equal(t, 4, jobs())
+	c.Exec("ALTER FOREIGN TABLE crm.account OPTIONS (upsert_key 'erp_key__c')")
+	c.Exec("INSERT INTO crm.account (erp_key__c, name) SELECT 'k' || i, 'P' || i FROM generate_series(401, 1400) i")
+	c.Exec("ALTER FOREIGN TABLE crm.account OPTIONS (DROP upsert_key)")
+	require.Equal(t, 5, jobs())
+	// What collections wrote, the jobs' rows, 400 made by the upsert and 400 changed.
+	require.Equal(t, "1700 1400 600", c.Value("SELECT concat_ws(' ', count(*), count(*) FILTER (WHERE name LIKE 'P%%'), count(website)) FROM crm.account"))
+	require.Equal(t, map[string]int{"collection_create": 2}, map[string]int{"collection_create": org.Calls()["collection_create"] + org.Calls()["collection_update"] + org.Calls()["collection_delete"] + org.Calls()["collection_upsert"]})
+	eventually := func(want, query string) {
+		t.Helper()
+		got := ""
+		assert.Eventually(t, func() bool { got = admin.Value("%s", query); return got == want }, 30*time.Second, 20*time.Millisecond)
+		require.Equal(t, want, got)
+	}
+	eventually("delete applied 400 400, insert applied 2100 2100, update applied 600 600, upsert applied 400 400",
+		`SELECT string_agg(concat_ws(' ', operation, state, n, keys), ', ' ORDER BY operation) FROM
+		 (SELECT operation, state, count(*) AS n, count(DISTINCT key) AS keys FROM hallway.write_log GROUP BY 1, 2) w`)
+
+	// Rows that are refused leave the others; the first of them is the statement's error.
+	admin.Exec("DELETE FROM hallway.write_log")
+	e := c.Fails("23505", "INSERT INTO crm.account (name, erp_key__c) SELECT 'x', CASE WHEN i IN (150, 170) THEN 'K999' ELSE 'new' || i END FROM generate_series(1, 400) i")
+	require.Contains(t, e.Message, "[Salesforce]: duplicate value found: ERP_Key__c duplicates value on record with id: 001")
+	require.Equal(t, "erp_key__c", e.ColumnName)
+	require.Contains(t, e.Detail, "Row 150")
+	const states = "SELECT string_agg(concat_ws(' ', state, n), ', ' ORDER BY state) FROM (SELECT state, count(*) AS n FROM hallway.write_log GROUP BY state) s"
+	eventually("orphaned 398, refused 2", states)
+	require.Equal(t, "398", c.Value("SELECT count(*) FROM crm.account WHERE name = 'x'"))
+
+	// What is rolled back can be undone.
+	c.Exec("ALTER FOREIGN TABLE crm.account OPTIONS (ADD on_rollback 'compensate')")
+	admin.Exec("DELETE FROM hallway.write_log")
+	before := jobs()
+	c.Exec("BEGIN; INSERT INTO crm.account (name) SELECT 'undone' FROM generate_series(1, 400); ROLLBACK")
+	require.Equal(t, before+1, jobs())
+	eventually("compensated 400", states)
+	require.Equal(t, "0", c.Value("SELECT count(*) FROM crm.account WHERE name = 'undone'"))
+	c.Exec("ALTER FOREIGN TABLE crm.account OPTIONS (DROP on_rollback)")
+
+	// A statement that is cancelled, or whose time is over, has its job aborted, and
+	// knows how far it came, though its rows are all alike.
+	org.Configure(func(o *salesforce.Options) { o.BulkPolls, o.IngestStep = 1<<30, 10 })
+	c.Exec("ALTER SERVER salesforce OPTIONS (ADD bulk_writes 'always')")
+	pid := c.Value("SELECT pg_backend_pid()")
+	for _, how := range []string{"cancelled", "late"} {
+		admin.Exec("DELETE FROM hallway.write_log")
+		org.ResetCalls()
+		over := make(chan bool, 1)
+		if how == "late" {
+			c.Exec("SET statement_timeout = '2s'")
+			over <- true
+		} else {
+			go func() {
+				far := assert.Eventually(t, func() bool { return org.Calls()["bulk_poll"] >= 3 }, 30*time.Second, time.Millisecond)
+				admin.Exec("SELECT pg_cancel_backend(%s)", pid)
+				over <- far
+			}()
+		}
+		c.Fails("57014", "INSERT INTO crm.account (name) SELECT '%s' FROM generate_series(1, 400) i", how)
+		require.True(t, <-over)
+		c.Exec("SET statement_timeout = '10min'")
+		require.Eventually(t, func() bool { return org.Jobs() == 0 }, time.Minute, 10*time.Millisecond, "the job is aborted")
+		done, err := strconv.Atoi(c.Value("SELECT count(*) FROM crm.account WHERE name = '%s'", how))
+		require.NoError(t, err)
+		require.Less(t, done, 400)
+		if done > 0 || how == "cancelled" { // else there was not even time to begin
+			eventually(fmt.Sprintf("orphaned %d, refused %d", done, 400-done), states)
+		}
+	}
 }
 
 // What the org's limits do to a query.

@@ -27,8 +27,15 @@ type job struct {
 	upload       []byte
 	good, failed [][]string
 	head         []string
+	left         [][]string // rows that it has not come to
+	read         bool
 	processed    int
 	message      string
+}
+
+// over tells whether results are there.
+func (j *job) over() bool {
+	return slices.Contains([]string{"JobComplete", "Failed", "Aborted"}, j.state)
 }
 
 func (s *Server) newJob(kind string) *job {
@@ -109,17 +116,17 @@ func (s *Server) getJob(w http.ResponseWriter, r *http.Request) *apiError {
 	}
 	if j.state == "UploadComplete" || j.state == "InProgress" {
 		j.state = "InProgress"
-		if j.polls++; j.polls > s.opts.BulkPolls {
+		j.polls++
+		over := j.polls > s.opts.BulkPolls
+		switch {
+		case j.ingest:
+			s.ingest(j, over)
+		case over && s.opts.BulkFailure != "":
+			j.state, j.message = "Failed", s.opts.BulkFailure
+		case over && j.late != "":
+			j.state, j.message = "Failed", j.late
+		case over:
 			j.state = "JobComplete"
-			if !j.ingest && s.opts.BulkFailure != "" {
-				j.state, j.message = "Failed", s.opts.BulkFailure
-			}
-			if j.late != "" {
-				j.state, j.message = "Failed", j.late
-			}
-			if j.ingest {
-				s.ingest(j)
-			}
 		}
 	}
 	writeJSON(w, 200, j.answer(r.PathValue("version")))
@@ -152,7 +159,7 @@ func (s *Server) deleteJob(w http.ResponseWriter, r *http.Request) *apiError {
 	if err != nil {
 		return err
 	}
-	if j.state == "InProgress" {
+	if j.state == "InProgress" || j.state == "Open" {
 		return newError(400, "INVALIDJOBSTATE", "Job %s is in progress: abort it first", j.id)
 	}
 	delete(s.jobs, j.id)
@@ -279,23 +286,18 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) *apiError {
 	return nil
 }
 
-// ingest does an uploaded job: each row for itself, #N/A for null, and an empty
-// cell leaves a field alone.
-func (s *Server) ingest(j *job) {
+// ingest goes on with an uploaded job: each row for itself, #N/A for null, and an
+// empty cell leaves a field alone. over: it has been asked for often enough.
+func (s *Server) ingest(j *job, over bool) {
 	t := s.table(j.object)
-	lines, err := csv.NewReader(bytes.NewReader(j.upload)).ReadAll()
-	if err != nil || len(lines) == 0 {
-		j.state, j.message = "Failed", "InvalidBatch : Failed to parse CSV"
+	if !j.parse(t) {
 		return
 	}
-	j.head = lines[0]
-	for _, name := range j.head {
-		if t.def.field(name) == nil {
-			j.state, j.message = "Failed", "InvalidBatch : Field name not found : "+name
-			return
-		}
+	n := len(j.left)
+	if s.opts.IngestStep > 0 || !over {
+		n = min(n, s.opts.IngestStep)
 	}
-	for _, cells := range lines[1:] {
+	for _, cells := range j.left[:n] {
 		in := input{}
 		for i, c := range cells {
 			switch c {
@@ -314,6 +316,45 @@ func (s *Server) ingest(j *job) {
 		}
 		j.good = append(j.good, append([]string{id, strconv.FormatBool(created)}, cells...))
 	}
+	j.left = j.left[n:]
+	switch {
+	case over && len(j.left) == 0:
+		j.state = "JobComplete"
+	case over && s.opts.IngestFailure != "":
+		j.state, j.message = "Failed", s.opts.IngestFailure
+	}
+}
+
+// parse takes the upload apart, when the job is first worked on.
+func (j *job) parse(t *table) bool {
+	if j.read {
+		return true
+	}
+	j.read = true
+	// The library makes one character of CR LF, also in a value.
+	const mark = "\xff"
+	upload := j.upload
+	if end := bytes.IndexByte(upload, '\n'); end < 1 || upload[end-1] != '\r' {
+		upload = bytes.ReplaceAll(upload, []byte("\r"), []byte(mark))
+	}
+	lines, err := csv.NewReader(bytes.NewReader(upload)).ReadAll()
+	for _, cells := range lines {
+		for i := range cells {
+			cells[i] = strings.ReplaceAll(cells[i], mark, "\r")
+		}
+	}
+	if err != nil || len(lines) == 0 {
+		j.state, j.message = "Failed", "InvalidBatch : Failed to parse CSV"
+		return false
+	}
+	j.head, j.left = lines[0], lines[1:]
+	for _, name := range j.head {
+		if t.def.field(name) == nil {
+			j.state, j.message = "Failed", "InvalidBatch : Field name not found : "+name
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Server) ingestRow(t *table, j *job, in input) (id string, created bool, bad *apiError) {
@@ -362,28 +403,38 @@ func (s *Server) ingestRow(t *table, j *job, in input) (id string, created bool,
 	return id, false, nil
 }
 
+// ingestResults answers with rows in an order of its own, and so their columns.
 func (s *Server) ingestResults(w http.ResponseWriter, r *http.Request) *apiError {
 	j, err := s.jobOf(r)
 	if err != nil {
 		return err
 	}
-	if j.state != "JobComplete" {
+	if !j.over() {
 		return newError(400, "INVALIDJOBSTATE", "results of job %s are not there yet: its state is %s", j.id, j.state)
 	}
+	if !j.read && j.upload != nil {
+		j.parse(s.table(j.object))
+		j.state = "Aborted" // before it was worked on
+	}
 	var b bytes.Buffer
-	rows, first := j.good, []string{"sf__Id", "sf__Created"}
+	rows, own := j.good, []string{"sf__Id", "sf__Created"}
 	switch r.PathValue("results") {
 	case "successfulResults":
 	case "failedResults":
-		rows, first = j.failed, []string{"sf__Id", "sf__Error"}
+		rows, own = j.failed, []string{"sf__Id", "sf__Error"}
 	case "unprocessedrecords":
-		rows, first = nil, nil
+		rows, own = j.left, nil
 	default:
 		return newError(404, "NOT_FOUND", "The requested resource does not exist")
 	}
-	line(&b, append(first, j.head...))
-	for _, cells := range rows {
-		line(&b, cells)
+	turned := func(cells []string) []string {
+		cells = slices.Clone(cells)
+		slices.Reverse(cells[len(own):])
+		return cells
+	}
+	line(&b, turned(append(slices.Clone(own), j.head...)))
+	for _, cells := range slices.Backward(rows) {
+		line(&b, turned(cells))
 	}
 	w.Header().Set("Content-Type", "text/csv; charset=UTF-8")
 	_, _ = w.Write(b.Bytes())

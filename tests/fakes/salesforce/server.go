@@ -53,6 +53,12 @@ type Options struct {
 	BulkFailure string
 	// BulkLate has query jobs made although they name what is not there; they fail.
 	BulkLate bool
+	// IngestStep is how many rows an ingest job does each time that it is asked for; 0:
+	// all at once, when it has been asked for often enough.
+	IngestStep int
+	// IngestFailure is the message of every ingest job that has not come to all its rows
+	// when it has been asked for often enough, and then fails; empty: none does.
+	IngestFailure string
 	// BulkPage is the most rows of a part of a query job's result; 0: 10,000.
 	BulkPage int
 	// Latency is waited before every answer.
@@ -89,13 +95,15 @@ type Server struct {
 	statements []string
 	fails      [][]*apiError
 	rowFails   map[string]*apiError
+	lost       map[string]int
+	gates      map[string]*gate
 	consent    kit.Consent
 }
 
 // New starts an org on a loopback port. Close it.
 func New(opts Options) *Server {
 	s := &Server{opts: opts, clock: opts.Clock, tables: map[string]*table{}, sessions: map[string]*session{},
-		locators: map[string]*locator{}, jobs: map[string]*job{}, calls: map[string]int{}, rowFails: map[string]*apiError{}}
+		locators: map[string]*locator{}, jobs: map[string]*job{}, calls: map[string]int{}, rowFails: map[string]*apiError{}, lost: map[string]int{}, gates: map[string]*gate{}}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
@@ -150,11 +158,18 @@ func (s *Server) Statements() []string {
 	return append([]string{}, s.statements...)
 }
 
-// Jobs is how many bulk jobs there are, of either kind.
+// Jobs is how many bulk jobs there are: of queries, and of ingests those that are not
+// over.
 func (s *Server) Jobs() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.jobs)
+	n := 0
+	for _, j := range s.jobs {
+		if !j.ingest || !j.over() {
+			n++
+		}
+	}
+	return n
 }
 
 // ResetCalls forgets calls, requests and statements.
@@ -171,6 +186,46 @@ func (s *Server) FailNext(n, status int, code, message string) {
 	for range n {
 		s.fails = append(s.fails, []*apiError{newError(status, code, "%s", message)})
 	}
+}
+
+// LoseNext has the next n requests of a kind of Calls done, and their answers lost.
+func (s *Server) LoseNext(kind string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost[kind] = n
+}
+
+// gate holds up a request.
+type gate struct {
+	done          bool
+	reached, open chan struct{}
+}
+
+// HoldNext has the next request of a kind of Calls wait until release is called, before it
+// is done or, if done, when it is. reached is closed when it waits.
+func (s *Server) HoldNext(kind string, done bool) (reached <-chan struct{}, release func()) {
+	g := &gate{done, make(chan struct{}), make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gates[kind] = g
+	return g.reached, sync.OnceFunc(func() { close(g.open) })
+}
+
+// held takes a kind's gate, and lets a request wait that is held up before it is done.
+func (s *Server) held(kind string) *gate {
+	s.mu.Lock()
+	g := s.gates[kind]
+	delete(s.gates, kind)
+	s.mu.Unlock()
+	if g != nil && !g.done {
+		g.wait()
+	}
+	return g
+}
+
+func (g *gate) wait() {
+	close(g.reached)
+	<-g.open
 }
 
 // FailRow refuses every write of the row whose Name, LastName or Subject is name.
@@ -280,8 +335,15 @@ func (s *Server) data(kind string, f func(http.ResponseWriter, *http.Request) *a
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		kept := httptest.NewRecorder()
+		g := s.held(kind)
 		if err := s.serve(kind, kept, r, f); err != nil {
 			writeErrors(kept, err...)
+		}
+		if g != nil && g.done {
+			g.wait()
+		}
+		if s.loses(kind) {
+			panic(http.ErrAbortHandler)
 		}
 		for name, values := range kept.Header() {
 			w.Header()[name] = values
@@ -289,6 +351,17 @@ func (s *Server) data(kind string, f func(http.ResponseWriter, *http.Request) *a
 		w.WriteHeader(kept.Code)
 		_, _ = w.Write(kept.Body.Bytes())
 	}
+}
+
+// loses tells whether an answer of a kind is to be lost.
+func (s *Server) loses(kind string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lost[kind] == 0 {
+		return false
+	}
+	s.lost[kind]--
+	return true
 }
 
 func (s *Server) serve(kind string, w http.ResponseWriter, r *http.Request, f func(http.ResponseWriter, *http.Request) *apiError) []*apiError {

@@ -272,6 +272,23 @@ check("loads in bulk", async () => {
   assert.equal((await conn.sobject("Account").findOne({ ERP_Key__c: "b1" }, "Website")).Website, "https://b1.example");
 });
 
+check("aborts loads in bulk", async () => {
+  const job = conn.bulk2.createJob({ operation: "insert", object: "Account", lineEnding: "LF" });
+  job.on("error", () => {});
+  await job.open();
+  assert.equal((await thrown(() => job.delete())).errorCode, "INVALIDJOBSTATE");
+  await job.uploadData("Name,Website\nNever 1,\nNever 2,https://never.example\n");
+  await job.close();
+  assert.equal((await job.check()).state, "InProgress");
+  assert.equal((await thrown(() => job.getSuccessfulResults())).errorCode, "ERROR_HTTP_400");
+  await job.abort();
+  assert.equal((await job.check()).state, "Aborted");
+  assert.deepEqual((await job.getUnprocessedRecords()).map((r) => r.Name).sort(), ["Never 1", "Never 2"]);
+  assert.equal((await job.getSuccessfulResults()).length, 0);
+  await job.delete();
+  assert.equal(await conn.sobject("Account").count({ Name: { $like: "Never%" } }), 0);
+});
+
 check("shows limits and faults as they are", async () => {
   await control("fail", { status: 403, code: "REQUEST_LIMIT_EXCEEDED" });
   assert.equal((await thrown(() => conn.query("SELECT Id FROM User"))).errorCode, "REQUEST_LIMIT_EXCEEDED");
