@@ -39,6 +39,7 @@ typedef struct Sending
 	size_t		len;
 	uint32		rows;
 	uint32	   *at;				/* of each, its place in write; NULL: the same */
+	uint8	   *kept;			/* where tuples are, if not in write; NULL: there */
 } Sending;
 
 static const uint8 *next_part(const HallwayWrite *write, uint32 first,
@@ -408,7 +409,12 @@ keep_unjudged(Sending *sending, const Hallway__V1__ModifyResponse *response)
 		}
 		tuple = next;
 	}
-	sending->tuples = kept;
+	/* There may be many rounds, each with nearly all rows. */
+	if (sending->kept != NULL)
+		pfree(sending->kept);
+	if (sending->at != NULL)
+		pfree(sending->at);
+	sending->tuples = sending->kept = kept;
 	sending->len = len;
 	sending->rows = rows;
 	sending->at = at;
