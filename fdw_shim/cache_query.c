@@ -181,7 +181,9 @@ target_list(Translation *translation)
  * earlier ones into barriers before it. A condition of the scan that must stay
  * outside (it is volatile, has a subplan, or looks at the row as a whole) keeps
  * those of later levels outside, too. False: there are such. Conditions that the
- * API was to execute are nowhere else, and have to fit.
+ * API was to execute are nowhere else, and have to fit. They come before the others
+ * of their level: rows for which they do not hold would never have come from the API,
+ * and may be such that another condition fails.
  */
 static bool
 add_quals(Translation *translation, ForeignScan *scan, const HallwayCachePlan *cache,
@@ -189,6 +191,7 @@ add_quals(Translation *translation, ForeignScan *scan, const HallwayCachePlan *c
 {
 	List	   *quals = NIL;
 	List	   *levels = NIL;
+	List	   *executed = NIL;
 	int			outside = INT_MAX;	/* the lowest level of those */
 	int			highest = 0;
 	ListCell   *lc;
@@ -214,9 +217,10 @@ add_quals(Translation *translation, ForeignScan *scan, const HallwayCachePlan *c
 
 		if (qual == NULL)
 			translation->failed = true;
-		quals = lappend(quals, qual);
-		levels = lappend_int(levels, lfirst_int(lc_level));
+		executed = lappend(executed, qual);
 	}
+	quals = list_concat(executed, quals);
+	levels = list_concat(list_copy(cache->exact_levels), levels);
 
 	foreach(lc_level, levels)
 		highest = Max(highest, lfirst_int(lc_level));

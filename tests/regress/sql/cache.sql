@@ -99,6 +99,14 @@ SELECT id, word FROM kept WHERE n > 1000 ORDER BY id DESC LIMIT 2;
 SELECT id, word FROM kept WHERE n > 1000 ORDER BY word COLLATE "C" OFFSET 1 LIMIT 2;
 SELECT tableoid::regclass, kept.word, (kept).id, kept IS NULL AS is_null FROM kept WHERE id = 5;
 SELECT id FROM kept WHERE kept::text LIKE '(42,%' AND id < 50;
+-- What the API would have been asked comes first, so that no row that it would not
+-- have given is in the way.
+SET enable_indexscan = off;
+SET enable_bitmapscan = off;
+SELECT cache_plan('SELECT id FROM kept WHERE id IN (1, 2, 3, 4, 6, 7) AND 10 / (id - 5) > -20');
+SELECT count(*) FROM kept WHERE id IN (1, 2, 3, 4, 6, 7) AND 10 / (id - 5) > -20;
+RESET enable_indexscan;
+RESET enable_bitmapscan;
 -- What may change from row to row is checked outside.
 SELECT cache_plan('SELECT id FROM kept WHERE id < 3 AND random() < 2');
 SELECT count(*) FROM kept WHERE id < 3 AND random() < 2 AND word LIKE 'all%';
