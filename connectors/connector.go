@@ -89,6 +89,13 @@ type Aging interface {
 	Outdated() bool
 }
 
+// Forewarning is a Table that knows warnings of a scan before it begins.
+type Forewarning interface {
+	// Warnings are some of those that ScanResult has of a scan of these columns, in
+	// the same words; nil: none. It does no I/O.
+	Warnings(columns []int) []string
+}
+
 // Graveyard is a Table whose API remembers what was deleted.
 type Graveyard interface {
 	// Deleted shows the deleted records as a table: the key's columns, in the

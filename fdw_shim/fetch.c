@@ -417,6 +417,8 @@ take_message(HallwayFetch *fetch, const uint8 *data, size_t len)
 		if (fetch->header != NULL)
 			protocol_violation(fetch, "a second header");
 		fetch->header = message.header;
+		for (size_t i = 0; i < fetch->header->n_warnings; i++)
+			hallway_warn(fetch->header->warnings[i]);
 	}
 	else if (fetch->header == NULL)
 		protocol_violation(fetch, "something else before the header");

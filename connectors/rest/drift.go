@@ -36,6 +36,9 @@ func (t *table) lostWarnings(columns []int) []string {
 	return out
 }
 
+// Warnings of columns that are known to read NULL.
+func (t *table) Warnings(columns []int) []string { return t.lostWarnings(columns) }
+
 // drift is what is known of a bound table against its object as it is now.
 type drift struct {
 	// outdated: a field that it was bound to is not there any more. sure: that was

@@ -50,6 +50,9 @@ func (s *Server) Scan(req *hallwayv1.ScanRequest, stream grpc.ServerStreamingSer
 			return err
 		}
 	}
+	if !req.GetExplainOnly() {
+		p.forewarn(ctx, b)
+	}
 	err = stream.Send(&hallwayv1.ScanResponse{Message: &hallwayv1.ScanResponse_Header{Header: p.header}})
 	if err != nil || req.GetExplainOnly() {
 		return err //nolint:wrapcheck // a status of grpc's
@@ -186,6 +189,20 @@ func prepareScan(ctx context.Context, b *bound, req *hallwayv1.ScanRequest, only
 	}
 	p.header.Request = cleanText(b.table.Request(*q), maxRequestText)
 	return p, nil
+}
+
+// forewarn has the header tell what is known of the scan's warnings: its end is not
+// heard by whoever has enough rows.
+func (p *prepared) forewarn(ctx context.Context, b *bound) {
+	w, ok := b.table.(connectors.Forewarning)
+	if !ok {
+		return
+	}
+	warnings := slices.Clone(w.Warnings(p.query.Columns))
+	for i := range warnings {
+		warnings[i] = cleanText(warnings[i], maxMessage)
+	}
+	p.header.Warnings = callOf(ctx).conn.told.news(warnings)
 }
 
 // notAggregated has the backend read the rows.

@@ -66,6 +66,7 @@ func (s *Server) scanShared(req *hallwayv1.ScanRequest, stream grpc.ServerStream
 	// Own writes that cannot be laid over the scan must not be missing in the cache.
 	unsure := view.Unsure || len(view.Rows) > 0 && f == nil
 	tag := &shared{t: t, stats: q.Stats, limit: q.Limit, unjudged: f != nil && f.Unjudged(), kept: !unsure && !t.def.Replica}
+	p.forewarn(ctx, b)
 	deadline, _ := ctx.Deadline()
 	maxAge := time.Duration(min(req.GetMaxAgeMs(), uint64(24*365*time.Hour/time.Millisecond))) * time.Millisecond
 	r, joined := s.flights.Join(ctx, flight.Request{

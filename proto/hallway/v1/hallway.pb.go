@@ -2226,7 +2226,10 @@ type ScanHeader struct {
 	// secrets: "GET /api/collections/contacts/records?filter=...".
 	Request string `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
 	// In logs and metrics under the same name.
-	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// As the footer's, of which they are not part again: what is known before the API
+	// is asked. Whoever has enough rows does not hear the footer.
+	Warnings      []string `protobuf:"bytes,4,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2280,6 +2283,13 @@ func (x *ScanHeader) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *ScanHeader) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
 }
 
 // RowBatch: tuples in PostgreSQL's binary format, as in COPY BINARY without
@@ -3880,13 +3890,14 @@ const file_hallway_v1_hallway_proto_rawDesc = "" +
 	"\x05batch\x18\x02 \x01(\v2\x14.hallway.v1.RowBatchH\x00R\x05batch\x120\n" +
 	"\x06footer\x18\x03 \x01(\v2\x16.hallway.v1.ScanFooterH\x00R\x06footer\x123\n" +
 	"\bprogress\x18\x04 \x01(\v2\x15.hallway.v1.ScanStatsH\x00R\bprogressB\t\n" +
-	"\amessage\"_\n" +
+	"\amessage\"{\n" +
 	"\n" +
 	"ScanHeader\x12\x18\n" +
 	"\arecheck\x18\x01 \x03(\rR\arecheck\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\tR\arequest\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tR\trequestId\"6\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x1a\n" +
+	"\bwarnings\x18\x04 \x03(\tR\bwarnings\"6\n" +
 	"\bRowBatch\x12\x16\n" +
 	"\x06tuples\x18\x01 \x01(\fR\x06tuples\x12\x12\n" +
 	"\x04rows\x18\x02 \x01(\rR\x04rows\"\x8a\x01\n" +

@@ -3621,7 +3621,7 @@ const ProtobufCMessageDescriptor hallway__v1__scan_response__descriptor =
   (ProtobufCMessageInit) hallway__v1__scan_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor hallway__v1__scan_header__field_descriptors[3] =
+static const ProtobufCFieldDescriptor hallway__v1__scan_header__field_descriptors[4] =
 {
   {
     "recheck",
@@ -3659,16 +3659,29 @@ static const ProtobufCFieldDescriptor hallway__v1__scan_header__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "warnings",
+    4,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_STRING,
+    offsetof(Hallway__V1__ScanHeader, n_warnings),
+    offsetof(Hallway__V1__ScanHeader, warnings),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned hallway__v1__scan_header__field_indices_by_name[] = {
   0,   /* field[0] = recheck */
   1,   /* field[1] = request */
   2,   /* field[2] = request_id */
+  3,   /* field[3] = warnings */
 };
 static const ProtobufCIntRange hallway__v1__scan_header__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor hallway__v1__scan_header__descriptor =
 {
@@ -3678,7 +3691,7 @@ const ProtobufCMessageDescriptor hallway__v1__scan_header__descriptor =
   "Hallway__V1__ScanHeader",
   "hallway.v1",
   sizeof(Hallway__V1__ScanHeader),
-  3,
+  4,
   hallway__v1__scan_header__field_descriptors,
   hallway__v1__scan_header__field_indices_by_name,
   1,  hallway__v1__scan_header__number_ranges,

@@ -941,10 +941,16 @@ struct  Hallway__V1__ScanHeader
    * In logs and metrics under the same name.
    */
   char *request_id;
+  /*
+   * As the footer's, of which they are not part again: what is known before the API
+   * is asked. Whoever has enough rows does not hear the footer.
+   */
+  size_t n_warnings;
+  char **warnings;
 };
 #define HALLWAY__V1__SCAN_HEADER__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&hallway__v1__scan_header__descriptor) \
-    , 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+    , 0,NULL, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL }
 
 
 /*
