@@ -57,6 +57,8 @@ static Hallway__V1__ImportSchemaResponse *ask(ImportForeignSchemaStmt *stmt, Oid
 											  const ImportOptions *options);
 static char *create_table_command(const Hallway__V1__ImportedTable *table,
 								  const char *server);
+static void warn_of_missing(ImportForeignSchemaStmt *stmt,
+							const Hallway__V1__ImportSchemaResponse *answer);
 static void append_options(StringInfo buf, size_t n, Hallway__V1__Option **options);
 static char *checked_type(const Hallway__V1__ImportedTable *table,
 						  const Hallway__V1__ImportedColumn *column);
@@ -100,6 +102,7 @@ hallwayImportForeignSchema(ImportForeignSchemaStmt *stmt, Oid serverOid)
 		commands = lappend(commands, create_table_command(table, stmt->server_name));
 		follows = lappend(follows, follow_commands(table, stmt->local_schema, &options));
 	}
+	warn_of_missing(stmt, answer);
 	start_import(follows);
 	return commands;
 }
@@ -166,6 +169,31 @@ ask(ImportForeignSchemaStmt *stmt, Oid serverid, const ImportOptions *options)
 	if (answer == NULL)
 		hallway_throw(error, NULL);
 	return answer;
+}
+
+/* Whoever asks for a table by a wrong name would get nothing, and not know. */
+static void
+warn_of_missing(ImportForeignSchemaStmt *stmt,
+				const Hallway__V1__ImportSchemaResponse *answer)
+{
+	ListCell   *lc;
+
+	if (stmt->list_type != FDW_IMPORT_SCHEMA_LIMIT_TO)
+		return;
+	foreach(lc, stmt->table_list)
+	{
+		const char *wanted = lfirst_node(RangeVar, lc)->relname;
+		bool		found = false;
+
+		for (size_t i = 0; i < answer->n_tables && !found; i++)
+			found = strcmp(from_utf8(answer->tables[i]->name), wanted) == 0;
+		if (!found)
+			ereport(WARNING,
+					(errcode(ERRCODE_FDW_TABLE_NOT_FOUND),
+					 errmsg("remote schema \"%s\" of server \"%s\" has no table \"%s\"",
+							stmt->remote_schema, stmt->server_name, wanted),
+					 errhint("Without LIMIT TO, IMPORT FOREIGN SCHEMA imports all that there are.")));
+	}
 }
 
 /* ---- commands ------------------------------------------------------------- */

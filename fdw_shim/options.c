@@ -121,6 +121,7 @@ static const HallwayOption *find_option(const char *keyword, Oid catalog);
 static void check_option(const DefElem *def, Oid catalog);
 static void check_sync_as(const char *role);
 static void refuse_unknown(const char *keyword, Oid catalog);
+static void refuse_credential(const char *keyword, Oid catalog);
 static const char *near_miss(const char *keyword, Oid catalog);
 static char *valid_options(Oid catalog);
 
@@ -291,6 +292,7 @@ check_option(const DefElem *def, Oid catalog)
 
 	if (option == NULL)
 	{
+		refuse_credential(def->defname, catalog);
 		refuse_unknown(def->defname, catalog);
 		return;
 	}
@@ -357,6 +359,31 @@ refuse_unknown(const char *keyword, Oid catalog)
 			 errhint("Valid options in this context are: %s", valid_options(catalog)) :
 			 errhint("Valid options in this context are: %s, and those of the connector.",
 					 valid_options(catalog))));
+}
+
+/*
+ * What every role can read is no place for a credential: refused at once, not
+ * when the connector sees it.
+ */
+static void
+refuse_credential(const char *keyword, Oid catalog)
+{
+	static const char *const names[] = {
+		"secret", "authorization", "password", "token", "api_key",
+		"client_secret", "refresh_token", "private_key"
+	};
+
+	if (catalog == UserMappingRelationId)
+		return;
+	for (size_t i = 0; i < lengthof(names); i++)
+	{
+		if (strcmp(keyword, names[i]) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+					 errmsg("invalid option \"%s\"", keyword),
+					 errdetail("It belongs to a user mapping: all roles can read the options of other objects."),
+					 errhint("Name a secret in the sidecar's secret store: CREATE USER MAPPING FOR ... SERVER ... OPTIONS (secret '...').")));
+	}
 }
 
 static const HallwayOption *

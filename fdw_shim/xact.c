@@ -434,13 +434,15 @@ warn_of_writes(WriteLevel *level, bool savepoint, bool compensate)
 				(errmsg_plural("%llu row written through Hallway stands in the API although the %s was rolled back",
 							   "%llu rows written through Hallway stand in the API although the %s was rolled back",
 							   (unsigned long) rows, (unsigned long long) rows, what),
-				 errdetail_internal("%s", detail.data)));
+				 errdetail_internal("%s", detail.data),
+				 errhint("hallway.failures has what the journal knows of them. With the option on_rollback 'compensate' they are undone.")));
 	else
 		ereport(WARNING,
 				(errmsg_plural("%llu row written through Hallway may stand in the API although the %s was rolled back",
 							   "%llu rows written through Hallway may stand in the API although the %s was rolled back",
 							   (unsigned long) unknown, (unsigned long long) unknown, what),
-				 errdetail_internal("%s", detail.data)));
+				 errdetail_internal("%s", detail.data),
+				 errhint("hallway.failures says what to look for.")));
 	pfree(detail.data);
 }
 

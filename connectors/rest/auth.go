@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/pushdown"
 	"github.com/hallwaydb/hallway/sidecar/transport"
 )
 
@@ -51,16 +52,34 @@ func (a *Auth) grant(credential map[string]string) *grant {
 	return nil
 }
 
-func (a *Auth) noGrant(api string, credential map[string]string) error {
-	var ways []string
-	for _, g := range a.offered() {
-		ways = append(ways, strings.Join(g.needs, ", "))
+// lacking is the error of a credential that is not enough: an option is missing,
+// or with oauth2 one set of them.
+func (a *Auth) lacking(api string, server connectors.ServerSpec, missing string) error {
+	e := &connectors.Error{Class: connectors.InvalidOption, API: api}
+	var needs string
+	if a.Type == "oauth2" {
+		var ways []string
+		for _, g := range a.offered() {
+			ways = append(ways, strings.Join(g.needs, ", "))
+		}
+		e.Message = "the user mapping's options are not enough to authenticate"
+		needs = "one of these sets of options: " + strings.Join(ways, "; ")
+		e.Hint = "Give " + needs + "."
+	} else {
+		var names []string
+		for _, name := range []string{"user", "password", "token", "api_key", "client_id", "client_secret"} {
+			if a.takes(name) {
+				names = append(names, name)
+			}
+		}
+		e.Message = fmt.Sprintf("user mapping option %q is missing", missing)
+		needs = strings.Join(names, ", ")
+		e.Hint = fmt.Sprintf("The API is used with auth %s: ALTER USER MAPPING ... OPTIONS (ADD %s '...').", a.Type, missing)
 	}
-	e := &connectors.Error{Class: connectors.InvalidOption, API: api,
-		Message: "the user mapping's options are not enough to authenticate",
-		Hint:    "Give one of these sets of options: " + strings.Join(ways, "; ") + "."}
-	if len(credential) == 0 {
-		e.Message = "there is no user mapping with a credential"
+	if len(server.Credential) == 0 && server.User != "" {
+		e.Message = fmt.Sprintf("role %q has no credential for server %q", server.User, server.Name)
+		e.Hint = fmt.Sprintf("A superuser can give it one of the sidecar's secrets: CREATE USER MAPPING FOR %s SERVER %s OPTIONS (secret '...'). The API takes %s.",
+			pushdown.QuoteIdentifier(server.User), pushdown.QuoteIdentifier(server.Name), needs)
 	}
 	return e
 }
@@ -149,8 +168,10 @@ func (l *loader) checkGrants(a *Auth) {
 	}
 }
 
-// auth makes transport's authentication of a credential. options are the server's.
-func auth(a *Auth, options map[string]string, api string, credential map[string]string) (transport.Auth, error) {
+// auth makes transport's authentication of a server's credential. options are the
+// values of the manifest's.
+func auth(a *Auth, options map[string]string, api string, server connectors.ServerSpec) (transport.Auth, error) {
+	credential := server.Credential
 	var missing string
 	get := func(name string) string {
 		v := credential[name]
@@ -181,7 +202,7 @@ func auth(a *Auth, options map[string]string, api string, credential map[string]
 	case "oauth2":
 		g := a.grant(credential)
 		if g == nil {
-			return nil, a.noGrant(api, credential)
+			return nil, a.lacking(api, server, "")
 		}
 		switch g.name {
 		case "token":
@@ -210,9 +231,7 @@ func auth(a *Auth, options map[string]string, api string, credential map[string]
 		out = transport.Login{Path: fill(a.Path, options), Fields: fields, Form: a.Form, Token: a.Token, Header: a.Name, Prefix: a.Prefix}
 	}
 	if missing != "" {
-		return nil, &connectors.Error{Class: connectors.InvalidOption, API: api,
-			Message: fmt.Sprintf("user mapping option %q is missing", missing),
-			Hint:    fmt.Sprintf("The API is used with auth %s: CREATE USER MAPPING ... OPTIONS (%s '...').", a.Type, missing)}
+		return nil, a.lacking(api, server, missing)
 	}
 	return out, nil
 }

@@ -272,7 +272,7 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 		return cfg, err
 	}
 	s.optional = scoped.OptionalScopes
-	cfg.Auth, err = auth(scoped, values, m.Name, server.Credential)
+	cfg.Auth, err = auth(scoped, values, m.Name, server)
 	return cfg, err
 }
 

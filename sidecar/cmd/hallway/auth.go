@@ -40,7 +40,12 @@ authorization (a name of your choice) and, if the API gave one, client_secret.
 
 On a server without a browser, forward the port of a fixed redirect, such as
 --redirect http://localhost:8080/callback, by ssh -L.`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("name one foreign server: hallway auth SERVER")
+			}
+			return nil
+		},
 	}
 	cmd.Flags().StringVar(&database, "database", "", "connection string of the database, as psql takes it; of a role that may read the user mapping: a superuser, or the mapped role (default: PGHOST, PGDATABASE, ...)")
 	cmd.Flags().StringVar(&role, "role", "", "role whose user mapping it is; public for that of all (default: the role that connects, else public)")

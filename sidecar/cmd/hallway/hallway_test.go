@@ -286,5 +286,10 @@ func TestVersionSettingsAndHelp(t *testing.T) {
 	}
 	_, err = command(t, "serve", "extra")
 	require.Error(t, err)
+	out, err = command(t, "--version")
+	require.NoError(t, err)
+	assert.Contains(t, out, "hallway version "+version)
+	_, err = command(t, "auth")
+	require.EqualError(t, err, "name one foreign server: hallway auth SERVER")
 	assert.False(t, strings.Contains(out, `"" `))
 }

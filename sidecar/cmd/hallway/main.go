@@ -32,6 +32,7 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "hallway",
 		Short:         "The sidecar that shows APIs to PostgreSQL as tables",
+		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

@@ -22,7 +22,7 @@ SELECT count(*), max(id) FROM imported.sequence;
 IMPORT FOREIGN SCHEMA synthetic LIMIT TO (sequence) FROM SERVER syn INTO imported;
 DROP FOREIGN TABLE imported.sequence;
 
--- What is not wanted does not come.
+-- What is not wanted does not come, and what is not there is said.
 IMPORT FOREIGN SCHEMA synthetic LIMIT TO (people, no_such_table) FROM SERVER syn INTO imported;
 SELECT relname FROM pg_class WHERE relnamespace = 'imported'::regnamespace ORDER BY 1;
 SELECT id, name FROM imported.people WHERE id < 3 ORDER BY id;

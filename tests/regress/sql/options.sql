@@ -15,6 +15,11 @@ ALTER FOREIGN TABLE people OPTIONS (ADD estimated_row '3');
 ALTER FOREIGN DATA WRAPPER hallway OPTIONS (ADD adress 'unix:/x');
 ALTER FOREIGN DATA WRAPPER hallway OPTIONS (ADD whatever 'x');
 
+-- A credential where all roles could read it.
+CREATE SERVER nope FOREIGN DATA WRAPPER hallway OPTIONS (connector 'rest', password 'x');
+ALTER FOREIGN TABLE people OPTIONS (ADD token 'x');
+ALTER SERVER syn OPTIONS (ADD secret 'x');
+
 -- Other names are the connector's, which refuses them at first use.
 CREATE FOREIGN TABLE odd (id int8 OPTIONS (key 'true')) SERVER syn OPTIONS (no_such_thing '1');
 SELECT code, message, left(hint, 38) AS hint FROM failure('SELECT * FROM odd');
