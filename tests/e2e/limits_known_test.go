@@ -55,6 +55,7 @@ func TestLimits_ToldAtOnce(t *testing.T) {
 		{"a join whose other side is read first", hashed + `FROM crm.crowd c JOIN (SELECT name FROM crm.names LIMIT 1) n ON md5(c.lastname) = n.name WHERE c.firstname = 'Ada'`, 1, "9 calls more"},
 		{"a join that tries a row first, and keeps all", hashed + `FROM crm.crowd c LEFT JOIN crm.none n ON md5(c.lastname) = n.name WHERE c.firstname = 'Ada'`, 1, "9 calls more"},
 		{"a join that tries a row first", hashed + `FROM crm.crowd c JOIN crm.few n ON md5(c.lastname) = n.name WHERE c.firstname = 'Ada'`, 3, "max_calls allows 3"},
+		{"rows to be written", `INSERT INTO crm.contacts (firstname) SELECT 'Bob' FROM generate_series(1, 450)`, 0, "5 calls more"},
 		{"two scans", `SELECT (SELECT count(*) FROM crm.companies WHERE name = 'Ada') + (SELECT count(*) FROM (` + all + ` LIMIT 600 OFFSET 0) s)`, 3, "max_calls allows 3"},
 		{"more than there was at first", all + ` AND md5(lastname) > '' LIMIT 1999`, 3, "max_calls allows 3"},
 		// Of those that are ended early a page may be under way when the next one begins.
