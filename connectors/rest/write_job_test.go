@@ -290,6 +290,7 @@ func TestLoaded(t *testing.T) {
 // A statement that may not make the calls of a job begins none; one that has made all that
 // it may make while the job goes on ends it, and knows what it did.
 func TestLoad_MaxCalls(t *testing.T) {
+	t.Parallel() // it waits longer for each look
 	for _, most := range []string{"6", "7"} {
 		r := newImporter(t, map[string][]answer{"GET /imports/7": {{200, `{"job":{"state":"busy"}}`, ""}}, "GET /imports/7/good": {{200, "name\nb\n", "text/csv"}},
 			"GET /imports/7/left": {{200, "name\na\n", "text/csv"}}})
