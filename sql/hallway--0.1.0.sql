@@ -466,7 +466,7 @@ COMMENT ON FUNCTION hallway.refresh(regclass) IS
 -- a schema, which it drops again.
 CREATE FUNCTION hallway.refresh_schema("table" regclass, remote_schema text DEFAULT 'default')
 RETURNS TABLE (change text, "column" name, type text, statement text)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = error
 AS $$
 #variable_conflict use_column
 DECLARE

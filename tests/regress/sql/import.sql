@@ -20,7 +20,11 @@ SELECT count(*), max(id) FROM imported.sequence;
 
 -- Once more is an error, and leaves nothing behind.
 IMPORT FOREIGN SCHEMA synthetic LIMIT TO (sequence) FROM SERVER syn INTO imported;
-DROP FOREIGN TABLE imported.sequence;
+
+-- A table of another name than its object's: what is looked for in vain is no news.
+ALTER FOREIGN TABLE imported.sequence RENAME TO numbers;
+SELECT change, "column" FROM hallway.refresh_schema('imported.numbers', 'synthetic');
+DROP FOREIGN TABLE imported.numbers;
 
 -- What is not wanted does not come, and what is not there is said.
 IMPORT FOREIGN SCHEMA synthetic LIMIT TO (people, no_such_table) FROM SERVER syn INTO imported;
