@@ -74,6 +74,7 @@ func TestPeople_NoValuesInTheJournal(t *testing.T) {
 // A copy of the database does nothing about what the original left open, until it
 // is told to; its own writes go on.
 func TestIdentity_ACopyIsPaused(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	for name, change := range map[string]string{
 		"another time line": "timeline = timeline + 1", "another environment": "environment = 'production'",
 		"another cluster": "system_identifier = 7", "another database": "database = 7",

@@ -55,6 +55,7 @@ func TestUnknown_IsFoundOutByReading(t *testing.T) {
 
 // An API that shows a write late is waited for before it is believed.
 func TestUnknown_IsNotDeniedBeforeTheAPICanShowIt(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	w := newWorld(t)
 	c, admin := w.db.Connect(t), w.db.Connect(t)
 	failing(w, admin, "write_error 'unknown_outcome', lag '6s'")

@@ -169,6 +169,7 @@ func TestUndo_OfWhatAnotherSidecarWroteInTheSameTransaction(t *testing.T) {
 // An API whose answers stay lost has undone it all the same, which shows in
 // reading.
 func TestUndo_WhoseAnswersStayLost(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	w, c, _ := compensating(t)
 	c.Exec("BEGIN")
 	c.Exec("INSERT INTO items (email) VALUES ('c'), ('d')")
@@ -206,6 +207,7 @@ func (w *world) says(c *harness.Conn, text string) {
 // The row is made anew, the answer is lost, and then the API cannot be read for a
 // while: it is not made twice.
 func TestUndo_ARowIsMadeAnewOnce(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	w, c, _ := compensating(t)
 	c.Exec("BEGIN; DELETE FROM items WHERE email = 'b'")
 	admin := undoneLater(w, c, "write_error 'unknown_outcome', error_at_page '1'")
@@ -258,6 +260,7 @@ CREATE TRIGGER claimed BEFORE UPDATE ON hallway.write_log FOR EACH ROW EXECUTE F
 // A list that lags shows a row as it was before another transaction's write: that is
 // not put back.
 func TestUndo_DoesNotPutBackWhatAnotherTransactionHasChanged(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	w, c, admin := compensating(t)
 	admin.Exec("ALTER FOREIGN TABLE items OPTIONS (lag '5s')")
 	c.Exec("UPDATE items SET name = 'theirs' WHERE email = 'a'")
