@@ -183,7 +183,7 @@ func TestImages_AreTheWholeRows(t *testing.T) {
 }
 
 func TestSkip_NotWhileTheAPIsListsMayBeBehind(t *testing.T) {
-	t.Parallel() // it waits more than it computes
+	t.Parallel()                // it waits more than it computes
 	const lag = 3 * time.Second // much longer than this machine may stall
 	d := newDesk(t, "lag", lag.String())
 	ada := d.insert("ada", "v1")

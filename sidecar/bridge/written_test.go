@@ -319,7 +319,7 @@ func TestWritten_ThroughATableThatIsNotCachedIsForgottenTogether(t *testing.T) {
 }
 
 func TestMaintain_RefreshWaitsForTheList(t *testing.T) {
-	t.Parallel() // it waits more than it computes
+	t.Parallel()                // it waits more than it computes
 	const lag = 4 * time.Second // much longer than this machine may stall
 	room := &fakeCache{}
 	f := keyed(&fake{scan: numbers(6), modify: func(context.Context, *connectors.Batch) error {
