@@ -64,7 +64,7 @@ func (l *loader) check(m *Manifest) {
 		}
 	}
 	for _, o := range m.Options {
-		if slices.ContainsFunc(append(append(serverOptions(), optionsOfJobs()...), reserveOption()), func(s connectors.OptionSpec) bool { return s.Name == o.Name }) {
+		if slices.ContainsFunc(append(append(serverOptions(), scanJobs().specs()...), reserveOption()), func(s connectors.OptionSpec) bool { return s.Name == o.Name }) {
 			l.at("options."+o.Name, "the connector has an option of this name itself")
 		}
 	}

@@ -2,9 +2,10 @@
 
 package rest
 
-func setDefault(s *string, v string) {
-	if *s == "" {
-		*s = v
+func setDefault[T comparable](p *T, v T) {
+	var none T
+	if *p == none {
+		*p = v
 	}
 }
 
@@ -21,9 +22,7 @@ func (m *Manifest) setDefaults() {
 	m.Load.setDefaults()
 	for i := range m.Ways {
 		w := &m.Ways[i]
-		if w.Cost == 0 {
-			w.Cost = 1
-		}
+		setDefault(&w.Cost, 1)
 		if w.Read != nil {
 			w.Read.setDefaults()
 		}
@@ -62,23 +61,19 @@ func (o *Object) setDefaults() {
 func (r *Read) setDefaults() {
 	setDefault(&r.Method, "GET")
 	setDefault(&r.In, "query")
-	if r.PageSize.Default == 0 {
-		r.PageSize.Default = r.PageSize.Max
-	}
+	setDefault(&r.PageSize.Default, r.PageSize.Max)
 	if f := r.Fields; f != nil {
 		setDefault(&f.Separator, ",")
 	}
-	if j := r.Job; j != nil && j.PollSeconds == 0 {
-		j.PollSeconds = 1
+	if j := r.Job; j != nil {
+		setDefault(&j.PollSeconds, 1)
 	}
 }
 
 func (p *Paging) setDefaults() {
 	setDefault(&p.Style, "none")
 	for ; p != nil; p = p.Ordered {
-		if p.MaxPages == 0 {
-			p.MaxPages = 1_000_000
-		}
+		setDefault(&p.MaxPages, 1_000_000)
 	}
 }
 
@@ -113,21 +108,11 @@ func (f *Filter) setDefaults() {
 	setDefault(&f.Literals.True, "true")
 	setDefault(&f.Literals.False, "false")
 	setDefault(&f.Literals.Date, "2006-01-02")
-	if f.MaxLength == 0 {
-		f.MaxLength = 4000
-	}
-	if f.MaxTerms == 0 {
-		f.MaxTerms = 100
-	}
-	if f.MaxDepth == 0 {
-		f.MaxDepth = 16
-	}
-	if f.MaxList == 0 {
-		f.MaxList = f.MaxTerms
-	}
-	if f.MaxInGroup == 0 {
-		f.MaxInGroup = f.MaxTerms
-	}
+	setDefault(&f.MaxLength, 4000)
+	setDefault(&f.MaxTerms, 100)
+	setDefault(&f.MaxDepth, 16)
+	setDefault(&f.MaxList, f.MaxTerms)
+	setDefault(&f.MaxInGroup, f.MaxTerms)
 	f.MaxGroups, f.MaxRequests = max(f.MaxGroups, 1), max(f.MaxRequests, 1)
 	if f.Like != nil {
 		setDefault(&f.Like.Case, "sensitive")
@@ -183,14 +168,8 @@ func (r *LoadJob) setDefaults() {
 	if r == nil {
 		return
 	}
-	if r.PollSeconds == 0 {
-		r.PollSeconds = 1
-	}
-	if r.MaxRows == 0 {
-		r.MaxRows = 10_000
-	}
-	if r.MaxBytes == 0 {
-		r.MaxBytes = 8_000_000
-	}
+	setDefault(&r.PollSeconds, 1)
+	setDefault(&r.MaxRows, 10_000)
+	setDefault(&r.MaxBytes, 8_000_000)
 	r.MinRows = max(r.MinRows, leastLoad)
 }

@@ -43,15 +43,26 @@ const (
 	bulkNever  = "never"
 )
 
-// optionsOfJobs are those of a manifest that has a way by jobs.
-func optionsOfJobs() []connectors.OptionSpec {
-	const bulk = "Whether large scans are read by a job of the API: auto (where bulk_min_rows are expected), always (however few are expected) or never. Under a LIMIT, and for lookups by a key, there is none."
-	const rows = "How many rows must be expected, at least, for a scan to be read by a job; by default what the manifest says."
+// jobOptions are a pair of options: whether jobs of the API are used, and from how
+// many rows on, with the least and the most that can be said.
+type jobOptions struct {
+	mode, modeHelp, rows, rowsHelp string
+	low, high                      float64
+}
+
+// scanJobs are those of a manifest that has a way by jobs.
+func scanJobs() jobOptions {
+	return jobOptions{mode: "bulk", rows: "bulk_min_rows", low: 1, high: 1e12,
+		modeHelp: "Whether large scans are read by a job of the API: auto (where bulk_min_rows are expected), always (however few are expected) or never. Under a LIMIT, and for lookups by a key, there is none.",
+		rowsHelp: "How many rows must be expected, at least, for a scan to be read by a job; by default what the manifest says."}
+}
+
+func (o jobOptions) specs() []connectors.OptionSpec {
 	return []connectors.OptionSpec{
-		{Name: "bulk", Where: connectors.OnServer, Default: bulkAuto, Help: bulk},
-		{Name: "bulk_min_rows", Where: connectors.OnServer, Help: rows},
-		{Name: "bulk", Where: connectors.OnTable, Help: "As the server option, for this table."},
-		{Name: "bulk_min_rows", Where: connectors.OnTable, Help: "As the server option, for this table."},
+		{Name: o.mode, Where: connectors.OnServer, Default: bulkAuto, Help: o.modeHelp},
+		{Name: o.rows, Where: connectors.OnServer, Help: o.rowsHelp},
+		{Name: o.mode, Where: connectors.OnTable, Help: "As the server option, for this table."},
+		{Name: o.rows, Where: connectors.OnTable, Help: "As the server option, for this table."},
 	}
 }
 
@@ -65,15 +76,15 @@ type bulk struct {
 	minRows float64 // 0: as the manifest says
 }
 
-// with is b with the options of a server or table laid over it.
-func (b bulk) with(options map[string]string) (bulk, error) {
-	if v, ok := options["bulk"]; ok {
+// over is b with the options of a server or table laid over it.
+func (o jobOptions) over(b bulk, options map[string]string) (bulk, error) {
+	if v, ok := options[o.mode]; ok {
 		if b.mode = v; v != bulkAuto && v != bulkAlways && v != bulkNever {
 			return b, &connectors.Error{Class: connectors.InvalidOptionValue,
-				Message: fmt.Sprintf("invalid value for option \"bulk\": %q", v), Hint: "It is auto, always or never."}
+				Message: fmt.Sprintf("invalid value for option %q: %q", o.mode, v), Hint: "It is auto, always or never."}
 		}
 	}
-	return b, optionNumber(options, "bulk_min_rows", 1, 1e12, func(f float64) { b.minRows = f })
+	return b, optionNumber(options, o.rows, o.low, o.high, func(f float64) { b.minRows = f })
 }
 
 // jobWay is the way by a job, if that is the one for a query of which the first

@@ -53,10 +53,10 @@ func (c *Connector) Options() []connectors.OptionSpec {
 		connectors.OptionSpec{Name: "page_size", Where: connectors.OnTable, Help: "Records to ask for at once, as the server option."},
 	)
 	if c.vendor == nil || c.manifest.hasJobs() {
-		specs = append(specs, optionsOfJobs()...)
+		specs = append(specs, scanJobs().specs()...)
 	}
 	if c.vendor == nil || c.manifest.Load != nil {
-		specs = append(specs, optionsOfLoads()...)
+		specs = append(specs, loadJobs().specs()...)
 	}
 	if c.vendor == nil || len(c.manifest.Limits.Budget) > 0 {
 		specs = append(specs, reserveOption())
@@ -225,9 +225,9 @@ func (s *source) config(server connectors.ServerSpec, values map[string]string) 
 	perSecond, lockout, timeout := m.Limits.PerSecond, m.Limits.LockoutSeconds, m.Limits.TimeoutSeconds
 	s.pageSize, s.parallel = m.Read.PageSize.Default, m.Limits.Parallel
 	var bad error
-	s.bulk, bad = bulk{mode: bulkAuto}.with(server.Options)
+	s.bulk, bad = scanJobs().over(bulk{mode: bulkAuto}, server.Options)
 	var badLoads error
-	s.loads, badLoads = loads{mode: bulkAuto}.with(server.Options)
+	s.loads, badLoads = loadJobs().over(bulk{mode: bulkAuto}, server.Options)
 	if err := errors.Join(bad, badLoads,
 		optionNumber(server.Options, "page_size", 1, float64(max(m.Read.PageSize.Max, 1)), func(f float64) { s.pageSize = int(f) }),
 		optionNumber(server.Options, "calls_per_second", 0.001, 1e6, func(f float64) { perSecond = f }),
@@ -335,7 +335,7 @@ type source struct {
 	quoter   quoter
 	pageSize int
 	bulk     bulk
-	loads    loads
+	loads    bulk
 	errands  *errands
 	parallel int // requests of one scan under way at once; 0: one
 	// check is the path of auth.check; empty: none. checked is when it last

@@ -48,7 +48,7 @@ type table struct {
 	refused []string
 	cost    float64 // of a request against one of the first way
 	bulk    bulk
-	loads   loads
+	loads   bulk
 	// lost are columns whose fields the API's metadata does not have (any more):
 	// they read NULL.
 	lost []int
@@ -87,10 +87,10 @@ func (s *source) Table(ctx context.Context, spec connectors.TableSpec) (connecto
 	if err != nil {
 		return nil, err
 	}
-	if t.bulk, err = s.bulk.with(spec.Options); err != nil {
+	if t.bulk, err = scanJobs().over(s.bulk, spec.Options); err != nil {
 		return nil, err
 	}
-	if t.loads, err = s.loads.with(spec.Options); err != nil {
+	if t.loads, err = loadJobs().over(s.loads, spec.Options); err != nil {
 		return nil, err
 	}
 	if err := t.bindWays(); err != nil {

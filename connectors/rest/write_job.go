@@ -34,33 +34,11 @@ const (
 	leastLoad = 2
 )
 
-// optionsOfLoads are those of a manifest that writes by jobs.
-func optionsOfLoads() []connectors.OptionSpec {
-	const mode = "Whether many rows at once are written by jobs of the API, which do each row by itself: auto (from bulk_write_rows rows on, in statements that may last two minutes or longer still), always (few rows, too, and however short the time is) or never."
-	const rows = "How many rows must have been collected, at least, for a job to write them with bulk_writes 'auto'; by default what the manifest says."
-	return []connectors.OptionSpec{
-		{Name: "bulk_writes", Where: connectors.OnServer, Default: bulkAuto, Help: mode},
-		{Name: "bulk_write_rows", Where: connectors.OnServer, Help: rows},
-		{Name: "bulk_writes", Where: connectors.OnTable, Help: "As the server option, for this table."},
-		{Name: "bulk_write_rows", Where: connectors.OnTable, Help: "As the server option, for this table."},
-	}
-}
-
-// loads is when rows are written by jobs.
-type loads struct {
-	mode    string
-	minRows int // 0: as the manifest says
-}
-
-// with is o with the options of a server or table laid over it.
-func (o loads) with(options map[string]string) (loads, error) {
-	if v, ok := options["bulk_writes"]; ok {
-		if o.mode = v; v != bulkAuto && v != bulkAlways && v != bulkNever {
-			return o, &connectors.Error{Class: connectors.InvalidOptionValue,
-				Message: fmt.Sprintf("invalid value for option \"bulk_writes\": %q", v), Hint: "It is auto, always or never."}
-		}
-	}
-	return o, optionNumber(options, "bulk_write_rows", leastLoad, 100_000, func(f float64) { o.minRows = int(f) })
+// loadJobs are the options of a manifest that writes by jobs.
+func loadJobs() jobOptions {
+	return jobOptions{mode: "bulk_writes", rows: "bulk_write_rows", low: leastLoad, high: 100_000,
+		modeHelp: "Whether many rows at once are written by jobs of the API, which do each row by itself: auto (from bulk_write_rows rows on, in statements that may last two minutes or longer still), always (few rows, too, and however short the time is) or never.",
+		rowsHelp: "How many rows must have been collected, at least, for a job to write them with bulk_writes 'auto'; by default what the manifest says."}
 }
 
 // leastLoad is how many rows a job has at least.
@@ -69,7 +47,7 @@ func (t *table) leastLoad() int {
 	case t.loads.mode == bulkAlways:
 		return leastLoad
 	case t.loads.minRows > 0:
-		return t.loads.minRows
+		return int(t.loads.minRows)
 	}
 	return t.src.m.Load.MinRows
 }

@@ -125,12 +125,20 @@ func (r *importer) count(prefix string) int {
 	return n
 }
 
+// stopJob is the request that ends the job.
+const stopJob = `PATCH /imports/7 {"state":"stop"}`
+
+// csvOf is an answer of such lines.
+func csvOf(lines ...string) []answer {
+	return []answer{{200, strings.Join(lines, "\n") + "\n", "text/csv"}}
+}
+
+// inState is an answer about the job, as often as it is asked.
+func inState(state string) []answer {
+	return []answer{{200, `{"job":{"state":"` + state + `"}}`, ""}}
+}
+
 func TestLoad(t *testing.T) {
-	const stop = `PATCH /imports/7 {"state":"stop"}`
-	csv := func(lines ...string) []answer {
-		return []answer{{200, strings.Join(lines, "\n") + "\n", "text/csv"}}
-	}
-	forever := func(state string) []answer { return []answer{{200, `{"job":{"state":"` + state + `"}}`, ""}} }
 	for _, c := range []struct {
 		name    string
 		answers map[string][]answer
@@ -143,30 +151,30 @@ func TestLoad(t *testing.T) {
 		// asked is a request that there was, and not one that there was not.
 		asked, not string
 	}{
-		{name: "all written", answers: map[string][]answer{"GET /imports/7/good": csv(`"more","name","ref"`, `"","b, ""c""","2"`, `"","a","1"`)},
+		{name: "all written", answers: map[string][]answer{"GET /imports/7/good": csvOf(`"more","name","ref"`, `"","b, ""c""","2"`, `"","a","1"`)},
 			names: []any{"a", `b, "c"`}, want: "ok | ok", asked: "PUT /imports/7/rows \"name\"\n\"a\"\n\"b, \"\"c\"\"\"", not: "GET /imports/7/left"},
-		{name: "refused by a code", answers: map[string][]answer{"GET /imports/7/good": csv("name,ref", "a,1"), "GET /imports/7/bad": csv("why,name", "dup:it is there,b")},
-			names: []any{"a", "b"}, want: "ok | no 8 : it is there", not: stop},
+		{name: "refused by a code", answers: map[string][]answer{"GET /imports/7/good": csvOf("name,ref", "a,1"), "GET /imports/7/bad": csvOf("why,name", "dup:it is there,b")},
+			names: []any{"a", "b"}, want: "ok | no 8 : it is there", not: stopJob},
 		{name: "some not come to", answers: map[string][]answer{"GET /imports/7": {{200, `{"job":{"state":"broken","why":"BUSY: later"}}`, ""}},
-			"GET /imports/7/good": csv("name", "b"), "GET /imports/7/left": csv("name", "a", "c")},
-			names: []any{"a", "b", "c"}, want: `no 18 : the job that writes things has ended as "broken": BUSY: later | ok | - the job that writes things has ended as "broken": BUSY: later`, not: stop},
-		{name: "nothing said of one", answers: map[string][]answer{"GET /imports/7/good": csv("name", "b", "none of ours")}, names: []any{"a", "b"}, want: "? | ?", class: connectors.UnknownOutcome, not: stop},
-		{name: "results of something else", answers: map[string][]answer{"GET /imports/7/good": csv("<html>", "x")}, names: []any{"a", "b"}, want: "? | ?", class: connectors.UnknownOutcome},
-		{name: "results that cannot be had", answers: map[string][]answer{"GET /imports/7/good": csv("name", "b"), "GET /imports/7/bad": {{404, `{"message":"no"}`, ""}}}, names: []any{"a", "b"}, want: "? | ?", class: connectors.UnknownOutcome},
-		{name: "line breaks changed", answers: map[string][]answer{"GET /imports/7/good": csv("name", "\"a\nb\"", "c")}, names: []any{"a\r\nb", "c"}, want: "ok | ok"},
-		{name: "told apart by line breaks alone", answers: map[string][]answer{"GET /imports/7/good": csv("name", "c", "\"a\nb\"")}, names: []any{"c", "a\nb", "a\r\nb"}, want: "ok | ok | later"},
+			"GET /imports/7/good": csvOf("name", "b"), "GET /imports/7/left": csvOf("name", "a", "c")},
+			names: []any{"a", "b", "c"}, want: `no 18 : the job that writes things has ended as "broken": BUSY: later | ok | - the job that writes things has ended as "broken": BUSY: later`, not: stopJob},
+		{name: "nothing said of one", answers: map[string][]answer{"GET /imports/7/good": csvOf("name", "b", "none of ours")}, names: []any{"a", "b"}, want: "? | ?", class: connectors.UnknownOutcome, not: stopJob},
+		{name: "results of something else", answers: map[string][]answer{"GET /imports/7/good": csvOf("<html>", "x")}, names: []any{"a", "b"}, want: "? | ?", class: connectors.UnknownOutcome},
+		{name: "results that cannot be had", answers: map[string][]answer{"GET /imports/7/good": csvOf("name", "b"), "GET /imports/7/bad": {{404, `{"message":"no"}`, ""}}}, names: []any{"a", "b"}, want: "? | ?", class: connectors.UnknownOutcome},
+		{name: "line breaks changed", answers: map[string][]answer{"GET /imports/7/good": csvOf("name", "\"a\nb\"", "c")}, names: []any{"a\r\nb", "c"}, want: "ok | ok"},
+		{name: "told apart by line breaks alone", answers: map[string][]answer{"GET /imports/7/good": csvOf("name", "c", "\"a\nb\"")}, names: []any{"c", "a\nb", "a\r\nb"}, want: "ok | ok | later"},
 		{name: "NULL without a word for it", op: connectors.Update, names: []any{"a", nil}, want: "ok | ok", not: "POST /imports"},
-		{name: "an update by keys", op: connectors.Update, answers: map[string][]answer{"GET /imports/7/good": csv("id", "k1"), "GET /imports/7/bad": csv("id,why", "k0,no")},
+		{name: "an update by keys", op: connectors.Update, answers: map[string][]answer{"GET /imports/7/good": csvOf("id", "k1"), "GET /imports/7/bad": csvOf("id,why", "k0,no")},
 			names: []any{"a", "a"}, want: "no 6 : no | ok", asked: "PUT /imports/7/rows \"id\",\"name\"\n\"k0\",\"a\"\n\"k1\",\"a\""},
 		{name: "no such job for it", op: connectors.Delete, names: []any{nil, nil}, want: "ok | ok", not: "POST /imports"},
-		{name: "upload refused", answers: map[string][]answer{"PUT /imports/7/rows": {{400, `{"message":"too late"}`, ""}}}, names: []any{"a", "b"}, want: "? | ?", class: connectors.CheckViolation, asked: stop},
-		{name: "start refused", answers: map[string][]answer{"PATCH /imports/7": {{400, `{"message":"no"}`, ""}}, "GET /imports/7": forever("open")},
-			names: []any{"a", "b"}, want: "? | ?", class: connectors.CheckViolation, asked: stop},
-		{name: "start failed, and it has begun", answers: map[string][]answer{"PATCH /imports/7": {{500, ``, ""}}, "GET /imports/7/good": csv("name", "a", "b")},
-			names: []any{"a", "b"}, want: "ok | ok", not: stop},
-		{name: "start failed again and again", answers: map[string][]answer{"PATCH /imports/7": {{500, ``, ""}}, "GET /imports/7": forever("open"), "GET /imports/7/left": csv("name", "a", "b")}, stopped: "broken",
-			names: []any{"a", "b"}, want: "no 18 : the job was aborted before it came to the row: it could not be looked at | - the job was aborted before it came to the row: it could not be looked at", asked: stop},
-		{name: "it cannot be looked at", answers: map[string][]answer{"GET /imports/7": {{404, `{"message":"gone"}`, ""}}}, names: []any{"a", "b"}, want: "? | ?", class: connectors.UnknownOutcome, asked: stop},
+		{name: "upload refused", answers: map[string][]answer{"PUT /imports/7/rows": {{400, `{"message":"too late"}`, ""}}}, names: []any{"a", "b"}, want: "? | ?", class: connectors.CheckViolation, asked: stopJob},
+		{name: "start refused", answers: map[string][]answer{"PATCH /imports/7": {{400, `{"message":"no"}`, ""}}, "GET /imports/7": inState("open")},
+			names: []any{"a", "b"}, want: "? | ?", class: connectors.CheckViolation, asked: stopJob},
+		{name: "start failed, and it has begun", answers: map[string][]answer{"PATCH /imports/7": {{500, ``, ""}}, "GET /imports/7/good": csvOf("name", "a", "b")},
+			names: []any{"a", "b"}, want: "ok | ok", not: stopJob},
+		{name: "start failed again and again", answers: map[string][]answer{"PATCH /imports/7": {{500, ``, ""}}, "GET /imports/7": inState("open"), "GET /imports/7/left": csvOf("name", "a", "b")}, stopped: "broken",
+			names: []any{"a", "b"}, want: "no 18 : the job was aborted before it came to the row: it could not be looked at | - the job was aborted before it came to the row: it could not be looked at", asked: stopJob},
+		{name: "it cannot be looked at", answers: map[string][]answer{"GET /imports/7": {{404, `{"message":"gone"}`, ""}}}, names: []any{"a", "b"}, want: "? | ?", class: connectors.UnknownOutcome, asked: stopJob},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -218,18 +226,13 @@ func TestLoad_NotReady(t *testing.T) {
 		return full
 	}
 	require.ErrorIs(t, tab.Modify(t.Context(), b), full)
-	r.has(t, `PATCH /imports/7 {"state":"stop"}`)
+	r.has(t, stopJob)
 	require.Zero(t, r.count("PUT "))
 	require.Equal(t, "7", b.Job)
 }
 
 // A job is asked later what became of rows that it has or had, and ended if it goes on.
 func TestLoaded(t *testing.T) {
-	const stop = `PATCH /imports/7 {"state":"stop"}`
-	csv := func(lines ...string) []answer {
-		return []answer{{200, strings.Join(lines, "\n") + "\n", "text/csv"}}
-	}
-	state := func(s string) []answer { return []answer{{200, `{"job":{"state":"` + s + `"}}`, ""}} }
 	for _, c := range []struct {
 		name    string
 		answers map[string][]answer
@@ -239,23 +242,23 @@ func TestLoaded(t *testing.T) {
 		want    string
 		class   connectors.Class
 	}{
-		{name: "over", answers: map[string][]answer{"GET /imports/7": state("done"), "GET /imports/7/good": csv("name,ref", "b,2", "a,1"), "GET /imports/7/bad": csv("name,why", "c,dup:it is there")},
+		{name: "over", answers: map[string][]answer{"GET /imports/7": inState("done"), "GET /imports/7/good": csvOf("name,ref", "b,2", "a,1"), "GET /imports/7/bad": csvOf("name,why", "c,dup:it is there")},
 			names: []any{"a", "b", "c"}, want: "ok | ok | no 8 : it is there"},
-		{name: "ended", stopped: "broken", answers: map[string][]answer{"GET /imports/7": state("busy"), "GET /imports/7/good": csv("name", "b"), "GET /imports/7/left": csv("name", "a")},
+		{name: "ended", stopped: "broken", answers: map[string][]answer{"GET /imports/7": inState("busy"), "GET /imports/7/good": csvOf("name", "b"), "GET /imports/7/left": csvOf("name", "a")},
 			names: []any{"a", "b"}, want: `no 18 : the job that writes things has ended as "broken" | ok`},
-		{name: "it goes on", answers: map[string][]answer{"GET /imports/7": state("busy")}, names: []any{"a"}, class: connectors.Unavailable},
+		{name: "it goes on", answers: map[string][]answer{"GET /imports/7": inState("busy")}, names: []any{"a"}, class: connectors.Unavailable},
 		{name: "gone", answers: map[string][]answer{"GET /imports/7": {{404, `{"message":"gone"}`, ""}}}, names: []any{"a"}, class: connectors.NotFoundError},
-		{name: "results that cannot be had", answers: map[string][]answer{"GET /imports/7": state("done"), "GET /imports/7/left": {{500, ``, ""}}}, names: []any{"a"}, class: connectors.Unavailable},
-		{name: "by keys", op: connectors.Delete, answers: map[string][]answer{"GET /imports/7": state("done"), "GET /imports/7/good": csv("id", "k1"), "GET /imports/7/bad": csv("id,why", "k0,no")},
+		{name: "results that cannot be had", answers: map[string][]answer{"GET /imports/7": inState("done"), "GET /imports/7/left": {{500, ``, ""}}}, names: []any{"a"}, class: connectors.Unavailable},
+		{name: "by keys", op: connectors.Delete, answers: map[string][]answer{"GET /imports/7": inState("done"), "GET /imports/7/good": csvOf("id", "k1"), "GET /imports/7/bad": csvOf("id,why", "k0,no")},
 			names: []any{nil, nil}, want: "no 6 : no | ok"},
-		{name: "given up, and says nothing", answers: map[string][]answer{"GET /imports/7": state("broken"), "GET /imports/7/good": csv("name", "b")},
+		{name: "given up, and says nothing", answers: map[string][]answer{"GET /imports/7": inState("broken"), "GET /imports/7/good": csvOf("name", "b")},
 			names: []any{"a", "b"}, want: `no 18 : the job that writes things has ended as "broken" | ok`},
-		{name: "given up, with a line of none", answers: map[string][]answer{"GET /imports/7": state("broken"), "GET /imports/7/good": csv("name", "b", "A")}, names: []any{"a", "b"}, want: "? | ok"},
-		{name: "over, and says nothing", answers: map[string][]answer{"GET /imports/7": state("done")}, names: []any{"a"}, want: "?"},
-		{name: "some of those that are alike", answers: map[string][]answer{"GET /imports/7": state("done"), "GET /imports/7/good": csv("name", "a", "b"), "GET /imports/7/left": csv("name", "a")},
+		{name: "given up, with a line of none", answers: map[string][]answer{"GET /imports/7": inState("broken"), "GET /imports/7/good": csvOf("name", "b", "A")}, names: []any{"a", "b"}, want: "? | ok"},
+		{name: "over, and says nothing", answers: map[string][]answer{"GET /imports/7": inState("done")}, names: []any{"a"}, want: "?"},
+		{name: "some of those that are alike", answers: map[string][]answer{"GET /imports/7": inState("done"), "GET /imports/7/good": csvOf("name", "a", "b"), "GET /imports/7/left": csvOf("name", "a")},
 			names: []any{"a", "b"}, want: "? | ok"},
-		{name: "too few lines for those that are alike", answers: map[string][]answer{"GET /imports/7": state("done"), "GET /imports/7/good": csv("name", "a", "b")}, names: []any{"a", "a", "b"}, want: "? | ? | ok"},
-		{name: "none for those that are alike", answers: map[string][]answer{"GET /imports/7": state("broken"), "GET /imports/7/good": csv("name", "a", "b")},
+		{name: "too few lines for those that are alike", answers: map[string][]answer{"GET /imports/7": inState("done"), "GET /imports/7/good": csvOf("name", "a", "b")}, names: []any{"a", "a", "b"}, want: "? | ? | ok"},
+		{name: "none for those that are alike", answers: map[string][]answer{"GET /imports/7": inState("broken"), "GET /imports/7/good": csvOf("name", "a", "b")},
 			names: []any{"a", "a", "b"}, want: `ok | no 18 : the job that writes things has ended as "broken" | ok`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -281,7 +284,7 @@ func TestLoaded(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, c.want, outcomes(b.Results))
 			}
-			require.Equal(t, strings.Contains(c.answers["GET /imports/7"][0].body, "busy"), r.count(stop) == 1, "what is over is not ended")
+			require.Equal(t, strings.Contains(c.answers["GET /imports/7"][0].body, "busy"), r.count(stopJob) == 1, "what is over is not ended")
 			require.Zero(t, r.count("PUT ")+r.count("POST "))
 		})
 	}
