@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
+
+	"github.com/hallwaydb/hallway/sidecar/socket"
 )
 
 // PeerCredentials are gRPC transport credentials for Unix sockets. A peer
@@ -52,7 +54,7 @@ func (c peerCredentials) ServerHandshake(nc net.Conn) (net.Conn, credentials.Aut
 	if cerr != nil {
 		return nil, nil, fmt.Errorf("reading the peer's credentials: %w", cerr)
 	}
-	return nc, peerInfo{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
+	return socket.Unwatched(nc), peerInfo{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
 		uid: cred.Uid, gid: cred.Gid, pid: cred.Pid, allowed: c.allowed(cred.Uid)}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/hallwaydb/hallway/sidecar/socket"
 )
 
 // ExtensionVersion is the release of the extension whose tables this sidecar
@@ -459,7 +462,10 @@ func (d *Database) newPool() (*pgxpool.Pool, error) {
 	cfg.MaxConnLifetimeJitter = 5 * time.Minute
 	cfg.AfterConnect = d.check
 	// A server that was restarted leaves connections behind that are closed.
-	cfg.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return !quiet(p.Conn.PgConn().Conn()) }
+	cfg.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return !socket.Quiet(p.Conn.PgConn().Conn()) }
+	cc.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, c net.Conn) (net.Conn, error) {
+		return socket.Unwatched(c), nil
+	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
 	if err != nil {
 		return nil, fmt.Errorf("preparing connections: %w", err)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hallwaydb/hallway/connectors"
+	"github.com/hallwaydb/hallway/sidecar/socket"
 )
 
 // CheckHostPattern reports why pattern cannot stand in allow_hosts: it is a
@@ -175,7 +176,7 @@ func dialGuarded(ctx context.Context, network, hostport string) (net.Conn, error
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
-	return conn, nil
+	return socket.Unwatched(conn), nil
 }
 
 // newTransport makes the pool of connections of one client. There is no bound

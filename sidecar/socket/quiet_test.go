@@ -1,4 +1,4 @@
-package database
+package socket
 
 import (
 	"net"
@@ -36,10 +36,10 @@ func TestQuiet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client, server := pair(t)
 			require.NoError(t, c.before(client, server))
-			require.Equal(t, c.want, quiet(client))
+			require.Equal(t, c.want, Quiet(client))
 		})
 	}
-	require.False(t, quiet(&net.TCPConn{}))
+	require.False(t, Quiet(&net.TCPConn{}))
 }
 
 func exchange(client, server net.Conn) error {
@@ -62,7 +62,7 @@ func TestQuiet_WhileSomebodyReads(t *testing.T) {
 	require.NoError(t, <-reads)
 	done := make(chan bool, 1)
 	for range 100 { // until the reader is there
-		go func() { done <- quiet(client) }()
+		go func() { done <- Quiet(client) }()
 		select {
 		case is := <-done:
 			require.True(t, is)

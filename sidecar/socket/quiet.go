@@ -1,16 +1,17 @@
-package database
+package socket
 
 import (
-	"errors"
 	"net"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// quiet reports that an idle connection has had nothing from its server since its
+// Quiet reports that an idle connection has had nothing from its server since its
 // last statement: neither its end, which the kernel tells even of a server that was
 // killed, nor what one that stops says before. It is a system call in place of a
 // round trip.
-func quiet(conn net.Conn) bool {
+func Quiet(conn net.Conn) bool {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
 		return false
@@ -19,12 +20,12 @@ func quiet(conn net.Conn) bool {
 	if err != nil {
 		return false
 	}
-	var peeked error
+	var peeked unix.Errno
 	// Not Read, which waits for its turn: pgx leaves a reader behind that waits for
 	// the next answer if a statement once took long to be sent.
 	err = raw.Control(func(fd uintptr) {
 		var buf [1]byte
-		_, _, peeked = syscall.Recvfrom(int(fd), buf[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		peeked = usual().peek(fd, buf[:])
 	})
-	return err == nil && (errors.Is(peeked, syscall.EAGAIN) || errors.Is(peeked, syscall.EWOULDBLOCK))
+	return err == nil && peeked == unix.EAGAIN
 }

@@ -1,0 +1,5 @@
+//go:build !race
+
+package socket
+
+func usual() calls { return unannounced() }
