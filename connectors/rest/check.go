@@ -63,8 +63,9 @@ func (l *loader) check(m *Manifest) {
 			l.at("errors.codes."+p.Name, "expected %s, found %q", oneOf(p.Value, names), p.Value)
 		}
 	}
+	own := append(connectors.CommonOptions(), (&Connector{}).Options()...)
 	for _, o := range m.Options {
-		if slices.ContainsFunc(append(append(serverOptions(), scanJobs().specs()...), reserveOption()), func(s connectors.OptionSpec) bool { return s.Name == o.Name }) {
+		if slices.ContainsFunc(own, func(s connectors.OptionSpec) bool { return s.Name == o.Name && s.Where == connectors.OnServer }) {
 			l.at("options."+o.Name, "the connector has an option of this name itself")
 		}
 	}
