@@ -428,11 +428,14 @@ hallway_key_junk_name(Relation rel, AttrNumber attnum)
 					att->atttypmod, att->attcollation);
 }
 
+#define KEYLESS_HINT "Mark the columns that identify a row with OPTIONS (key 'true')."
+
 static void
 check_operation(const HallwayRelation *relation, Relation rel, CmdType operation)
 {
 	const Hallway__V1__DescribeResponse *description = relation->description;
 	const char *reason = description->read_only_reason;
+	bool		keyless = operation != CMD_INSERT && description->n_key_columns == 0;
 	const char *what;
 	bool		allowed;
 
@@ -464,13 +467,14 @@ check_operation(const HallwayRelation *relation, Relation rel, CmdType operation
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("foreign table \"%s\" does not allow %s",
 						RelationGetRelationName(rel), what),
-				 reason != NULL && reason[0] != '\0' ? errdetail_internal("%s", reason) : 0));
-	if (operation != CMD_INSERT && description->n_key_columns == 0)
+				 reason != NULL && reason[0] != '\0' ? errdetail_internal("%s", reason) : 0,
+				 keyless && description->insertable ? errhint(KEYLESS_HINT) : 0));
+	if (keyless)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("foreign table \"%s\" does not allow %s: its rows have no key",
 						RelationGetRelationName(rel), what),
-				 errhint("Mark the columns that identify a row with OPTIONS (key 'true').")));
+				 errhint(KEYLESS_HINT)));
 }
 
 static bool
