@@ -163,7 +163,10 @@ CREATE TABLE hallway.write_log (
   unknown_at timestamptz,
   written_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   -- When nothing more was to be done about it.
-  settled_at timestamptz
+  settled_at timestamptz,
+  -- When somebody saw to a failure, and who said so.
+  dismissed_at timestamptz,
+  dismissed_by name
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE hallway.write_log IS 'each row written in an API: who, when, what became of it';
 CREATE INDEX write_log_open ON hallway.write_log (xid) WHERE settled_at IS NULL;
@@ -171,13 +174,14 @@ CREATE INDEX write_log_open ON hallway.write_log (xid) WHERE settled_at IS NULL;
 CREATE INDEX write_log_time ON hallway.write_log USING brin (written_at) WITH (autosummarize);
 -- What people are to see.
 CREATE INDEX write_log_failures ON hallway.write_log (id)
-  WHERE state IN ('needs_attention', 'orphaned') OR outbox AND state = 'refused';
+  WHERE (state IN ('needs_attention', 'orphaned') OR outbox AND state = 'refused') AND dismissed_at IS NULL;
 REVOKE ALL ON hallway.write_log FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON hallway.write_log TO hallway;
 -- But the values of rows.
 GRANT SELECT (id, system_identifier, timeline, database, environment, instance, xid, subxid, backend_pid, role, application,
   relid, table_name, server_oid, server, object, operation, row_number, key, columns, idempotency_key, request_id, on_rollback,
-  state, sqlstate, message, todo, outbox, attempts, next_attempt, unknown_at, written_at, settled_at)
+  state, sqlstate, message, todo, outbox, attempts, next_attempt, unknown_at, written_at, settled_at,
+  dismissed_at, dismissed_by)
   ON hallway.write_log TO pg_monitor;
 
 -- Entries with which something is wrong: to those who have the role that wrote,
@@ -195,7 +199,7 @@ SELECT w.id, w.written_at, w.role, w.application, w.table_name AS "table", w.ser
                 (SELECT u.rolsuper FROM pg_catalog.pg_roles u WHERE u.rolname = current_user)) AS own
 FROM hallway.write_log w
 LEFT JOIN pg_catalog.pg_roles r ON r.rolname = w.role
-WHERE (w.state IN ('needs_attention', 'orphaned') OR w.outbox AND w.state = 'refused')
+WHERE (w.state IN ('needs_attention', 'orphaned') OR w.outbox AND w.state = 'refused') AND w.dismissed_at IS NULL
   AND (coalesce(pg_catalog.pg_has_role(current_user, r.oid, 'USAGE'), false)
        OR pg_catalog.pg_has_role(current_user, 'pg_monitor', 'USAGE'));
 COMMENT ON VIEW hallway.failures IS 'writes that stand although their transaction does not, that were refused after their commit, or of which nothing is known: and what to do';
@@ -242,6 +246,48 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION hallway.retry(bigint) IS
   'has an entry of hallway.failures tried again after this transaction has committed: found out about, or sent if it was refused after its commit';
+
+-- To delete a failure is to say that somebody has seen to it: what
+-- hallway.dismiss() does, with the rights of whoever calls it.
+CREATE FUNCTION hallway.dismiss_failure()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF NOT OLD.own THEN
+    RAISE EXCEPTION 'entry % of hallway.failures was written by role "%"', OLD.id, OLD.role
+      USING ERRCODE = 'insufficient_privilege', HINT = 'That role, or a superuser, can dismiss it.';
+  END IF;
+  UPDATE hallway.write_log SET
+    dismissed_at = clock_timestamp(),
+    -- Not current_user, which is this function's owner.
+    dismissed_by = CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END,
+    settled_at = coalesce(settled_at, clock_timestamp()), before = NULL, after = NULL, row_values = NULL
+  WHERE id = OLD.id AND state = OLD.state AND dismissed_at IS NULL;
+  IF NOT FOUND THEN
+    RETURN NULL; -- somebody was faster
+  END IF;
+  RETURN OLD;
+END $$;
+REVOKE ALL ON FUNCTION hallway.dismiss_failure() FROM PUBLIC;
+CREATE TRIGGER dismiss INSTEAD OF DELETE ON hallway.failures FOR EACH ROW EXECUTE FUNCTION hallway.dismiss_failure();
+GRANT DELETE ON hallway.failures TO PUBLIC;
+
+CREATE FUNCTION hallway.dismiss(id bigint)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  DELETE FROM hallway.failures f WHERE f.id = dismiss.id;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no entry % in hallway.failures', id USING ERRCODE = 'no_data_found';
+  END IF;
+END $$;
+COMMENT ON FUNCTION hallway.dismiss(bigint) IS
+  'takes an entry that somebody has seen to out of hallway.failures; it stays in hallway.write_log, with who said so, as long as others';
 
 -- The session's own entries of the last day, whatever role it had.
 CREATE FUNCTION hallway.my_writes()

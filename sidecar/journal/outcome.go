@@ -219,7 +219,8 @@ const xactStatus = `CASE WHEN w.subxid < pg_current_xact_id() THEN coalesce(pg_x
 
 // updateOutcomes also ends what needs nothing more, as its transaction has
 // committed. The journal may have made up its mind meanwhile, if this sidecar was
-// taken for dead; but who has the answer knows better.
+// taken for dead; but who has the answer knows better. An entry that was dismissed
+// before is another one with it.
 const updateOutcomes = `WITH o AS MATERIALIZED (
   SELECT w.id, o.state, o.key, o.after, o.created, o.keep, o.sqlstate, o.message, w.on_rollback = 'compensate' AS undo,
     CASE WHEN o.state = 'applied' AND NOT w.outbox THEN ` + xactStatus + ` WHEN o.state = 'applied' THEN 'committed' END AS status
@@ -238,7 +239,8 @@ UPDATE hallway.write_log w SET state = n.becomes, key = coalesce(n.key::text[], 
   next_attempt = CASE WHEN n.state = 'unknown' THEN clock_timestamp() END,
   unknown_at = CASE WHEN n.state = 'unknown' THEN clock_timestamp() END,
   attempts = CASE WHEN w.outbox THEN w.attempts ELSE 0 END,
-  settled_at = CASE WHEN n.over THEN clock_timestamp() END
+  settled_at = CASE WHEN n.over THEN clock_timestamp() END,
+  dismissed_at = NULL, dismissed_by = NULL
 FROM n WHERE w.id = n.id
 RETURNING w.xid::text::int8, w.settled_at IS NOT NULL, w.state, coalesce(n.status = 'aborted', false)`
 

@@ -34,11 +34,15 @@ func TestPeople_SeeTheirOwn(t *testing.T) {
 	require.Equal(t, id, e.Value("SELECT id FROM hallway.failures"))
 	b.Fails("P0002", "SELECT hallway.retry(%s)", id)
 	e.Fails("42501", "SELECT hallway.retry(%s)", id)
+	b.Fails("P0002", "SELECT hallway.dismiss(%s)", id)
+	e.Fails("42501", "SELECT hallway.dismiss(%s)", id)
 	for _, c := range []*harness.Conn{a, b} {
 		c.Fails("42501", "SELECT * FROM hallway.write_log")
 		c.Fails("42501", "UPDATE hallway.write_log SET state = 'queued'")
 		c.Fails("42501", "UPDATE hallway.failures SET message = 'x'")
 		c.Fails("42501", "SELECT hallway.retry_failure()")
+		c.Fails("42501", "SELECT hallway.dismiss_failure()")
+		c.Fails("42501", "DELETE FROM hallway.write_log")
 	}
 	require.Equal(t, "2", e.Value("SELECT count(*) FROM hallway.write_log"))
 	e.Fails("42501", "SELECT row_values FROM hallway.write_log")
@@ -53,6 +57,54 @@ func TestPeople_SeeTheirOwn(t *testing.T) {
 	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
 		return admin.Value("SELECT state FROM hallway.write_log WHERE id = %s", id) == "applied"
 	}))
+}
+
+// What somebody has seen to is no failure any more, also when its table is gone, and
+// its values go.
+func TestPeople_Dismiss(t *testing.T) {
+	w := newWorld(t)
+	admin := w.db.Connect(t)
+	ada := "ada_" + w.db.Name
+	admin.Exec("DROP ROLE IF EXISTS %s; CREATE ROLE %s LOGIN", ada, ada)
+	t.Cleanup(func() {
+		c := w.db.Connect(t)
+		c.Exec("DROP OWNED BY %s; DROP ROLE %s", ada, ada)
+	})
+	admin.Exec("GRANT INSERT ON items TO %s; INSERT INTO items (email) VALUES ('taken')", ada)
+	w.db.ConnectAs(t, ada).Exec("SET hallway.write_at = 'after_commit'; INSERT INTO items (email) VALUES ('taken')")
+	w.becomes(admin, "insert 1 applied", "insert refused")
+	require.Equal(t, "t", admin.Value("SELECT bool_or(row_values IS NOT NULL) FROM hallway.write_log"))
+	id := admin.Value("SELECT id FROM hallway.failures")
+	admin.Exec("DROP FOREIGN TABLE items")
+	admin.Exec("SET ROLE %s", ada)
+	admin.Exec("SELECT hallway.dismiss(%s)", id)
+	admin.Fails("P0002", "SELECT hallway.dismiss(%s)", id)
+	require.Equal(t, "0", admin.Value("SELECT count(*) FROM hallway.failures"))
+	admin.Exec("RESET ROLE")
+	require.Equal(t, ada+" refused t t", rowText(admin.Query(
+		"SELECT dismissed_by, state, settled_at IS NOT NULL, row_values IS NULL FROM hallway.write_log WHERE dismissed_at IS NOT NULL")[0]))
+	admin.Fails("P0002", "SELECT hallway.retry(%s)", id)
+}
+
+// What comes to be known of a write after all makes another thing of it than what
+// was dismissed. (Without its values there is nothing to find out by.)
+func TestPeople_DismissTooEarly(t *testing.T) {
+	w := newWorld(t)
+	c, admin := w.db.Connect(t), w.db.Connect(t)
+	failing(w, admin, "hang_at 'applied'")
+	err := w.cut(c, admin, "INSERT INTO broken (email) VALUES ('late')", func() bool {
+		if w.rows(admin, "items") == "" {
+			return false
+		}
+		admin.Exec("UPDATE hallway.write_log SET state = 'needs_attention'")
+		admin.Exec("SELECT hallway.dismiss(id) FROM hallway.failures")
+		return true
+	})
+	require.Equal(t, "57014", harness.SQLState(err))
+	require.True(t, harness.Eventually(context.Background(), 30*time.Second, func() bool {
+		return admin.Value("SELECT count(*) FROM hallway.failures") == "1"
+	}))
+	w.becomes(admin, "insert needs_attention open")
 }
 
 // With journal_values 'false' no value of a row is ever in the journal.

@@ -90,14 +90,24 @@ SELECT count(*) > 0 AS own_session FROM hallway.my_writes();
 SELECT count(*) FROM hallway.write_log;
 SELECT hallway.retry((SELECT min(id) FROM hallway.failures));
 UPDATE hallway.failures SET state = 'queued';
+DELETE FROM hallway.failures;
 RESET ROLE;
 GRANT pg_monitor TO regress_journal;
 SET ROLE regress_journal;
 SELECT count(*) > 0 AS all_of_them, bool_or(own) AS own FROM hallway.failures;
 SELECT count(*) > 0 AS log FROM hallway.write_log;
 UPDATE hallway.failures SET state = 'queued';
+DELETE FROM hallway.failures;
 RESET ROLE;
 DROP ROLE regress_journal;
+
+-- seen to
+SELECT count(*) > 0 AS failures FROM hallway.failures;
+SELECT count(hallway.dismiss(id)) = count(*) AS dismissed FROM hallway.failures;
+SELECT count(*) FROM hallway.failures;
+SELECT state, dismissed_by = current_user AS by_me, settled_at IS NOT NULL AS settled FROM hallway.write_log WHERE dismissed_at IS NOT NULL ORDER BY id;
+SELECT hallway.dismiss((SELECT min(id) FROM hallway.write_log));
+SELECT hallway.retry((SELECT min(id) FROM hallway.write_log WHERE dismissed_at IS NOT NULL));
 
 -- without a journal
 DELETE FROM hallway.write_log;
