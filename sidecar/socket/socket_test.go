@@ -206,14 +206,24 @@ func TestUnwatched_CountsWhatWent(t *testing.T) {
 	inEachWay(t, func(t *testing.T, pair func() (net.Conn, net.Conn), wrap func(net.Conn) net.Conn) {
 		client, server := pair()
 		conn := wrap(client)
-		require.NoError(t, conn.SetWriteDeadline(time.Now().Add(100*time.Millisecond)))
-		went, err := conn.Write(make([]byte, 64<<20))
-		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-		require.Positive(t, went)
+		type end struct {
+			went int
+			err  error
+		}
+		ends := make(chan end, 1)
+		go func() {
+			went, err := conn.Write(make([]byte, 64<<20)) // more than any buffer holds
+			ends <- end{went, err}
+		}()
+		require.Eventually(t, func() bool { return !Quiet(server) }, time.Minute, time.Millisecond)
+		require.NoError(t, conn.SetWriteDeadline(time.Unix(1, 0)))
+		e := <-ends
+		require.ErrorIs(t, e.err, os.ErrDeadlineExceeded)
+		require.Positive(t, e.went)
 		require.NoError(t, conn.Close())
 		came, err := io.Copy(io.Discard, server)
 		require.NoError(t, err)
-		require.EqualValues(t, went, came)
+		require.EqualValues(t, e.went, came)
 	})
 }
 
