@@ -12,13 +12,9 @@ import (
 // pair is both ends of a connection.
 func pair(t *testing.T) (client, server net.Conn) {
 	t.Helper()
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	client, server, stop, err := connected("unix", filepath.Join(t.TempDir(), "s"))
 	require.NoError(t, err)
-	client, err = net.Dial("unix", l.Addr().String())
-	require.NoError(t, err)
-	server, err = l.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { _, _, _ = client.Close(), server.Close(), l.Close() })
+	t.Cleanup(stop)
 	return client, server
 }
 
