@@ -12,18 +12,24 @@ import (
 	"github.com/hallwaydb/hallway/tests/harness"
 )
 
+// role makes one that may log in, for as long as the test runs, and gives its whole
+// name.
+func (w *world) role(admin *harness.Conn, name string) string {
+	w.t.Helper()
+	name += "_" + w.db.Name
+	admin.Exec("DROP ROLE IF EXISTS %[1]s; CREATE ROLE %[1]s LOGIN", name)
+	w.t.Cleanup(func() {
+		c := w.db.Connect(w.t)
+		c.Exec("DROP OWNED BY %[1]s; DROP ROLE %[1]s", name)
+	})
+	return name
+}
+
 // Who may see and do what.
 func TestPeople_SeeTheirOwn(t *testing.T) {
 	w := newWorld(t)
 	admin := w.db.Connect(t)
-	for _, name := range []string{"ada", "bob", "eve"} {
-		admin.Exec("DROP ROLE IF EXISTS %s_%s; CREATE ROLE %s_%s LOGIN", name, w.db.Name, name, w.db.Name)
-		t.Cleanup(func() {
-			c := w.db.Connect(t)
-			c.Exec("DROP OWNED BY %s_%s; DROP ROLE %s_%s", name, w.db.Name, name, w.db.Name)
-		})
-	}
-	ada, bob, eve := "ada_"+w.db.Name, "bob_"+w.db.Name, "eve_"+w.db.Name
+	ada, bob, eve := w.role(admin, "ada"), w.role(admin, "bob"), w.role(admin, "eve")
 	admin.Exec("GRANT SELECT, INSERT ON items TO %s, %s; GRANT pg_monitor TO %s; INSERT INTO items (email) VALUES ('taken')", ada, bob, eve)
 	a, b, e := w.db.ConnectAs(t, ada), w.db.ConnectAs(t, bob), w.db.ConnectAs(t, eve)
 	a.Exec("SET hallway.write_at = 'after_commit'; INSERT INTO items (email) VALUES ('taken')")
@@ -64,12 +70,7 @@ func TestPeople_SeeTheirOwn(t *testing.T) {
 func TestPeople_Dismiss(t *testing.T) {
 	w := newWorld(t)
 	admin := w.db.Connect(t)
-	ada := "ada_" + w.db.Name
-	admin.Exec("DROP ROLE IF EXISTS %s; CREATE ROLE %s LOGIN", ada, ada)
-	t.Cleanup(func() {
-		c := w.db.Connect(t)
-		c.Exec("DROP OWNED BY %s; DROP ROLE %s", ada, ada)
-	})
+	ada := w.role(admin, "ada")
 	admin.Exec("GRANT INSERT ON items TO %s; INSERT INTO items (email) VALUES ('taken')", ada)
 	w.db.ConnectAs(t, ada).Exec("SET hallway.write_at = 'after_commit'; INSERT INTO items (email) VALUES ('taken')")
 	w.becomes(admin, "insert 1 applied", "insert refused")

@@ -18,30 +18,24 @@ type calls struct {
 
 // unannounced are the kernel's, without a word to the runtime.
 func unannounced() calls {
-	call := func(trap, fd uintptr, p []byte, flags uintptr) (int, unix.Errno) {
-		n, _, errno := unix.RawSyscall6(trap, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), flags, 0, 0)
-		return int(n), errno
-	}
 	return calls{
-		read:  func(fd uintptr, p []byte) (int, unix.Errno) { return call(unix.SYS_READ, fd, p, 0) },
-		write: func(fd uintptr, p []byte) (int, unix.Errno) { return call(unix.SYS_WRITE, fd, p, 0) },
+		read:  func(fd uintptr, p []byte) (int, unix.Errno) { return kernel(unix.SYS_READ, fd, p, 0) },
+		write: func(fd uintptr, p []byte) (int, unix.Errno) { return kernel(unix.SYS_WRITE, fd, p, 0) },
 		peek: func(fd uintptr, p []byte) unix.Errno {
-			_, errno := call(unix.SYS_RECVFROM, fd, p, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			_, errno := kernel(unix.SYS_RECVFROM, fd, p, unix.MSG_PEEK|unix.MSG_DONTWAIT)
 			return errno
 		},
 	}
 }
 
+func kernel(trap, fd uintptr, p []byte, flags uintptr) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(trap, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), flags, 0, 0)
+	return int(n), errno
+}
+
 // announced are package syscall's. They tell the race detector what memory they
 // change, and that what is written comes before what is read of it.
 func announced() calls {
-	number := func(n int, err error) (int, unix.Errno) {
-		var errno syscall.Errno
-		if errors.As(err, &errno) {
-			return 0, errno
-		}
-		return n, 0
-	}
 	return calls{
 		read:  func(fd uintptr, p []byte) (int, unix.Errno) { return number(syscall.Read(int(fd), p)) },
 		write: func(fd uintptr, p []byte) (int, unix.Errno) { return number(syscall.Write(int(fd), p)) },
@@ -51,4 +45,12 @@ func announced() calls {
 			return errno
 		},
 	}
+}
+
+func number(n int, err error) (int, unix.Errno) {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return 0, errno
+	}
+	return n, 0
 }

@@ -2,21 +2,11 @@ package socket
 
 import (
 	"net"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
-
-// pair is both ends of a connection.
-func pair(t *testing.T) (client, server net.Conn) {
-	t.Helper()
-	client, server, stop, err := connected("unix", filepath.Join(t.TempDir(), "s"))
-	require.NoError(t, err)
-	t.Cleanup(stop)
-	return client, server
-}
 
 func TestQuiet(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -30,7 +20,7 @@ func TestQuiet(t *testing.T) {
 		"what was taken": {func(client, server net.Conn) error { return exchange(client, server) }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, server := pair(t)
+			client, server := pair(t, "unix")
 			require.NoError(t, c.before(client, server))
 			require.Equal(t, c.want, Quiet(client))
 		})
@@ -48,7 +38,7 @@ func exchange(client, server net.Conn) error {
 
 // A statement that took long to be sent leaves a reader behind, which waits.
 func TestQuiet_WhileSomebodyReads(t *testing.T) {
-	client, server := pair(t)
+	client, server := pair(t, "unix")
 	reads := make(chan error, 1)
 	go func() {
 		reads <- client.SetReadDeadline(time.Time{})

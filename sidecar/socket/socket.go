@@ -58,8 +58,8 @@ func unwatch(c watched, by calls) net.Conn {
 		return c // it is closed, and says so when it is read
 	}
 	u := &unwatched{watched: c}
-	u.in = transfer{op: "read", wait: raw.Read, call: by.read}
-	u.out = transfer{op: "write", wait: raw.Write, call: by.write}
+	u.in = transfer{wait: raw.Read, call: by.read}
+	u.out = transfer{wait: raw.Write, call: by.write}
 	u.in.try, u.out.try = u.in.attempt, u.out.attempt
 	return u
 }
@@ -72,7 +72,7 @@ func (u *unwatched) Read(p []byte) (int, error) {
 	defer u.in.mu.Unlock()
 	n, err := u.in.do(p)
 	if err != nil {
-		return 0, u.failed(u.in.op, err)
+		return 0, u.failed("read", err)
 	}
 	if n == 0 {
 		return 0, io.EOF
@@ -90,7 +90,7 @@ func (u *unwatched) Write(p []byte) (int, error) {
 	for done < len(p) {
 		n, err := u.out.do(p[done:])
 		if err != nil {
-			return done, u.failed(u.out.op, err)
+			return done, u.failed("write", err)
 		}
 		done += n
 	}
@@ -110,7 +110,6 @@ func (u *unwatched) failed(op string, err error) error {
 
 // transfer is one direction of a connection.
 type transfer struct {
-	op   string
 	wait func(func(fd uintptr) bool) error
 	call func(fd uintptr, p []byte) (int, unix.Errno)
 	// try is attempt, made a function once for all calls.

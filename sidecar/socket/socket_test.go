@@ -19,20 +19,21 @@ import (
 	"golang.org/x/net/nettest"
 )
 
-// connected are both ends of a new connection.
-func connected(network, at string) (client, server net.Conn, stop func(), err error) {
+// pair is both ends of a new connection.
+func pair(t *testing.T, network string) (client, server net.Conn) {
+	t.Helper()
+	at := "127.0.0.1:0"
+	if network == "unix" {
+		at = filepath.Join(t.TempDir(), "s")
+	}
 	l, err := net.Listen(network, at)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	if client, err = net.Dial(network, l.Addr().String()); err != nil {
-		return nil, nil, nil, err
-	}
-	if server, err = l.Accept(); err != nil {
-		return nil, nil, nil, errors.Join(err, client.Close())
-	}
-	return client, server, func() { _, _ = client.Close(), server.Close() }, nil
+	require.NoError(t, err)
+	client, err = net.Dial(network, l.Addr().String())
+	require.NoError(t, err)
+	server, err = l.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { _, _, _ = client.Close(), server.Close(), l.Close() })
+	return client, server
 }
 
 // inEachWay are a Unix socket and TCP, by what is used in each build: under the race
@@ -50,16 +51,7 @@ func inEachWay(t *testing.T, f func(t *testing.T, pair func() (client, server ne
 func networks(t *testing.T, f func(t *testing.T, pair func() (client, server net.Conn))) {
 	for _, network := range []string{"unix", "tcp"} {
 		t.Run(network, func(t *testing.T) {
-			f(t, func() (net.Conn, net.Conn) {
-				at := "127.0.0.1:0"
-				if network == "unix" {
-					at = filepath.Join(t.TempDir(), "s")
-				}
-				client, server, stop, err := connected(network, at)
-				require.NoError(t, err)
-				t.Cleanup(stop)
-				return client, server
-			})
+			f(t, func() (net.Conn, net.Conn) { return pair(t, network) })
 		})
 	}
 }
