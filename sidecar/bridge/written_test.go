@@ -3,8 +3,10 @@ package bridge
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -316,6 +318,35 @@ func TestWritten_ThroughATableThatIsNotCachedIsForgottenTogether(t *testing.T) {
 		}
 		require.Less(t, tries, 10, "nobody waits any more")
 	}
+}
+
+// The longer a loop of such writes goes on, the less often others are made to forget.
+func TestWriteQueue_ALoopThroughATableThatIsNotCached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// written writes once in a millisecond, n times, and gives the milliseconds at
+		// which others were made to forget.
+		written := func(q *writeQueue, room *fakeCache, n int) (at []int64) {
+			seen := len(room.list())
+			for start := time.Now(); n > 0 || q.len() > 0; n-- {
+				if n > 0 {
+					q.add(&cachedTable{off: true, db: room}, nil, true)
+				}
+				time.Sleep(time.Millisecond)
+				synctest.Wait()
+				if now := len(room.list()); now > seen {
+					seen = now
+					at = append(at, time.Since(start).Milliseconds())
+				}
+			}
+			return at
+		}
+		room := &fakeCache{}
+		q := newWriteQueue(slog.New(slog.DiscardHandler))
+		assert.Equal(t, []int64{10, 30, 70, 150, 230, 310, 390, 470}, written(q, room, 400))
+		time.Sleep(time.Second)
+		assert.Equal(t, []int64{10}, written(q, room, 1), "after the loop")
+		q.close(time.Hour)
+	})
 }
 
 func TestMaintain_RefreshWaitsForTheList(t *testing.T) {

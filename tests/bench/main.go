@@ -178,8 +178,8 @@ func (b *bench) judge() {
 	add("live_scan_3cols_vs_local", b.median("live_3")/b.median("local_3"), "ratio", 1.5, true, "")
 	add("live_scan_allcols_vs_local", b.median("live_13")/b.median("local_13"), "ratio", 2.5, true, "")
 	add("live_scan_allcols_vs_postgres_fdw", b.median("live_13")/b.median("fdw_13"), "ratio", 0.30, true, "fetch_size 10000, nothing pushed down")
-	add("one_row_scan_ms", b.median("one_row"), "ms", 0.30, true, "prepared; round trip of the client included")
-	add("insert_overhead_ms", b.median("insert")-b.median("post"), "ms", 0.5, true, "INSERT without the journal (journal 'false') less the same POST made directly, by a process of its own; fsync off")
+	add("one_row_scan_ms", b.median("one_row"), "ms", 0.30, true, "prepared, by pgbench; its round trip included")
+	add("insert_overhead_ms", b.median("insert")-b.median("post"), "ms", 0.5, true, "INSERT without the journal (journal 'false'), by pgbench, less the same POST made directly, by a process of its own; fsync off")
 	journal, commit := b.median("commit_journaled")-b.median("commit_unjournaled"), b.median("commit_here")
 	add("journal_overhead_ms", journal, "ms", 0, true, "INSERT of a row with the journal less one without it; fsync and synchronous_commit on")
 	add("local_commit_ms", commit, "ms", 0, true, "INSERT of a row into a local table there, in turn with these two")
@@ -211,6 +211,7 @@ func (b *bench) judge() {
 	for _, n := range []string{"lookup_local", "lookup_cached", "simple_local", "simple_cached", "local_inner", "cached_inner", "local_agg", "cached_agg", "partitioned", "sequential", "cached_13", "fill", "copy", "replica_increment", "replica_changes", "replica_full", "local_3", "live_3", "local_13", "live_13", "fdw_13", "local_count", "live_count", "insert", "post", "commit_journaled", "commit_unjournaled", "bulk_insert", "bulk_unjournaled", "bulk_direct"} {
 		add("raw_"+n+"_ms", b.median(n), "ms", 0, true, "")
 	}
+	add("raw_wake_two_processes_ms", b.median("pace"), "ms", 0, true, "a byte to cat and back, both asleep before: what a round trip has of the machine alone")
 	add("raw_sidecar_cpu_ms", b.median("sidecar_cpu"), "ms", 0, true, "of live_13")
 	add("raw_encoding_json_rows_per_cpu_second", b.median("json_rate"), "rows/s", 0, false, "")
 }

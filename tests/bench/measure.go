@@ -84,14 +84,6 @@ func (s *session) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	for name, sql := range map[string]string{
-		"one": "SELECT * FROM one",
-		"ins": "INSERT INTO contacts (email, name) VALUES ($1, 'Bench') RETURNING id",
-	} {
-		if _, err := s.conn.Prepare(ctx, name, sql, nil); err != nil {
-			return fmt.Errorf("preparing %s: %w", sql, err)
-		}
-	}
 	n, err := s.exec(ctx, "SELECT count(*), (SELECT count(*) FROM pg_attribute WHERE attrelid = 'local'::regclass AND attnum > 0) FROM local")
 	if err != nil {
 		return err
@@ -154,44 +146,45 @@ func times(n int, f func() error) (float64, error) {
 	return all[n/2], nil
 }
 
-func (s *session) oneRow(ctx context.Context, keep func(string, float64)) error {
-	v, err := times(500, func() error {
-		r, err := harness.Prepared(ctx, s.conn, "one", nil)
-		if err == nil && len(r.Rows) != 1 {
-			err = fmt.Errorf("%d rows instead of one", len(r.Rows))
-		}
-		return err
-	})
-	keep("one_row", v)
-	return err
-}
+// writesBlock is how many INSERTs, or POSTs, come after each other.
+const writesBlock = 100
 
-// writes measures an INSERT and the POST that it makes, in turn.
-func (s *session) writes(ctx context.Context, keep func(string, float64)) error {
+const insertOne = `\set i random(1, 1000000000)
+INSERT INTO contacts (email, name) VALUES ('bench' || :i || '@example.com', 'Bench') RETURNING id;
+`
+
+// writes measures INSERTs and the POSTs that they make, block by block, each by a
+// process of its own. Each comes first as often as the other.
+func (s *session) writes(ctx context.Context, keep func(string, float64)) (err error) {
 	client, err := startDirect(ctx, fmt.Sprintf("%s/%s/%d/contacts", s.api.URL, fakes.Bench, s.restRows), s.api.Secret)
 	if err != nil {
 		return err
 	}
-	const n = 200
+	defer func() { err = errors.Join(err, client.close()) }()
 	var direct, through []float64
-	for i := range n {
-		email := fmt.Sprintf("bench%d@example.com", i)
-		took, err := client.post(email)
-		if err != nil {
-			return errors.Join(err, client.close())
+	post := func() error {
+		for i := range writesBlock {
+			took, err := client.post(fmt.Sprintf("bench%d@example.com", i))
+			if err != nil {
+				return err
+			}
+			direct = append(direct, took)
 		}
-		direct = append(direct, took)
-		start := time.Now()
-		if _, err := harness.Prepared(ctx, s.conn, "ins", []harness.Param{{Text: email}}); err != nil {
-			return errors.Join(fmt.Errorf("inserting a contact: %s", harness.Describe(err)), client.close())
-		}
-		through = append(through, ms(time.Since(start)))
+		return nil
 	}
-	slices.Sort(direct)
-	slices.Sort(through)
-	keep("post", direct[n/2])
-	keep("insert", through[n/2])
-	return client.close()
+	insert := func() error {
+		took, err := s.pgbench(ctx, insertOne, writesBlock)
+		through = append(through, took...)
+		return err
+	}
+	for _, f := range []func() error{post, insert, insert, post} {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	keep("post", middle(direct))
+	keep("insert", middle(through))
+	return nil
 }
 
 func (s *session) rest(ctx context.Context, keep func(string, float64)) error {

@@ -1,0 +1,93 @@
+// Statements timed by pgbench: PostgreSQL's own client, in a process and a session
+// of its own, as an application's are. A session of this process would share its
+// scheduler with the API that the statements reach.
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hallwaydb/hallway/tests/harness"
+)
+
+// pgbench runs script n times, prepared, and gives the milliseconds that each took.
+func (s *session) pgbench(ctx context.Context, script string, n int) ([]float64, error) {
+	bin, err := harness.BinDir()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := s.env.Mkdir("pgbench")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	file := filepath.Join(dir, "script.sql")
+	if err := os.WriteFile(file, []byte(script), 0o644); err != nil {
+		return nil, fmt.Errorf("writing pgbench's script: %w", err)
+	}
+	c := s.env.Cluster
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "pgbench"), "--no-vacuum", "--protocol=prepared",
+		"--file="+file, "--transactions="+strconv.Itoa(n), "--log", "--log-prefix="+filepath.Join(dir, "log"),
+		"--host="+c.SocketDir, "--port="+strconv.Itoa(c.Port), "--username=postgres", "bench")
+	cmd.Env = append(os.Environ(), "PGOPTIONS=-c hallway.address="+s.env.Sidecar.Address())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("pgbench: %w\n%s", err, out)
+	}
+	logs, err := filepath.Glob(filepath.Join(dir, "log.*"))
+	if err != nil || len(logs) != 1 {
+		return nil, fmt.Errorf("pgbench left %d logs (%w)", len(logs), err)
+	}
+	text, err := os.ReadFile(logs[0])
+	if err != nil {
+		return nil, fmt.Errorf("reading pgbench's log: %w", err)
+	}
+	took := make([]float64, 0, n)
+	for line := range strings.Lines(string(text)) {
+		// client, transaction, microseconds, …
+		fields := strings.Fields(line)
+		if len(fields) < 3 {
+			return nil, fmt.Errorf("pgbench's log has the line %q", line)
+		}
+		us, err := strconv.ParseFloat(fields[2], 64)
+		if err != nil {
+			return nil, fmt.Errorf("pgbench's log has the line %q: %w", line, err)
+		}
+		took = append(took, us*float64(time.Microsecond)/float64(time.Millisecond))
+	}
+	if len(took) != n {
+		return nil, fmt.Errorf("pgbench ran %d transactions instead of %d", len(took), n)
+	}
+	return took, nil
+}
+
+const oneRows = 500
+
+func (s *session) oneRow(ctx context.Context, keep func(string, float64)) error {
+	r, err := s.exec(ctx, "SELECT * FROM one")
+	if err == nil && len(r.Rows) != 1 {
+		err = fmt.Errorf("%d rows instead of one", len(r.Rows))
+	}
+	if err != nil {
+		return err
+	}
+	took, err := s.pgbench(ctx, "SELECT * FROM one;\n", oneRows)
+	if err != nil {
+		return err
+	}
+	keep("one_row", middle(took))
+	return nil
+}
+
+// middle is the median; list is sorted by it.
+func middle(list []float64) float64 {
+	slices.Sort(list)
+	return list[len(list)/2]
+}
