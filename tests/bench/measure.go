@@ -184,6 +184,8 @@ func (s *session) writes(ctx context.Context, keep func(string, float64)) (err e
 	}
 	keep("post", middle(direct))
 	keep("insert", middle(through))
+	// Of this moment: a slow one has both.
+	keep("insert_overhead", middle(through)-middle(direct))
 	return nil
 }
 
