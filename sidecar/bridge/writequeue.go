@@ -28,8 +28,8 @@ const (
 	// uncachedPause is how long a write through a table that is not cached is let
 	// be before what others have cached of its object is forgotten, unless somebody
 	// waits for that: the backend that wrote has its answer by then, and the writes
-	// of a loop are one. While more keep coming it doubles, up to the other: the
-	// query cost as much as seven of a hundred INSERTs of such a loop.
+	// of a loop are one. While more keep coming it doubles, up to maxUncachedPause:
+	// one query every 10 ms was 7 % of a processor, here and in PostgreSQL.
 	uncachedPause    = 10 * time.Millisecond
 	maxUncachedPause = 80 * time.Millisecond
 )

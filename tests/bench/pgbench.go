@@ -42,8 +42,11 @@ func (s *session) pgbench(ctx context.Context, script string, n int) ([]float64,
 		return nil, fmt.Errorf("pgbench: %w\n%s", err, out)
 	}
 	logs, err := filepath.Glob(filepath.Join(dir, "log.*"))
-	if err != nil || len(logs) != 1 {
-		return nil, fmt.Errorf("pgbench left %d logs (%w)", len(logs), err)
+	if err != nil {
+		return nil, fmt.Errorf("looking for pgbench's log: %w", err)
+	}
+	if len(logs) != 1 {
+		return nil, fmt.Errorf("pgbench left %d logs instead of one", len(logs))
 	}
 	text, err := os.ReadFile(logs[0])
 	if err != nil {
