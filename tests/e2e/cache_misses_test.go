@@ -459,9 +459,7 @@ func TestCacheMiss_PartsAreNotKept(t *testing.T) {
 			c.Fails("22012", "SELECT 1 / (amount - 5)::int FROM contacts")
 		},
 		"cancelled": func(_ *testing.T, _ *gatedAPI, _ *harness.Database, c *harness.Conn) {
-			c.Exec("SET statement_timeout = '300ms'")
-			c.Fails("57014", "SELECT * FROM contacts")
-			c.Exec("RESET statement_timeout")
+			c.Fails("57014", "SET LOCAL statement_timeout = '300ms'; SELECT * FROM contacts")
 		},
 		"disconnected": func(t *testing.T, api *gatedAPI, db *harness.Database, _ *harness.Conn) {
 			other := db.Connect(t)
