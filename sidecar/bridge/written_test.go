@@ -323,9 +323,11 @@ func TestWritten_ThroughATableThatIsNotCachedIsForgottenTogether(t *testing.T) {
 // The longer a loop of such writes goes on, the less often others are made to forget.
 func TestWriteQueue_ALoopThroughATableThatIsNotCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		room := &fakeCache{}
+		q := newWriteQueue(slog.New(slog.DiscardHandler))
 		// written writes once in a millisecond, n times, and gives the milliseconds at
 		// which others were made to forget.
-		written := func(q *writeQueue, room *fakeCache, n int) (at []int64) {
+		written := func(n int) (at []int64) {
 			seen := len(room.list())
 			for start := time.Now(); n > 0 || q.len() > 0; n-- {
 				if n > 0 {
@@ -340,11 +342,9 @@ func TestWriteQueue_ALoopThroughATableThatIsNotCached(t *testing.T) {
 			}
 			return at
 		}
-		room := &fakeCache{}
-		q := newWriteQueue(slog.New(slog.DiscardHandler))
-		assert.Equal(t, []int64{10, 30, 70, 150, 230, 310, 390, 470}, written(q, room, 400))
+		assert.Equal(t, []int64{10, 30, 70, 150, 230, 310, 390, 470}, written(400))
 		time.Sleep(time.Second)
-		assert.Equal(t, []int64{10}, written(q, room, 1), "after the loop")
+		assert.Equal(t, []int64{10}, written(1), "after the loop")
 		q.close(time.Hour)
 	})
 }

@@ -24,47 +24,55 @@ const (
 	directToken = "BENCH_DIRECT_TOKEN"
 )
 
-// direct is the process that posts.
-type direct struct {
+// process is one that answers each line, or byte, that it is sent.
+type process struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Reader
 }
 
 // startDirect runs this program again, as the one that posts to url.
-func startDirect(ctx context.Context, url, token string) (*direct, error) {
-	return startProcess(ctx, directURL+"="+url, directToken+"="+token)
+func startDirect(ctx context.Context, url, token string) (*process, error) {
+	return startSelf(ctx, directURL+"="+url, directToken+"="+token)
 }
 
-// startProcess runs this program again, as what the environment makes of it.
-func startProcess(ctx context.Context, environ ...string) (*direct, error) {
+// startSelf runs this program again, as what the environment makes of it.
+func startSelf(ctx context.Context, environ ...string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
-	d := &direct{cmd: exec.CommandContext(ctx, self)}
-	d.cmd.Env = append(os.Environ(), environ...)
-	d.cmd.Stderr = os.Stderr
-	if d.in, err = d.cmd.StdinPipe(); err != nil {
-		return nil, fmt.Errorf("starting the direct client: %w", err)
+	cmd := exec.CommandContext(ctx, self)
+	cmd.Env = append(os.Environ(), environ...)
+	return startProcess(cmd)
+}
+
+// startProcess starts cmd with its input and output held here.
+func startProcess(cmd *exec.Cmd) (p *process, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("starting %s: %w", cmd.Path, err)
+		}
+	}()
+	p = &process{cmd: cmd}
+	cmd.Stderr = os.Stderr
+	if p.in, err = cmd.StdinPipe(); err != nil {
+		return nil, err
 	}
-	out, err := d.cmd.StdoutPipe()
+	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, fmt.Errorf("starting the direct client: %w", err)
+		return nil, err
 	}
-	d.out = bufio.NewReader(out)
-	if err := d.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting the direct client: %w", err)
-	}
-	return d, nil
+	p.out = bufio.NewReader(out)
+	return p, cmd.Start()
 }
 
 // post has what line says posted and returns how long that took, in milliseconds.
-func (d *direct) post(line string) (float64, error) {
-	if _, err := fmt.Fprintln(d.in, line); err != nil {
+func (p *process) post(line string) (float64, error) {
+	if _, err := fmt.Fprintln(p.in, line); err != nil {
 		return 0, fmt.Errorf("asking the direct client: %w", err)
 	}
-	text, err := d.out.ReadString('\n')
+	text, err := p.out.ReadString('\n')
 	if err != nil {
 		return 0, fmt.Errorf("reading the direct client's figure: %w", err)
 	}
@@ -72,8 +80,8 @@ func (d *direct) post(line string) (float64, error) {
 	return ms(time.Duration(ns)), err
 }
 
-func (d *direct) close() error {
-	return errors.Join(d.in.Close(), d.cmd.Wait())
+func (p *process) close() error {
+	return errors.Join(p.in.Close(), p.cmd.Wait())
 }
 
 // postEach is the other process: a line in is an address to post, a line out

@@ -150,11 +150,11 @@ func (b *bench) sample(name string, v float64) { b.samples[name] = append(b.samp
 
 // median of the measurements; not a number: there are none.
 func (b *bench) median(name string) float64 {
-	s := slices.Sorted(slices.Values(b.samples[name]))
-	if len(s) == 0 {
+	list := slices.Clone(b.samples[name])
+	if len(list) == 0 {
 		return math.NaN()
 	}
-	return s[len(s)/2]
+	return middle(list)
 }
 
 // judge turns samples into lines.

@@ -142,8 +142,31 @@ func times(n int, f func() error) (float64, error) {
 		}
 		all[i] = ms(time.Since(start))
 	}
-	slices.Sort(all)
-	return all[n/2], nil
+	return middle(all), nil
+}
+
+// middle is the median; list is sorted by it.
+func middle(list []float64) float64 {
+	slices.Sort(list)
+	return list[len(list)/2]
+}
+
+const oneRows = 500
+
+func (s *session) oneRow(ctx context.Context, keep func(string, float64)) error {
+	r, err := s.exec(ctx, "SELECT * FROM one")
+	if err == nil && len(r.Rows) != 1 {
+		err = fmt.Errorf("%d rows instead of one", len(r.Rows))
+	}
+	if err != nil {
+		return err
+	}
+	took, err := s.pgbench(ctx, "SELECT * FROM one;\n", oneRows)
+	if err != nil {
+		return err
+	}
+	keep("one_row", middle(took))
+	return nil
 }
 
 // writesBlock is how many INSERTs, or POSTs, come after each other.

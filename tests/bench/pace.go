@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os/exec"
 	"time"
 )
@@ -21,28 +20,19 @@ const (
 
 // pace measures a byte's way to cat and back, both of them asleep before.
 func (s *session) pace(ctx context.Context, keep func(string, float64)) (err error) {
-	cat := exec.CommandContext(ctx, "cat")
-	in, err := cat.StdinPipe()
+	cat, err := startProcess(exec.CommandContext(ctx, "cat"))
 	if err != nil {
-		return fmt.Errorf("starting cat: %w", err)
+		return err
 	}
-	out, err := cat.StdoutPipe()
-	if err != nil {
-		return fmt.Errorf("starting cat: %w", err)
-	}
-	if err := cat.Start(); err != nil {
-		return fmt.Errorf("starting cat: %w", err)
-	}
-	defer func() { err = errors.Join(err, in.Close(), cat.Wait()) }()
-	one := []byte{'.'}
+	defer func() { err = errors.Join(err, cat.close()) }()
 	took := make([]float64, paces)
 	for i := range took {
 		time.Sleep(paceIdle)
 		start := time.Now()
-		if _, err := in.Write(one); err != nil {
+		if _, err := cat.in.Write([]byte{'.'}); err != nil {
 			return fmt.Errorf("sending a byte to cat: %w", err)
 		}
-		if _, err := io.ReadFull(out, one); err != nil {
+		if _, err := cat.out.ReadByte(); err != nil {
 			return fmt.Errorf("reading a byte from cat: %w", err)
 		}
 		took[i] = ms(time.Since(start))

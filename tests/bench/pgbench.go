@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,38 +58,14 @@ func (s *session) pgbench(ctx context.Context, script string, n int) ([]float64,
 		if len(fields) < 3 {
 			return nil, fmt.Errorf("pgbench's log has the line %q", line)
 		}
-		us, err := strconv.ParseFloat(fields[2], 64)
+		us, err := strconv.ParseInt(fields[2], 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("pgbench's log has the line %q: %w", line, err)
 		}
-		took = append(took, us*float64(time.Microsecond)/float64(time.Millisecond))
+		took = append(took, ms(time.Duration(us)*time.Microsecond))
 	}
 	if len(took) != n {
 		return nil, fmt.Errorf("pgbench ran %d transactions instead of %d", len(took), n)
 	}
 	return took, nil
-}
-
-const oneRows = 500
-
-func (s *session) oneRow(ctx context.Context, keep func(string, float64)) error {
-	r, err := s.exec(ctx, "SELECT * FROM one")
-	if err == nil && len(r.Rows) != 1 {
-		err = fmt.Errorf("%d rows instead of one", len(r.Rows))
-	}
-	if err != nil {
-		return err
-	}
-	took, err := s.pgbench(ctx, "SELECT * FROM one;\n", oneRows)
-	if err != nil {
-		return err
-	}
-	keep("one_row", middle(took))
-	return nil
-}
-
-// middle is the median; list is sorted by it.
-func middle(list []float64) float64 {
-	slices.Sort(list)
-	return list[len(list)/2]
 }

@@ -15,7 +15,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -118,7 +117,7 @@ func (s *session) countWrites(ctx context.Context) error {
 // bulkWrites measures rows written by INSERT … SELECT and by a program that makes
 // the same requests, in turn.
 func (s *session) bulkWrites(ctx context.Context, keep func(string, float64)) error {
-	client, err := startProcess(ctx, bulkURL+"="+s.bulk.pb.URL, directToken+"="+s.bulk.token)
+	client, err := startSelf(ctx, bulkURL+"="+s.bulk.pb.URL, directToken+"="+s.bulk.token)
 	if err != nil {
 		return err
 	}
@@ -267,8 +266,7 @@ func (s *session) journal(ctx context.Context, keep func(string, float64)) error
 		}
 	}
 	for name, list := range took {
-		slices.Sort(list)
-		keep("commit_"+name, list[n/2])
+		keep("commit_"+name, middle(list))
 	}
 	journaled, err := s.bulk.durable.exec(ctx, "SELECT count(*) > 0 FROM hallway.write_log WHERE table_name = 'public.journaled'")
 	if err == nil && journaled.Rows[0][0] != "t" {
